@@ -1,0 +1,1 @@
+"""Who is there, can I trust them, how do bytes get across."""

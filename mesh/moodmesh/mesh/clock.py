@@ -1,0 +1,36 @@
+"""Time as a seam: everything that decides takes `now` from a `Clock`, so that tests can turn the hands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds since the epoch (`wall`, may jump) and since some start (`now`, never goes back), and sleeping by the latter."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    def wall(self) -> float:
+        """Seconds since 1970, for what people and other runs of the process read."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds` of `now`."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the running loop."""
+        await asyncio.sleep(seconds)

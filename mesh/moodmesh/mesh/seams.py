@@ -1,0 +1,91 @@
+"""The two seams of the mesh: `Link` (bytes to a peer) and `Finder` (who is near). In-memory twins live in `memory.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+DeviceId = NewType("DeviceId", str)
+"""52 lower-case base32 characters: SHA-256 of the device key's SubjectPublicKeyInfo (pairing §2)."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One message on a link: its kind, and a JSON object (`chunk`: raw bytes) of at most the cap of that kind."""
+
+    kind: str
+    body: bytes
+
+
+class LinkClosed(ConnectionError):
+    """The link is gone; what was sent last may or may not have arrived."""
+
+
+class Link(Protocol):
+    """An authenticated, ordered, two-way message pipe to one paired peer, up once `welcome` was exchanged."""
+
+    peer: DeviceId
+
+    async def send(self, envelope: Envelope) -> None:
+        """Queue one message and wait while the pipe is full; `LinkClosed` when the link is gone."""
+
+    async def receive(self) -> Envelope:
+        """The next message; `LinkClosed` after the last."""
+
+    async def close(self) -> None:
+        """Close both directions at once."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A hint that some device is at an address; never trusted, only dialled (mesh-lessons §4).
+
+    `host` is an IP literal, with scope for IPv6 link-local. `tags` are 4-byte pair tags. `nameplate` and `window_port`
+    are set while that device has a pairing window open. `at` is monotonic, `ttl_s` how long the hint lives; 0 means gone.
+    """
+
+    radio: str
+    rid: bytes
+    host: str
+    port: int
+    tags: frozenset[bytes]
+    at: float
+    ttl_s: float
+    nameplate: int | None = None
+    window_port: int | None = None
+    signal: float | None = None
+
+
+@dataclass(frozen=True)
+class Beacon:
+    """What this device shows of itself until the next one: nothing that outlives a rotation of `rid` but `port`."""
+
+    rid: bytes
+    port: int
+    tags: tuple[bytes, ...]
+    nameplate: int | None = None
+    window_port: int | None = None
+
+
+class Unavailable(Exception):
+    """A finder or radio cannot work here: `reason` says why, `remedy` the command or step that mends it."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}; {remedy}")
+        self.reason, self.remedy = reason, remedy
+
+
+class Finder(Protocol):
+    """One way to notice devices and be noticed."""
+
+    radio: str
+
+    async def run(self, seen: Callable[[Sighting], None]) -> None:
+        """Announce and listen until cancelled, then say goodbye; raises `Unavailable`."""
+
+    def show(self, beacon: Beacon) -> None:
+        """Announce this from now on; may be called before and during `run`."""
+
+    async def ask(self, host: str) -> None:
+        """Ask whoever is at an address to announce itself there; a finder that cannot does nothing."""

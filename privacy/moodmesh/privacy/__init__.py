@@ -1,0 +1,1 @@
+"""What may be known: the types of mood, and which of them may leave the device."""

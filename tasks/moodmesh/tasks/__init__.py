@@ -1,0 +1,1 @@
+"""What can be computed: emotion, music, images, recommendation; one folder a family."""

@@ -1,0 +1,122 @@
+"""The plug-in contract of a task (systems S31): what it is, what it costs, and how to run it.
+
+A plug-in registers a `Task` class under the entry-point group `moodmesh.tasks`, by its name. Tasks are pure: no event loop,
+no network, no Ray; all they get from the node is a `Context`. The same request and seed give the same output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from moodmesh.tasks.models import Card
+
+
+class InvalidInput(ValueError):
+    """The request cannot be run on any device; the message tells the user what to change."""
+
+
+class Cancelled(Exception):
+    """Raised by `Context.check` when the job was cancelled; a task lets it pass."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: `params` already validated by the task's schema, `input` the bytes of the input file (empty without one)."""
+
+    params: Mapping[str, Any]
+    input: bytes = b""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a run made: `value` is JSON by the result schema; `files` are named byte strings that travel as artefacts."""
+
+    value: dict[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A size or precision of a task: the higher `quality`, the better; `memory_mb` is the peak need of one worker.
+
+    `card` names the model in `models.toml`; None when the variant needs no model file.
+    """
+
+    name: str
+    quality: int
+    memory_mb: int
+    card: Card | None = None
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What every node may know of a task. `personal`: inputs go to the owner's own devices only, unless the job says otherwise.
+
+    `effects`: the task changes something outside its output (plays sound, moves a file) and is run at most once.
+    `version` is the version of the request and result schemas; nodes run a job only under the same version.
+    """
+
+    name: str
+    version: int
+    summary: str
+    request: type[BaseModel]
+    result: type[BaseModel]
+    variants: tuple[Variant, ...]
+    unit: str
+    personal: bool = False
+    effects: bool = False
+
+    def variant(self, name: str) -> Variant:
+        """The variant called `name`; KeyError when there is none."""
+        return next((v for v in self.variants if v.name == name), None) or _unknown(name)
+
+
+def _unknown(name: str) -> Variant:
+    raise KeyError(name)
+
+
+class Context(Protocol):
+    """What a running task may use of its node."""
+
+    def model(self, card: Card) -> Path:
+        """The verified local file of a model."""
+
+    def progress(self, share: float) -> None:
+        """Report the share done, 0 to 1."""
+
+    def log(self, line: str) -> None:
+        """A line for the owner of the job. Never write input text into it."""
+
+    def check(self) -> None:
+        """Raise `Cancelled` when the job was cancelled or its deadline passed; call it at least once a second."""
+
+
+class Runner(Protocol):
+    """A loaded variant; keeps its model between runs."""
+
+    def run(self, request: Request, context: Context) -> Output:
+        """Answer one request; `InvalidInput` when it cannot be answered anywhere."""
+
+
+class Task(Protocol):
+    """A plug-in. Construction is cheap: models load in `open`."""
+
+    spec: TaskSpec
+
+    def units(self, request: Request) -> float:
+        """The size of a request in the task's own unit (> 0); service seconds are proportional to it."""
+
+    def result_bytes(self, request: Request) -> int:
+        """The expected size of the output, for the transfer term of placement."""
+
+    def benchmark_request(self) -> Request:
+        """A request of 0.5 to 2 s on a slow device, from which the node learns its rate."""
+
+    def open(self, variant: str, context: Context) -> Runner:
+        """Load a variant; slow. Raises OSError when a model file is missing or damaged."""
