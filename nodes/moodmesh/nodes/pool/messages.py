@@ -1,0 +1,77 @@
+"""What pool, Ray host and workers say to each other, as frames. A frame that fits no message ends the connection."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from moodmesh.nodes.pool.frames import Frame, FrameError, encode
+from moodmesh.nodes.pool.seam import Done, Log, Progress, Reason, Started, Work
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The first message to a worker: where its scratch and the models are, and what it may use.
+
+    `memory_mb`: limit of its private memory; `threads`: for native libraries; `nice`: 0 to 19.
+    """
+
+    scratch: str
+    models: str
+    memory_mb: int | None = None
+    threads: int = 1
+    nice: int = 10
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker has loaded its plug-ins."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An attempt ended without output."""
+
+    reason: Reason
+    message: str
+
+
+Message = Setup | Ready | Failed | Work | Started | Progress | Log | Done
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__.lower(): kind for kind in (Setup, Ready, Failed, Work, Started, Progress, Log, Done)
+}
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS.values()}
+
+
+def pack(message: Message) -> list[bytes]:
+    """The encoded frame of a message; its bytes (input, files) travel beside the JSON."""
+    header: dict[str, Any] = {"kind": type(message).__name__.lower()}
+    header |= {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+    match message:
+        case Work():
+            return encode(header | {"input": None, "params": dict(message.params)}, [message.input])
+        case Done():
+            return encode(header | {"files": list(message.files)}, list(message.files.values()))
+    return encode(header)
+
+
+def unpack(frame: Frame) -> Message:
+    """The message of a frame; FrameError when its kind, fields or types are not one of ours."""
+    header, blobs = dict(frame[0]), frame[1]
+    kind = _KINDS.get(str(header.pop("kind", None)))
+    if kind is None:
+        raise FrameError("a message of an unknown kind")
+    try:
+        if kind is Work:
+            (header["input"],) = blobs
+        elif kind is Done:
+            header["files"] = dict(zip(header["files"], blobs, strict=True))
+        message: Message = _ADAPTERS[kind].validate_python(header)
+    except (ValidationError, ValueError, TypeError, KeyError) as error:
+        raise FrameError(f"a malformed {kind.__name__.lower()}: {error}") from None
+    return message
