@@ -1,0 +1,274 @@
+"""At most one link per paired peer: dialling, accepting, duplicates, revocation (mesh-lessons §4, pairing §2, §7)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from .clock import Clock, within
+from .dialling import BACKOFF_S, backoff, jitter, open_pipe, ordered, race
+from .errors import BadMessage, DuplicateIdentity, Incompatible, MeshError, NotPaired
+from .frames import Caps, decode, encode
+from .link import PeerLink
+from .pairs import Pair, Pairs
+from .pipe import BAD_MESSAGE, DUPLICATE_IDENTITY, DUPLICATE_LINK, INCOMPATIBLE, Address, Dialler, Pipe, PipeClosed
+from .rid import Rids
+from .seams import DeviceId, Envelope, LinkClosed
+from .welcome import INSTANCE, VERSIONS, Welcome, common_version, parse
+
+GREETING_S = 10.0
+
+
+class Events(Protocol):
+    """What the node hears of its links; each call returns at once. `link_up` starts the one task that reads the link."""
+
+    def link_up(self, link: PeerLink) -> None:
+        """Both sides said `welcome`."""
+
+    def link_down(self, peer: DeviceId, reason: str) -> None:
+        """The link is gone, or was replaced by a newer one that comes up next."""
+
+    def link_duplicate(self, peer: DeviceId, whose: Literal["peer", "us"]) -> None:
+        """The same DeviceId runs in two places: the peer's, or (says the peer) ours."""
+
+    def pair_confirmed(self, peer: DeviceId) -> None:
+        """First mutual link of a half-paired peer; comes before its `link_up`."""
+
+
+@dataclass
+class _Target:
+    """Where a peer may be, and a signal that there is news of it."""
+
+    addresses: tuple[Address, ...] = ()
+    rid: bytes | None = None
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Links:
+    """The links of one device. `port` is the peer port that `welcome` tells; set it once the listener is up."""
+
+    def __init__(
+        self,
+        us: DeviceId,
+        pairs: Pairs,
+        rids: Rids,
+        dialler: Dialler,
+        events: Events,
+        clock: Clock,
+        caps: Caps | None = None,
+        features: Iterable[str] = (),
+        instance: str = INSTANCE,
+        versions: tuple[int, ...] = VERSIONS,
+    ) -> None:
+        self.port = 0
+        self.incompatible: dict[DeviceId, Incompatible] = {}
+        self._us, self._pairs, self._rids, self._dialler, self._events, self._clock = us, pairs, rids, dialler, events, clock
+        self._caps, self._features, self._instance, self._versions = caps or Caps(), tuple(features), instance, versions
+        self._links: dict[DeviceId, PeerLink] = {}
+        self._locks: defaultdict[DeviceId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._dialling: defaultdict[DeviceId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._targets: dict[DeviceId, _Target] = {}
+        self._seekers: dict[DeviceId, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        pairs.watch(self._pair_changed)
+        rids.watch(self._rid_changed)
+
+    def __iter__(self) -> Iterator[PeerLink]:
+        return iter(tuple(self._links.values()))
+
+    def get(self, peer: DeviceId) -> PeerLink | None:
+        """The live link to `peer`, None when there is none."""
+        return self._links.get(peer)
+
+    async def accept(self, pipe: Pipe) -> None:
+        """Make a link of a pipe that a peer dialled; a pipe that becomes none is closed."""
+        try:
+            theirs = await self._hear(pipe)
+            await self._agree(pipe, theirs, greet=True)
+            async with self._locks[pipe.peer]:
+                await self._admit(pipe, theirs, dialler=pipe.peer, greet=True)
+        except (MeshError, LinkClosed, TimeoutError):
+            await pipe.close(BAD_MESSAGE)
+
+    async def dial(self, peer: DeviceId, addresses: Iterable[Address], rid: bytes | None = None) -> PeerLink:
+        """The link to `peer`, dialled now if there is none; `NotPaired`, `DialFailed`, `Incompatible`, `DuplicateIdentity`.
+
+        `rid` is the peer's current or previous one; without it, or when it is out of date, the listener is asked for it.
+        """
+        pair = self._pairs.get(peer)
+        if pair is None:
+            raise NotPaired("not paired with this device: run `moodmesh pair`")
+        async with self._dialling[peer]:  # two dials of one process would look like a copied identity to the peer
+            await self._clock.sleep(jitter(self._us, peer))
+            if (linked := self.get(peer)) is not None:
+                return linked
+            pipe = await race(self._clock, ordered(addresses), lambda address: open_pipe(self._dialler, pair, address, rid))
+            try:
+                return await self._greet(pipe)
+            except BaseException:
+                await pipe.close(BAD_MESSAGE)
+                raise
+
+    def seek(self, peer: DeviceId, addresses: Iterable[Address], rid: bytes | None = None) -> None:
+        """Dial with back-off until linked, again whenever the link is lost; a call with news starts the back-off afresh."""
+        target = self._targets.setdefault(peer, _Target())
+        target.addresses = ordered((*addresses, *target.addresses))
+        target.rid = rid or target.rid
+        target.news.set()
+        self._start_seeking(peer)
+
+    async def close(self) -> None:
+        """Close every link and stop seeking."""
+        for task in (*self._seekers.values(), *self._tasks):
+            task.cancel()
+        self._targets.clear()
+        await asyncio.gather(*(link.close() for link in self))
+        await asyncio.gather(*self._seekers.values(), *self._tasks, return_exceptions=True)
+
+    async def _greet(self, pipe: Pipe) -> PeerLink:
+        """The dialler's side of the greeting: speak first; the link is up only once the listener has answered (pairing §3)."""
+        await self._say(pipe)
+        try:
+            theirs = await self._hear(pipe)
+        except PipeClosed as error:
+            if error.code == DUPLICATE_IDENTITY:
+                self._events.link_duplicate(pipe.peer, "us")
+                raise DuplicateIdentity("another device runs with a copy of this identity") from error
+            if error.code == DUPLICATE_LINK and (linked := self.get(pipe.peer)) is not None:
+                return linked
+            raise
+        await self._agree(pipe, theirs, greet=False)
+        async with self._locks[pipe.peer]:
+            return await self._admit(pipe, theirs, dialler=self._us, greet=False)
+
+    async def _agree(self, pipe: Pipe, theirs: Welcome, greet: bool) -> None:
+        """Find a common major or close; the listener still says its own, so that the dialler too knows who is older."""
+        self.incompatible.pop(pipe.peer, None)
+        try:
+            common_version(self._versions, theirs.versions)
+        except Incompatible as error:
+            self.incompatible[pipe.peer] = error
+            if greet:
+                await self._say(pipe)
+            await pipe.close(INCOMPATIBLE, "no common protocol version")
+            raise
+
+    async def _admit(self, pipe: Pipe, theirs: Welcome, dialler: DeviceId, greet: bool) -> PeerLink:
+        """Decide between this pipe and the link there may be already, and put the winner in place."""
+        existing = self.get(pipe.peer)
+        if existing is not None:
+            match choose(existing.dialler, existing.welcome.instance, dialler, theirs.instance):
+                case "keep":
+                    await pipe.close(DUPLICATE_LINK, "duplicate link")
+                    return existing
+                case "probe" if await existing.alive(self._clock):
+                    self._events.link_duplicate(pipe.peer, "peer")
+                    self._spawn(existing.send(Envelope("duplicate", b"{}")))
+                    await pipe.close(DUPLICATE_IDENTITY, "duplicate identity")
+                    raise DuplicateIdentity("this DeviceId is already linked from another place")
+        if greet:
+            await self._say(pipe)
+        return self._install(PeerLink(pipe, self._caps, dialler, theirs, self._versions))
+
+    def _install(self, link: PeerLink) -> PeerLink:
+        pair = self._pairs.get(link.peer)
+        if pair is None:  # revoked since the handshake
+            raise NotPaired("no longer paired")
+        if (old := self._links.pop(link.peer, None)) is not None:
+            old.on_closed = lambda reason: None
+            self._spawn(old.close(DUPLICATE_LINK, "replaced"))
+            self._events.link_down(link.peer, "replaced by a newer link")
+        self._links[link.peer] = link
+        link.on_closed = lambda reason: self._lost(link, reason)
+        link.on_duplicate = lambda: self._events.link_duplicate(link.peer, "us")
+        if pair.half:
+            self._events.pair_confirmed(link.peer)
+        self._events.link_up(link)
+        return link
+
+    def _lost(self, link: PeerLink, reason: str) -> None:
+        if self._links.get(link.peer) is not link:
+            return
+        del self._links[link.peer]
+        if (target := self._targets.get(link.peer)) is not None:
+            target.rid, target.addresses = link.rid, ordered((link.address, *target.addresses))
+            self._start_seeking(link.peer)
+        self._events.link_down(link.peer, reason)
+
+    def _pair_changed(self, peer: DeviceId, pair: Pair | None) -> None:
+        if pair is not None:
+            return
+        self._targets.pop(peer, None)
+        if (seeker := self._seekers.pop(peer, None)) is not None:
+            seeker.cancel()
+        if (link := self._links.get(peer)) is not None:
+            self._spawn(link.close(reason="forgotten"))
+
+    def _rid_changed(self) -> None:
+        for link in self:
+            self._spawn(link.send(self._welcome().envelope()))
+
+    def _start_seeking(self, peer: DeviceId) -> None:
+        if peer not in self._seekers and self.get(peer) is None and self._pairs.get(peer) is not None:
+            task = asyncio.get_running_loop().create_task(self._seek(peer))
+            self._seekers[peer] = task
+            task.add_done_callback(lambda done: self._seekers.pop(peer, None) if self._seekers.get(peer) is done else None)
+
+    async def _seek(self, peer: DeviceId) -> None:
+        failures = 0
+        while True:
+            target = self._targets[peer]
+            target.news.clear()
+            try:
+                await self.dial(peer, target.addresses, target.rid)
+            except (Incompatible, DuplicateIdentity):
+                wait = BACKOFF_S[1]
+            except (MeshError, LinkClosed, TimeoutError):
+                failures += 1
+                wait = backoff(failures, random.random())  # noqa: S311 - spreads load, hides nothing
+            else:
+                return
+            try:
+                await within(self._clock, wait, target.news.wait())
+                failures = 0
+            except TimeoutError:
+                pass
+
+    def _welcome(self) -> Welcome:
+        return Welcome(
+            versions=self._versions,
+            features=self._features,
+            rid=self._rids.current.hex(),
+            port=self.port,
+            instance=self._instance,
+        )
+
+    async def _say(self, pipe: Pipe) -> None:
+        await pipe.send(encode(self._welcome().envelope(), self._caps))
+
+    async def _hear(self, pipe: Pipe) -> Welcome:
+        frame = await within(self._clock, GREETING_S, pipe.receive())
+        return parse(decode(frame, self._caps))
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def choose(dialler: str, instance: str, new_dialler: str, new_instance: str) -> Literal["keep", "replace", "probe"]:
+    """Of a live link and a new one to the same DeviceId: two runs, or one side twice, need a probe of the old link;
+    when both ends of the same two runs dialled, the link dialled by the lower DeviceId stays (in the order of its text)."""
+    if instance != new_instance or dialler == new_dialler:
+        return "probe"
+    return "keep" if dialler < new_dialler else "replace"
+
+
+async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
+    with contextlib.suppress(LinkClosed, BadMessage):
+        await work

@@ -1,0 +1,257 @@
+"""Frames to and from one paired device: a WebSocket inside pinned TLS, one dialled connection each (pairing §3)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientError,
+    ClientHandlerType,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ClientWebSocketResponse,
+    ClientWSTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    WSMsgType,
+    web,
+)
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from .acceptor import settle
+from .certificates import device_id
+from .errors import CertificateRefused, DialFailed, NotPaired
+from .frames import Caps, Frame
+from .pairs import Pair, Pairs
+from .seams import DeviceId, LinkClosed
+from .tls import PeerTls, read_rid
+
+PATH = "/link"
+CONNECT_S = 5.0
+SILENCE_S = 30.0
+CLOSE_S = 0.5
+
+CLOSED = 1000
+BAD_MESSAGE = 4000
+DUPLICATE_LINK = 4001
+DUPLICATE_IDENTITY = 4002
+INCOMPATIBLE = 4003
+
+Address = tuple[str, int]
+
+
+class PipeClosed(LinkClosed):
+    """The pipe is gone; `code` is the close code (1006: without one)."""
+
+    def __init__(self, reason: str, code: int = 1006) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Pipe(Protocol):
+    """Ordered frames to a peer whose certificate was verified, before `welcome`. One task reads, any may send."""
+
+    peer: DeviceId
+    host: str
+
+    async def send(self, frame: Frame) -> None:
+        """Send, waiting while the pipe is full; `PipeClosed`."""
+
+    async def receive(self) -> Frame:
+        """The next frame; `PipeClosed`, also after 30 s without a whole one."""
+
+    async def close(self, code: int = CLOSED, reason: str = "") -> None:
+        """Close within half a second (idempotent)."""
+
+
+class Dialler(Protocol):
+    """How pipes are opened."""
+
+    async def open(self, pair: Pair, address: Address, rid: bytes) -> Pipe:
+        """Connect to a pair under its rid; `CertificateRefused`, `DialFailed`, `NotPaired`."""
+
+    async def ask(self, address: Address) -> bytes | None:
+        """The rid of whoever listens there, None when nobody says."""
+
+
+class WebSocketPipe:
+    """A `Pipe` over either end of an aiohttp WebSocket."""
+
+    def __init__(
+        self,
+        peer: DeviceId,
+        host: str,
+        socket_: web.WebSocketResponse[bool] | ClientWebSocketResponse[bool],
+        transport: asyncio.Transport,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self.peer, self.host = peer, host
+        self._socket, self._transport, self._silence_s = socket_, transport, silence_s
+        self.closed = asyncio.Event()
+
+    async def send(self, frame: Frame) -> None:
+        """Send one frame; `PipeClosed`."""
+        try:
+            await self._socket.send_frame(frame.data, WSMsgType.BINARY if frame.binary else WSMsgType.TEXT)
+        except (ClientError, OSError) as error:
+            self._gone()
+            raise PipeClosed(str(error) or "connection lost") from error
+
+    async def receive(self) -> Frame:
+        """The next frame; anything but text and binary ends the pipe, so pings cannot stretch the silence."""
+        try:
+            message = await self._socket.receive(self._silence_s)
+        except TimeoutError:
+            await self.close(BAD_MESSAGE, "silence")
+            raise PipeClosed(f"no whole message for {self._silence_s:.0f} s", BAD_MESSAGE) from None
+        except (ClientError, OSError, RuntimeError) as error:
+            self._gone()
+            raise PipeClosed(str(error) or "connection lost") from error
+        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            return Frame(message.type is WSMsgType.BINARY, message.data)
+        code = self._socket.close_code or 1006
+        reason = (
+            str(message.extra or message.data or "")
+            if message.type is WSMsgType.CLOSE
+            else f"{message.data or 'connection lost'}"
+        )
+        await self.close(BAD_MESSAGE, "unexpected frame")
+        raise PipeClosed(reason, code)
+
+    async def close(self, code: int = CLOSED, reason: str = "") -> None:
+        """Say why if the peer still listens, then drop the connection."""
+        if not self.closed.is_set():
+            self._gone()
+            with contextlib.suppress(TimeoutError, ClientError, OSError, RuntimeError):
+                async with asyncio.timeout(CLOSE_S):
+                    await self._socket.close(code=code, message=reason.encode()[:120])
+            self._transport.abort()
+
+    def _gone(self) -> None:
+        self.closed.set()
+
+
+class WebSocketDialler:
+    """Opens one connection per pipe: no pool, no redirects, no proxy, no cookies."""
+
+    def __init__(self, tls: PeerTls, caps: Caps) -> None:
+        self._tls, self._caps = tls, caps
+        self._sessions: set[asyncio.Task[None]] = set()
+
+    async def open(self, pair: Pair, address: Address, rid: bytes) -> Pipe:
+        """Connect, prove both certificates, and upgrade to a WebSocket within 5 s."""
+        context = self._tls.client(pair.peer)
+        if context is None:
+            raise NotPaired(f"not paired with {pair.name}")
+        connector = TCPConnector(resolver=_Fixed(address[0]), ssl=context, force_close=True, use_dns_cache=False)
+        guard = _Guard()
+        session = ClientSession(
+            connector=connector, cookie_jar=DummyCookieJar(), timeout=ClientTimeout(total=None), middlewares=(guard,)
+        )
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                websocket = await session.ws_connect(
+                    f"https://{self._tls.server_name(pair, rid)}:{address[1]}{PATH}",
+                    max_msg_size=self._caps.largest + 1,
+                    autoping=False,
+                    decode_text=False,
+                    timeout=ClientWSTimeout(ws_close=CLOSE_S),
+                )
+            return self._adopt(pair.peer, address[0], websocket, guard, session)
+        except BaseException as error:
+            await session.close()
+            raise _explained(error) from error
+
+    async def ask(self, address: Address) -> bytes | None:
+        """The rid in the certificate that strangers are shown."""
+        return await read_rid(*address, timeout=CONNECT_S)
+
+    def _adopt(
+        self, peer: DeviceId, host: str, websocket: ClientWebSocketResponse[bool], guard: _Guard, session: ClientSession
+    ) -> WebSocketPipe:
+        assert guard.transport is not None
+        pipe = WebSocketPipe(peer, host, websocket, guard.transport)
+
+        async def close_session() -> None:
+            await pipe.closed.wait()
+            await session.close()
+
+        task = asyncio.get_running_loop().create_task(close_session())
+        self._sessions.add(task)
+        task.add_done_callback(self._sessions.discard)
+        return pipe
+
+
+def peer_app(pairs: Pairs, caps: Caps, accept: Callable[[Pipe], Awaitable[None]]) -> web.Application:
+    """The route table of the peer listener: `accept` gets each pipe, which then lives until it is closed."""
+
+    async def link(request: web.Request) -> web.StreamResponse:
+        transport = request.transport
+        assert isinstance(transport, asyncio.Transport)
+        peer = device_id(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        if pairs.get(peer) is None:
+            raise web.HTTPForbidden
+        settle(request)
+        websocket = web.WebSocketResponse(
+            timeout=CLOSE_S, autoping=False, compress=False, max_msg_size=caps.largest + 1, decode_text=False
+        )
+        await websocket.prepare(request)
+        pipe = WebSocketPipe(peer, transport.get_extra_info("peername")[0], websocket, transport)
+        try:
+            await accept(pipe)
+            await pipe.closed.wait()
+        finally:
+            await pipe.close()
+        return websocket
+
+    app = web.Application()
+    app.router.add_get(PATH, link)
+    return app
+
+
+class _Fixed(AbstractResolver):
+    """Resolves every name to one address: the name is for the listener's eyes only."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        actual = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        return [ResolveResult(hostname=host, host=self._host, port=port, family=actual, proto=0, flags=socket.AI_NUMERICHOST)]
+
+    async def close(self) -> None:
+        return None
+
+
+class _Guard:
+    """Refuses redirects, which `ws_connect` would follow, and notes the transport, which it does not show."""
+
+    transport: asyncio.Transport | None = None
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        response = await handler(request)
+        if 300 <= response.status < 400:
+            response.close()
+            raise DialFailed("the peer tried to redirect the connection")
+        if response.connection is not None and isinstance(response.connection.transport, asyncio.Transport):
+            self.transport = response.connection.transport
+        return response
+
+
+def _explained(error: BaseException) -> BaseException:
+    match error:
+        case ClientConnectorCertificateError():
+            return CertificateRefused("the far end did not show the paired certificate: another device, or its rid has changed")
+        case TimeoutError():
+            return DialFailed(f"no answer within {CONNECT_S:.0f} s")
+        case ClientError() | OSError():
+            return DialFailed(str(error) or "the far end closed the connection")
+        case _:
+            return error

@@ -1,0 +1,77 @@
+"""Random rotating identifiers, and the pair tags by which paired devices know each other (pairing §4)."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import random
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from .clock import Clock
+from .pairs import Pair
+
+EPOCH_S = 600.0
+RID_BYTES = 16
+TAG_BYTES = 4
+_SHORTEST_S = 60.0
+
+
+class Rids:
+    """The current rid of this process and the one before it; both die with the process."""
+
+    def __init__(self, clock: Clock, fresh: Callable[[], bytes] = lambda: os.urandom(RID_BYTES)) -> None:
+        self._clock, self._fresh = clock, fresh
+        self.current = fresh()
+        self.previous: bytes | None = None
+        self._watchers: list[Callable[[], None]] = []
+
+    @property
+    def valid(self) -> tuple[bytes, ...]:
+        """The rids a dialler may still use, newest first."""
+        return (self.current,) if self.previous is None else (self.current, self.previous)
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` after each rotation."""
+        self._watchers.append(watcher)
+
+    def rotate(self) -> None:
+        """Draw the next rid and tell the watchers."""
+        self.previous, self.current = self.current, self._fresh()
+        for watcher in self._watchers:
+            watcher()
+
+    async def run(self) -> None:
+        """Rotate at every 10-minute boundary of the wall clock, so that devices rotate together, until cancelled."""
+        while True:
+            await self._clock.sleep(seconds_to_boundary(self._clock.wall()))
+            self.rotate()
+
+
+def seconds_to_boundary(wall: float) -> float:
+    """Seconds to the next epoch boundary; one closer than a minute is skipped, so a jumping clock cannot burn rids."""
+    left = EPOCH_S - wall % EPOCH_S
+    return left if left >= _SHORTEST_S else left + EPOCH_S
+
+
+def pair_tag(k_pair: bytes, rid: bytes) -> bytes:
+    """What the device with this rid shows to the other holder of `k_pair`: 4 bytes."""
+    return hmac.digest(k_pair, b"moodmesh/pair/v1/tag" + rid, "sha256")[:TAG_BYTES]
+
+
+def tags(pairs: Iterable[Pair], rid: bytes) -> tuple[bytes, ...]:
+    """One tag a pair."""
+    return tuple(pair_tag(pair.k_pair, rid) for pair in pairs)
+
+
+def slots(real: Sequence[bytes], count: int, turn: int = 0) -> tuple[bytes, ...]:
+    """Exactly `count` slots in random order, the rest random bytes; with more tags than slots, `turn` (the epoch) moves on."""
+    start = turn * count % len(real) if len(real) > count else 0
+    chosen = [*real[start:], *real[:start]][:count]
+    filled = chosen + [os.urandom(TAG_BYTES) for _ in range(count - len(chosen))]
+    random.SystemRandom().shuffle(filled)
+    return tuple(filled)
+
+
+def match(shown: Collection[bytes], rid: bytes, pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs that a sighting with this rid may be: a hint, false once in 4e9 per slot."""
+    return [pair for pair in pairs if pair_tag(pair.k_pair, rid) in shown]
