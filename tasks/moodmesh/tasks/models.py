@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import os
+import tempfile
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from moodmesh.tasks.errors import ModelDamaged, ModelMissing
 
 
 @dataclass(frozen=True)
 class Card:
-    """One file of weights: what it is, what it may be used for, how good it was measured to be."""
+    """One file of weights: what it is, what it may be used for, how good it was measured to be.
+
+    `folder` is where the package ships the file, if it does.
+    """
 
     name: str
     file: str
@@ -17,3 +27,68 @@ class Card:
     data: tuple[str, ...]
     quality: str
     training: str
+    folder: Path | None = field(default=None, compare=False)
+
+
+def load_cards(file: Path) -> dict[str, Card]:
+    """The cards of a `models.toml` by name; shipped files lie in `weights` beside it."""
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    folder = file.parent / "weights"
+    return {name: Card(name=name, folder=folder, **table | {"data": tuple(table["data"])}) for name, table in tables.items()}
+
+
+class ModelStore:
+    """Finds model files: shipped with the package first, then in the data folder, where fetched files go by their hash.
+
+    `packaged=False` looks in the data folder alone, as a node does that was installed without weights.
+    """
+
+    def __init__(self, folder: Path, *, packaged: bool = True) -> None:
+        self._folder = folder
+        self._packaged = packaged
+        self._verified: set[tuple[Path, str]] = set()
+
+    def path(self, card: Card) -> Path:
+        """The file of `card`, its hash checked when first asked for; ModelMissing or ModelDamaged otherwise."""
+        file = self.find(card)
+        if file is None:
+            raise ModelMissing(
+                f"the model {card.name} ({card.bytes / 1e6:.1f} MB) is not on this device: fetch it with "
+                f"`moodmesh models pull {card.name}` (sha256 {card.sha256})",
+                card.sha256,
+            )
+        if (file, card.sha256) not in self._verified:
+            _verify(file, card)
+            self._verified.add((file, card.sha256))
+        return file
+
+    def find(self, card: Card) -> Path | None:
+        """Where a file of `card` lies, unverified; None when there is none."""
+        shipped = [card.folder / card.file] if self._packaged and card.folder is not None else []
+        return next((file for file in [*shipped, self._folder / card.sha256] if file.is_file()), None)
+
+    def add(self, card: Card, content: bytes | Path) -> Path:
+        """Keep a fetched file under its hash, whole or not at all; ModelDamaged when the bytes are not those of the card."""
+        data = content.read_bytes() if isinstance(content, Path) else content
+        found = hashlib.sha256(data).hexdigest()
+        if found != card.sha256:
+            raise ModelDamaged(_damage(card, "the fetched file", found), card.sha256)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as new:
+            new.write(data)
+            new.flush()
+            os.fsync(new.fileno())
+        file = self._folder / card.sha256
+        Path(new.name).replace(file)
+        return file
+
+
+def _verify(file: Path, card: Card) -> None:
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != card.sha256:
+        raise ModelDamaged(_damage(card, str(file), found), card.sha256)
+
+
+def _damage(card: Card, what: str, found: str) -> str:
+    return f"{what} is not the model {card.name}: sha256 {found[:16]}, expected {card.sha256[:16]}; delete and fetch it again"

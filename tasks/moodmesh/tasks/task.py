@@ -13,15 +13,10 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from moodmesh.tasks.errors import Cancelled, InvalidInput
 from moodmesh.tasks.models import Card
 
-
-class InvalidInput(ValueError):
-    """The request cannot be run on any device; the message tells the user what to change."""
-
-
-class Cancelled(Exception):
-    """Raised by `Context.check` when the job was cancelled; a task lets it pass."""
+__all__ = ["Cancelled", "Context", "InvalidInput", "Output", "Request", "Runner", "Task", "TaskSpec", "Variant"]
 
 
 @dataclass(frozen=True)
@@ -74,11 +69,7 @@ class TaskSpec:
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`; KeyError when there is none."""
-        return next((v for v in self.variants if v.name == name), None) or _unknown(name)
-
-
-def _unknown(name: str) -> Variant:
-    raise KeyError(name)
+        return {variant.name: variant for variant in self.variants}[name]
 
 
 class Context(Protocol):

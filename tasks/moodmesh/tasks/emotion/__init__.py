@@ -1,0 +1,1 @@
+"""Reading emotion from one modality, and putting modalities together."""

@@ -1,0 +1,81 @@
+"""`emotion.text`: valence, arousal and dominance of each sentence of an English text, with their sd (systems S3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moodmesh.tasks.emotion.text.schema import TextEmotion, TextRequest
+from moodmesh.tasks.emotion.text.sentences import Span, lines, sentences
+from moodmesh.tasks.errors import InvalidInput
+from moodmesh.tasks.models import load_cards
+from moodmesh.tasks.task import Context, Request, Runner, TaskSpec, Variant
+
+MAX_BYTES = 1 << 20
+CARDS = load_cards(Path(__file__).with_name("models.toml"))
+_ITEM_BYTES = 190  # one item as JSON
+_DAY = (
+    "The morning was grey and nobody spoke at breakfast. Later the sun came out and we walked down to the river! "
+    "I was afraid of the exam, but it went better than I had hoped. She said she would call and never did. "
+    "Nothing much happened after that. What a wonderful evening with old friends, laughing until it hurt. "
+)
+
+
+class EmotionText:
+    """The task; models load in `open`."""
+
+    spec = TaskSpec(
+        name="emotion.text",
+        version=1,
+        summary="Valence, arousal and dominance of each sentence of an English text",
+        request=TextRequest,
+        result=TextEmotion,
+        variants=(Variant("tiny", 1, 110, CARDS["emotion-text-tiny"]),),
+        unit="character",
+        personal=True,
+    )
+
+    def units(self, request: Request) -> float:
+        """Characters of the text: seconds grow with them, sentence overhead included, within one kind of text."""
+        return float(max(1, len(request.params.get("text") or request.input)))
+
+    def result_bytes(self, request: Request) -> int:
+        """About 190 bytes an item; a sentence is taken to have 70 characters."""
+        content = (request.params.get("text") or "").encode() or request.input
+        items = content.count(b"\n") + 1 if request.params.get("lines") else len(content) // 70 + 1
+        return 200 + _ITEM_BYTES * items
+
+    def benchmark_request(self) -> Request:
+        """A made-up diary of 180 sentences."""
+        return Request({"text": _DAY * 30})
+
+    def open(self, variant: str, context: Context) -> Runner:
+        """Load a variant; OSError when its model file is missing or damaged."""
+        from moodmesh.tasks.emotion.text.runner import open_runner
+
+        return open_runner(self.spec.variant(variant), context)
+
+
+def text_of(request: Request) -> str:
+    """The text of a request; InvalidInput when there is none, it is too long, or it is no UTF-8 text."""
+    given: str | None = request.params.get("text")
+    if given is not None and request.input:
+        raise InvalidInput("both a text and an input file were given: leave one of them out")
+    content = given.encode(errors="replace") if given is not None else request.input
+    if len(content) > MAX_BYTES:
+        raise InvalidInput(
+            f"the text has {len(content):,} bytes, more than {MAX_BYTES:,} (1 MiB): split the file and submit the parts"
+        )
+    try:
+        text = given if given is not None else content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the input is not UTF-8 text (byte {error.start}): save it as UTF-8 and try again") from None
+    if "\0" in text:
+        raise InvalidInput("the input is a binary file, not a text: give a plain text file in UTF-8")
+    if not content or (not text.strip() and not request.params.get("lines")):
+        raise InvalidInput("the text is empty: give a file with at least one sentence, or the parameter text")
+    return text
+
+
+def spans_of(request: Request, text: str) -> list[Span]:
+    """The pieces that get one item each: lines if asked for, else sentences."""
+    return lines(text) if request.params.get("lines") else sentences(text)
