@@ -114,7 +114,8 @@ def keys() -> dict[str, tuple[type[Section], str]]:
     found: dict[str, tuple[type[Section], str]] = {}
     for section, info in Config.model_fields.items():
         model = info.annotation
-        assert isinstance(model, type) and issubclass(model, Section)
+        assert isinstance(model, type)
+        assert issubclass(model, Section)
         found |= {f"{section}.{name}": (model, name) for name in model.model_fields}
     return found
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from moodmesh.nodes.errors import StoreError
 
 T = TypeVar("T")
+SCRUB = "store.scrub"
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +48,7 @@ class Store:
             migrate(self._db)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
-                raise StoreError(f"cannot open {self.path}: {error}; check that the disk has room and the file is yours") from error
+                raise StoreError(f"cannot open {self.path}: {error}; is the disk full, or the file not yours?") from error
             self.set_aside = set_aside(self.path)
             self._db = _connect(self.path)
             migrate(self._db)
@@ -64,6 +65,10 @@ class Store:
         """Run a query after every write that was asked for before it."""
         return await self.write("", work)
 
+    async def scrub(self) -> None:
+        """Overwrite what was deleted: nothing of it is left in the file or its log after this."""
+        await self.write(SCRUB, lambda db: None)
+
     def close(self) -> None:
         """Finish what was asked for, then close the file."""
         self._calls.put(None)
@@ -75,6 +80,8 @@ class Store:
             while batch[-1] is not None and not self._calls.empty():
                 batch.append(self._calls.get())
             self._run([c for c in batch if c is not None])
+            if any(c is not None and c.step == SCRUB for c in batch):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             if batch[-1] is None:
                 break
         self._db.close()
@@ -131,6 +138,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA foreign_keys=ON")
+    db.execute("PRAGMA secure_delete=ON")
     if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         db.close()
         raise sqlite3.DatabaseError(found)

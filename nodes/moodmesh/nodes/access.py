@@ -1,0 +1,99 @@
+"""The rules and quotas of paired peers, kept in the store and checked at reservation and at start (pairing §6)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.permissions import DAY, Charge, Conditions, Limits, denial
+from moodmesh.nodes.store import Store
+
+OWN = "own.device"
+_CLOCK = "highest_wall"
+
+
+class Access:
+    """Default deny; every change is on disk before the call returns, and `changed` is told."""
+
+    def __init__(self, store: Store, wall: Callable[[], float], conditions: Callable[[], Conditions]) -> None:
+        self._store, self._wall, self._conditions = store, wall, conditions
+        self._rules: dict[DeviceId, dict[str, Limits]] = {}
+        self._charges: dict[tuple[DeviceId, str], dict[str, Charge]] = {}
+        self._highest = 0.0
+        self.changed: Callable[[DeviceId], None] = lambda peer: None
+
+    async def load(self) -> None:
+        """Read rules and charges; nothing that was running survived the restart."""
+
+        def read(db: sqlite3.Connection) -> None:
+            for row in db.execute("SELECT device, action, limits FROM rule"):
+                self._rules.setdefault(row["device"], {})[row["action"]] = Limits.model_validate_json(row["limits"])
+            for row in db.execute("SELECT * FROM usage"):
+                charges = self._charges.setdefault((row["device"], row["action"]), {})
+                charges[row["attempt"]] = Charge(row["charged"], row["seconds"], row["bytes"], False)
+            found = db.execute("SELECT value FROM note WHERE key=?", (_CLOCK,)).fetchone()
+            self._highest = float(found["value"]) if found else 0.0
+
+        await self._store.read(read)
+
+    def now(self) -> float:
+        """Wall seconds that never go back, so that a clock set back refills no quota."""
+        self._highest = max(self._highest, self._wall())
+        return self._highest
+
+    def rules(self, peer: DeviceId) -> dict[str, Limits]:
+        """The rules of a peer by action."""
+        return dict(self._rules.get(peer, {}))
+
+    def owns(self, peer: DeviceId) -> bool:
+        """Whether the owner counts that device among their own."""
+        return OWN in self._rules.get(peer, {})
+
+    def may(self, peer: DeviceId, action: str) -> bool:
+        """Whether an action that costs nothing is allowed."""
+        return self.denial(peer, action, 0.0, 0) is None
+
+    def denial(self, peer: DeviceId, action: str, seconds: float, size: int) -> str | None:
+        """The rule or limit that bars an action of this cost now; None when it is allowed."""
+        charges = self._charges.get((peer, action), {}).values()
+        here = replace(self._conditions(), now=self.now())
+        return denial(self._rules.get(peer, {}), action, charges, Charge(here.now, seconds, size, True), here)
+
+    async def allow(self, peer: DeviceId, rules: dict[str, Limits]) -> None:
+        """Add or replace rules."""
+
+        def write(db: sqlite3.Connection) -> None:
+            for action, limits in rules.items():
+                row = (peer, action, limits.model_dump_json(exclude_defaults=True))
+                db.execute("INSERT OR REPLACE INTO rule VALUES (?, ?, ?)", row)
+
+        await self._store.write("access.allow", write)
+        self._rules.setdefault(peer, {}).update(rules)
+        self.changed(peer)
+
+    async def deny(self, peer: DeviceId) -> None:
+        """Drop every rule of a peer."""
+        await self._store.write("access.deny", lambda db: db.execute("DELETE FROM rule WHERE device=?", (peer,)))
+        self._rules.pop(peer, None)
+        self.changed(peer)
+
+    async def charge(self, peer: DeviceId, action: str, attempt: str, seconds: float, size: int, *, running: bool) -> None:
+        """Count an attempt at its start with the predicted cost, and again at its end with the true one."""
+        charges = self._charges.setdefault((peer, action), {})
+        at = charges[attempt].at if attempt in charges else self.now()
+        for old in [key for key, charge in charges.items() if charge.at < self.now() - DAY]:
+            del charges[old]
+        charges[attempt] = Charge(at, seconds, size, running)
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM usage WHERE charged < ?", (self._highest - DAY,))
+            row = (peer, action, at, seconds, size, attempt)
+            db.execute(
+                "INSERT OR REPLACE INTO usage (device, action, charged, jobs, seconds, bytes, attempt) VALUES (?,?,?,1,?,?,?)",
+                row,
+            )
+            db.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (_CLOCK, str(self._highest)))
+
+        await self._store.write("access.charge", write)

@@ -1,0 +1,102 @@
+"""Who may speak to the local API: bearer token, exact Host and Origin, JSON bodies; errors as JSON (pairing §8)."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from moodmesh.mesh.errors import MeshError
+from moodmesh.nodes.errors import NodeError, NotFound, Refused, UsageError
+
+TOKEN_FILE = "api.token"  # noqa: S105 - a file name
+MAX_BODY = 96 * 2**20
+SAFE = ("GET", "HEAD")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+log = logging.getLogger(__name__)
+
+
+def read_token(home: Path) -> str:
+    """The token of this node; OSError when there is none."""
+    return (home / TOKEN_FILE).read_text().strip()
+
+
+def new_token(home: Path) -> str:
+    """Replace the token (256 bits, file mode 0600, atomic)."""
+    token = secrets.token_urlsafe(32)
+    new = home / f"{TOKEN_FILE}.new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(home / TOKEN_FILE)
+    return token
+
+
+class Guard:
+    """The middleware. `port` is the loopback TCP port, None on the Unix socket, which has no Host to forge."""
+
+    def __init__(self, token: str, port: int | None) -> None:
+        self.token, self._port = token, port
+
+    @web.middleware
+    async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check, answer, and turn errors into JSON with the right status."""
+        response = self._barred(request) or await _answer(request, handler)
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+    def _barred(self, request: web.Request) -> web.Response | None:
+        if self._port is not None:
+            hosts = {f"{name}:{self._port}" for name in ("127.0.0.1", "[::1]", "localhost")}
+            origin = request.headers.get("Origin")
+            if request.headers.get("Host") not in hosts or (
+                origin is not None and origin not in {f"http://{h}" for h in hosts}
+            ):
+                return failure(403, "foreign", "this address serves its own device only")
+            if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+                return failure(403, "foreign", "cross-site requests are refused")
+        if request.method not in (*SAFE, "POST", "PUT", "DELETE"):
+            return failure(405, "method", "use GET, POST, PUT or DELETE")
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+            return failure(401, "token", "a bearer token is needed; the command line reads it from the node's home")
+        if request.method not in SAFE and request.content_type != "application/json":
+            return failure(415, "content_type", "send application/json")
+        return None
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return failure(400, "usage", f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}")
+    except NotFound as error:
+        return failure(404, "not_found", str(error))
+    except UsageError as error:
+        return failure(400, "usage", str(error))
+    except Refused as error:
+        return failure(409, error.reason, str(error))
+    except (NodeError, MeshError) as error:
+        return failure(500, "failed", str(error))
+    except web.HTTPException as error:
+        return failure(error.status, "http", error.reason)
+
+
+def failure(status: int, reason: str, message: str) -> web.Response:
+    """An error as every client reads it."""
+    return web.json_response({"error": {"reason": reason, "message": message}}, status=status)

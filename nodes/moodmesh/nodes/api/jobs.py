@@ -1,0 +1,228 @@
+"""/jobs: submit, list, show, explain, logs, cancel, result, events."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import secrets
+from dataclasses import asdict
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.errors import NotFound, Refused, UsageError
+from moodmesh.nodes.jobs.model import Job, Spec
+from moodmesh.nodes.placement.explain import summary
+from moodmesh.nodes.services import Services
+from moodmesh.tasks.errors import InvalidInput
+from moodmesh.tasks.task import Request, Task
+
+
+class JobRequest(BaseModel):
+    """What `job submit` asks; `input` is base64."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str
+    params: dict[str, Any] = {}
+    input: str = ""
+    variant: str | None = None
+    on: str | None = None
+    by_s: float | None = Field(None, gt=0)
+    quality: Literal["best", "fast"] = "best"
+    public: bool = False
+    seed: int | None = None
+
+
+def routes(node: Services) -> list[web.RouteDef]:
+    """The routes of this noun."""
+    view = JobsView(node)
+    return [
+        web.post("/jobs", view.submit),
+        web.get("/jobs", view.list),
+        web.get("/jobs/{id}", view.show),
+        web.get("/jobs/{id}/explain", view.explain),
+        web.get("/jobs/{id}/logs", view.logs),
+        web.get("/jobs/{id}/result", view.result),
+        web.get("/jobs/{id}/files/{name}", view.file),
+        web.get("/jobs/{id}/events", view.follow),
+        web.post("/jobs/{id}/cancel", view.cancel),
+    ]
+
+
+class JobsView:
+    """Handlers over one node."""
+
+    def __init__(self, node: Services) -> None:
+        self._node = node
+
+    async def submit(self, request: web.Request) -> web.Response:
+        """Accept a job; the answer comes once it is on disk."""
+        asked = JobRequest.model_validate(await request.json(loads=_loads))
+        try:
+            data = base64.b64decode(asked.input, validate=True)
+        except binascii.Error:
+            raise UsageError("input is not base64") from None
+        job = await self._node.submitter.submit(make_spec(self._node, asked, data), data)
+        return web.json_response(show(self._node, job), status=201)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """The newest jobs, oldest first."""
+        jobs = await self._node.jobs.load(limit=min(1000, int(request.query.get("limit", "50"))))
+        return web.json_response({"jobs": [show(self._node, await self._fresh(job)) for job in jobs]})
+
+    async def show(self, request: web.Request) -> web.Response:
+        """One job with its attempts."""
+        return web.json_response(show(self._node, await self._find(request)))
+
+    async def explain(self, request: web.Request) -> web.Response:
+        """Why it ran where it ran, or what it waits for: the table of every attempt, and the present one while pending."""
+        job = await self._find(request)
+        now = summary(self._node.submitter.placement(job)) if job.status == "PENDING" else None
+        return web.json_response({**show(self._node, job), "now": now, "tables": [a.explain for a in job.attempts]})
+
+    async def logs(self, request: web.Request) -> web.Response:
+        """The kept lines."""
+        job = await self._find(request)
+        return web.json_response({"id": job.id, "status": job.status, "lines": await self._node.jobs.logs(job.id)})
+
+    async def result(self, request: web.Request) -> web.Response:
+        """The one visible result, with who made it."""
+        job = await self._find(request)
+        found = await self._node.jobs.output(job.id)
+        if found is None:
+            raise Refused(_no_result(job), "no_result")
+        outputs, provenance = found
+        value = json.loads(await self._node.blobs.get(outputs["value"], self._node.identity.id))
+        files = {name: blob.size for name, blob in outputs.items() if name != "value"}
+        return web.json_response({**show(self._node, job), "result": value, "provenance": provenance, "files": files})
+
+    async def file(self, request: web.Request) -> web.Response:
+        """One named file of the result."""
+        job = await self._find(request)
+        outputs, _ = await self._node.jobs.output(job.id) or ({}, {})
+        name = request.match_info["name"]
+        if name not in outputs or name == "value":
+            raise NotFound(f"job {job.id[:8]} has no file {name!r}; `moodmesh job result` lists them")
+        return web.Response(body=await self._node.blobs.get(outputs[name], self._node.identity.id))
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Stop it."""
+        job = await self._find(request)
+        return web.json_response(show(self._node, await self._node.submitter.cancel(job.id)))
+
+    async def follow(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events of one job until it ends."""
+        job = await self._find(request)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        async with self._node.events.listen() as queue:
+            await response.prepare(request)
+            job = await self._fresh(job)
+            await _send(response, {"event": "job", **show(self._node, job)})
+            while job.open:
+                try:
+                    event = await asyncio.wait_for(queue.get(), 15)
+                except TimeoutError:
+                    await response.write(b": alive\n\n")
+                    continue
+                if event.get("job") == job.id:
+                    await _send(response, event | ({"id": job.id} if event["event"] == "job" else {}))
+                    if event.get("status") in ("SUCCEEDED", "FAILED", "STOPPED"):
+                        break
+        return response
+
+    async def _find(self, request: web.Request) -> Job:
+        return await self._node.submitter.find(request.match_info["id"])
+
+    async def _fresh(self, job: Job) -> Job:
+        return await self._node.submitter.find(job.id)
+
+
+async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
+    await response.write(f"data: {json.dumps(event)}\n\n".encode())
+
+
+def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
+    """The job's specification; `UsageError` names what is wrong with the request and what would be right."""
+    task = node.tasks.get(asked.task)
+    if task is None:
+        broken = f" (its plug-in is broken: {node.broken[asked.task]})" if asked.task in node.broken else ""
+        raise NotFound(f"no task {asked.task!r} here{broken}; installed: {', '.join(sorted(node.tasks)) or 'none'}")
+    variants = [v.name for v in task.spec.variants]
+    if asked.variant is not None and asked.variant not in variants:
+        raise UsageError(f"{asked.task} has no variant {asked.variant!r}; it has {', '.join(variants)}")
+    seed = asked.seed if asked.seed is not None else secrets.randbits(31)
+    request = _request(task, asked, data, seed)
+    try:
+        units, size = task.units(request), task.result_bytes(request)
+    except InvalidInput as error:
+        raise UsageError(str(error)) from None
+    return Spec(
+        task=asked.task, version=task.spec.version, params=dict(request.params), units=units, input_bytes=len(data),
+        result_bytes=size, personal=task.spec.personal and not asked.public, effects=task.spec.effects, seed=seed,
+        variant=asked.variant, on=_device(node, asked.on), quality=asked.quality, by_s=asked.by_s,
+    )  # fmt: skip
+
+
+def _request(task: Task, asked: JobRequest, data: bytes, seed: int) -> Request:
+    try:
+        params = task.spec.request.model_validate(asked.params).model_dump(mode="json", exclude_unset=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(task.spec.request.model_fields)
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"parameter {where}: {first['msg'].lower()}; {asked.task} takes {known}") from None
+    return Request(params, data, seed)
+
+
+def _device(node: Services, name: str | None) -> DeviceId | None:
+    """A peer by name or id; this device by its own name or `here`."""
+    if name is None:
+        return None
+    found = [p.id for p in node.peers.peers.values() if name in (p.name, p.id) or (p.here and name == "here")]
+    if len(found) != 1:
+        known = ", ".join(sorted(p.name for p in node.peers.peers.values()))
+        raise NotFound(f"{'several peers are called' if found else 'no peer is called'} {name!r}; there are: {known}")
+    return found[0]
+
+
+def show(node: Services, job: Job) -> dict[str, Any]:
+    """A job as JSON: status, where it ran, its attempts."""
+    names = {p.id: p.name for p in node.peers.peers.values()}
+    done = next((a for a in job.attempts if a.number == job.winner), None)
+    last = done or (job.attempts[-1] if job.attempts else None)
+    return {
+        "id": job.id,
+        "task": job.spec.task,
+        "status": job.status,
+        "substate": job.substate,
+        "message": job.message,
+        "share": job.share,
+        "ran_on": names.get(done.device, done.device) if done else None,
+        "variant": last.variant if last else job.spec.variant,
+        "why": (last.explain if last else job.explain).get("why", ""),
+        "public": not job.spec.personal,
+        "created": job.created,
+        "finished": job.finished,
+        "attempts": [
+            {k: v for k, v in asdict(a).items() if k not in ("explain", "job")} | {"name": names.get(a.device, a.device)}
+            for a in job.attempts
+        ],
+    }
+
+
+def _no_result(job: Job) -> str:
+    if job.open:
+        return f"job {job.id[:8]} is {job.status}; add --wait, or see `moodmesh job show {job.id[:8]}`"
+    return f"job {job.id[:8]} is {job.status} and has no result: {job.substate} {job.message}".strip()
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise UsageError("the body is not JSON") from None

@@ -1,0 +1,206 @@
+"""What this device offers, to whom, and how fast: rates learned and kept, documents filtered per peer (routing §3, §5)."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes import probe, rates
+from moodmesh.nodes.access import Access
+from moodmesh.nodes.config import Config
+from moodmesh.nodes.messages import Capability, Dynamic, Reserve, TaskDoc, VariantDoc
+from moodmesh.nodes.permissions import in_hours
+from moodmesh.nodes.placement.gates import Gate, variant_gate
+from moodmesh.nodes.placement.view import Ask, Device
+from moodmesh.nodes.pool.seam import TaskPool
+from moodmesh.nodes.rates import Rate
+from moodmesh.nodes.store import Store
+from moodmesh.tasks.models import Card, ModelStore
+from moodmesh.tasks.task import Task, Variant
+
+if TYPE_CHECKING:
+    from moodmesh.nodes.jobs.executor import Executor
+
+GUESS_S_PER_UNIT = 1e-3
+BUSY_VALID_S, IDLE_VALID_S = 10.0, 30.0
+
+
+class Capabilities:
+    """The tasks of this device with their learned rates. `fetch` brings a model's file here by hash."""
+
+    def __init__(
+        self,
+        config: Config,
+        tasks: Mapping[str, Task],
+        models: ModelStore,
+        store: Store,
+        access: Access,
+        pool: TaskPool,
+        clock: Clock,
+        where: Path,
+        me: DeviceId,
+    ) -> None:
+        self._config, self.tasks, self._models, self._store, self._access = config, tasks, models, store, access
+        self._pool, self._clock, self._where, self._me = pool, clock, where, me
+        self._rates: dict[tuple[str, str], Rate] = {}
+        self._gpus = probe.gpus()
+        self._revision = 0
+        self.fetch: Callable[[Card], Awaitable[str]] | None = None
+        self.executor: Executor | None = None
+
+    async def load(self) -> None:
+        """Read the learned rates that belong to this engine and these models."""
+
+        def read(db: sqlite3.Connection) -> None:
+            for row in db.execute("SELECT * FROM rate WHERE engine=?", (self._pool.engine,)):
+                if row["model"] == self.model(row["task"], row["variant"])[1]:
+                    names = ("mean", "log_mean", "log_var", "count", "load_s", "measured")
+                    self._rates[row["task"], row["variant"]] = Rate(**{n: row[n] for n in names})
+
+        await self._store.read(read)
+
+    # -- rates ---------------------------------------------------------------------------------------------------------
+
+    def unmeasured(self) -> list[tuple[str, str]]:
+        """The (task, variant) pairs to benchmark: runnable here, and never measured or a month old."""
+        old = self._clock.wall() - rates.FRESH_S
+        return [
+            (name, variant.name)
+            for name, task in self.tasks.items()
+            for variant in task.spec.variants
+            if self._fits(variant)
+            and self._present(variant)
+            and ((name, variant.name) not in self._rates or self._rates[name, variant.name].measured < old)
+        ]
+
+    async def observe(self, task: str, variant: str, units: float, seconds: float, load_s: float | None) -> None:
+        """Learn from one run; the first one is the prior."""
+        known, now = self._rates.get((task, variant)), self._clock.wall()
+        per_unit = seconds / max(units, 1e-9)
+        rate = rates.observe(known, per_unit, load_s, now) if known else rates.first(per_unit, load_s or 0.0, now)
+        self._rates[task, variant] = rate
+        self._revision += 1
+        key = (task, variant, self._pool.engine, self.model(task, variant)[1])
+        values = (rate.mean, rate.log_mean, rate.log_var, rate.count, rate.load_s, rate.measured)
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO rate VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*key, *values))
+
+        await self._store.write("rate.observe", write)
+
+    def rate(self, task: str, variant: str) -> tuple[Rate, bool]:
+        """The rate of a variant, and whether it is a guess (from the nearest variant by size, else a constant)."""
+        if (task, variant) in self._rates:
+            return self._rates[task, variant], False
+        size = self._size(task, variant)
+        known = [(abs(math.log(self._size(t, v) / size)), t, v) for t, v in self._rates if t == task]
+        if not known:
+            return Rate(GUESS_S_PER_UNIT, math.log(GUESS_S_PER_UNIT), 1.0, 0), True
+        _, t, v = min(known)
+        scale, near = size / self._size(t, v), self._rates[t, v]
+        return Rate(near.mean * scale, near.log_mean + math.log(scale), 1.0, 0, near.load_s * scale), True
+
+    def _size(self, task: str, variant: str) -> float:
+        card = self.tasks[task].spec.variant(variant).card
+        return float(card.bytes) if card else 1e6
+
+    # -- documents -----------------------------------------------------------------------------------------------------
+
+    def document(self, peer: DeviceId) -> Capability:
+        """The static and measured part, holding only the tasks that the peer may use."""
+        here = peer == self._me
+        tasks = {
+            name: TaskDoc(version=task.spec.version, variants={v.name: self._variant(name, v) for v in task.spec.variants})
+            for name, task in self.tasks.items()
+            if here or self._access.may(peer, name)
+        }
+        own = here or self._access.owns(peer)
+        return Capability(
+            revision=self._revision, engine=self._pool.engine, slots=self._pool.slots, own=own,
+            cores=probe.cores(), gpus=self._gpus if own else [], tasks=tasks,
+        )  # fmt: skip
+
+    def _variant(self, task: str, variant: Variant) -> VariantDoc:
+        rate, guess = self.rate(task, variant.name)
+        return VariantDoc(
+            quality=variant.quality, memory_mb=variant.memory_mb, mean=rate.mean, log_mean=rate.log_mean, log_var=rate.log_var,
+            count=rate.count, guess=guess, load_s=rate.load_s,
+            fetch_bytes=0 if self._present(variant) or variant.card is None else variant.card.bytes,
+        )  # fmt: skip
+
+    def dynamic(self) -> Dynamic:
+        """How busy this device is now."""
+        assert self.executor is not None
+        running, queue, free = self.executor.load()
+        self._revision += 1
+        return Dynamic(
+            revision=self._revision, valid_s=BUSY_VALID_S if running else IDLE_VALID_S, free_slots=free, running=running,
+            queue=queue, power=probe.power(self._config.power, probe.battery()), quiet=self._quiet(),
+            memory_free_mb=probe.free_memory_mb(self._config.pool.memory_mb), disk_free_mb=probe.free_disk_mb(self._where),
+            loaded=sorted(f"{task}/{variant}" for task, variant in self._pool.loaded()),
+        )  # fmt: skip
+
+    def _quiet(self) -> bool:
+        hours = self._config.power.quiet_hours
+        return bool(hours) and in_hours(hours, local_hour(self._clock.wall()))
+
+    def _fits(self, variant: Variant) -> bool:
+        return variant.memory_mb * 1.1 <= probe.free_memory_mb(self._config.pool.memory_mb)
+
+    def _present(self, variant: Variant) -> bool:
+        return variant.card is None or self._models.find(variant.card) is not None
+
+    # -- what the executor asks ----------------------------------------------------------------------------------------
+
+    def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        """The same gates the submitter checked, and the peer's rule and quotas."""
+        task = self.tasks.get(ask.task)
+        here = peer == self._me
+        if task is None or (not here and not self._access.may(peer, ask.task)):
+            return Gate("permission", f"{ask.task} is not offered to this device")
+        if task.spec.version != ask.version:
+            return Gate("version", f"this device has version {task.spec.version} of {ask.task}")
+        if ask.variant not in {v.name for v in task.spec.variants}:
+            return Gate("variant", f"{ask.task} has no variant {ask.variant[:32]}")
+        seconds = self.predicted_s(ask.task, ask.variant, ask.units)
+        if not here and (limit := self._access.denial(peer, ask.task, seconds, ask.input_bytes + ask.result_bytes)):
+            return Gate("quota", f"the limit {limit} of this device's rule")
+        view = Device(self._me, "", here=here, capability=self.document(peer), dynamic=self.dynamic())
+        doc = self._variant(ask.task, task.spec.variant(ask.variant))
+        question = Ask(ask.job, ask.task, ask.version, ask.units, ask.input_bytes, ask.result_bytes)
+        return variant_gate(question, view, ask.variant, doc, seconds)
+
+    def predicted_s(self, task: str, variant: str, units: float) -> float:
+        """The service seconds expected here."""
+        return units * self.rate(task, variant)[0].mean
+
+    def model(self, task: str, variant: str) -> tuple[str, str]:
+        """Name and SHA-256 of a variant's weights; empty without weights, or for what is no longer installed."""
+        found = [v for v in self.tasks[task].spec.variants if v.name == variant] if task in self.tasks else []
+        card = found[0].card if found else None
+        return (card.name, card.sha256) if card else ("", "")
+
+    async def prepare(self, task: str, variant: str) -> None:
+        """Have the weights here; raises OSError when no peer has them either."""
+        card = self.tasks[task].spec.variant(variant).card
+        if card is not None and self._models.find(card) is None:
+            if self.fetch is None:
+                raise OSError(f"{card.file} is not here and no peer was asked")
+            await self.fetch(card)
+
+    async def charge(self, peer: DeviceId, ask: Reserve, seconds: float, *, running: bool) -> None:
+        """Count an attempt of a peer against its quota."""
+        if peer != self._me:
+            size = ask.input_bytes + ask.result_bytes
+            await self._access.charge(peer, ask.task, f"{ask.job}-{ask.attempt}", seconds, size, running=running)
+
+
+def local_hour(wall: float) -> int:
+    """The hour of the day in the device's time zone."""
+    return time.localtime(wall).tm_hour

@@ -1,0 +1,107 @@
+"""HTTP to the daemon over its Unix socket, with the standard library only."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from moodmesh.nodes.config import home
+from moodmesh.nodes.errors import NoDaemon, NodeError, NotFound, Refused, UsageError
+from moodmesh.nodes.pool.rundir import run_dir
+
+SOCKET = "api.sock"
+TOKEN_FILE = "api.token"  # noqa: S105 - a file name
+
+
+class Unreachable(NodeError):
+    """The daemon went away in the middle of an answer."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """The daemon of one home. Every method raises the error tree of `nodes.errors`, by what the daemon answered."""
+
+    def __init__(self, where: Path | None = None, timeout: float | None = 30) -> None:
+        self._home, self._timeout = where or home(), timeout
+
+    def get(self, *path: str, **query: Any) -> Any:
+        """GET, as JSON."""
+        return self._json("GET", path, query, None)
+
+    def post(self, *path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """POST a JSON object."""
+        return self._json("POST", path, {}, body or {})
+
+    def delete(self, *path: str) -> Any:
+        """DELETE."""
+        return self._json("DELETE", path, {}, {})
+
+    def bytes(self, *path: str) -> bytes:
+        """GET, as bytes."""
+        response = self._open("GET", path, {}, None, self._timeout)
+        return response.read()
+
+    def events(self, *path: str, method: str = "GET", body: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """Server-sent events until the daemon ends them."""
+        response = self._open(method, path, {}, body, None)
+        try:
+            for line in response:
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable("the daemon stopped in the middle of an answer; jobs go on after `moodmesh up`") from error
+
+    def _json(self, method: str, path: tuple[str, ...], query: Mapping[str, Any], body: Mapping[str, Any] | None) -> Any:
+        return json.loads(self._open(method, path, query, body, self._timeout).read())
+
+    def _open(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        query: Mapping[str, Any],
+        body: Mapping[str, Any] | None,
+        timeout: float | None,
+    ) -> http.client.HTTPResponse:
+        target = "/" + "/".join(quote(part, safe="") for part in path) + (f"?{urlencode(query)}" if query else "")
+        connection = _UnixConnection(run_dir(self._home) / SOCKET, timeout)
+        try:
+            headers = {"Authorization": f"Bearer {(self._home / TOKEN_FILE).read_text().strip()}"}
+            if body is not None:
+                headers["Content-Type"] = "application/json"
+            connection.request(method, target, json.dumps(body) if body is not None else None, headers)
+            response = connection.getresponse()
+        except TimeoutError:
+            raise Unreachable("the daemon does not answer; look at its log, or restart it") from None
+        except (OSError, http.client.HTTPException):
+            raise NoDaemon(f"no daemon runs for {self._home}: start it with `moodmesh up`") from None
+        if response.status >= 400:
+            raise _error(response.status, response.read())
+        return response
+
+
+def _error(status: int, body: bytes) -> NodeError:
+    try:
+        found = json.loads(body)["error"]
+        reason, message = str(found["reason"]), str(found["message"])
+    except (ValueError, KeyError, TypeError):
+        reason, message = "http", f"the daemon answered {status}"
+    if status == 404:
+        return NotFound(message)
+    if status in (400, 415):
+        return UsageError(message)
+    return Refused(message, reason) if status in (401, 403, 409) else NodeError(message)

@@ -1,0 +1,261 @@
+"""job submit, list, show, explain, logs, cancel, result."""
+
+from __future__ import annotations
+
+import base64
+import json as jsonlib
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.cli.output import Json, ago, columns, emit, progress, say
+from moodmesh.nodes.errors import NodeError, UsageError
+from moodmesh.nodes.placement.explain import table
+
+job_app = typer.Typer(help="Submit jobs and look into them. An id may be shortened to a unique prefix.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(help="Job id, or the beginning of one.")]
+LARGEST_INPUT = 64 * 2**20
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this noun."""
+    app.add_typer(job_app, name="job")
+
+
+@job_app.command()
+def submit(
+    task: Annotated[str, typer.Argument(help="A task name, like emotion.text; `moodmesh tasks` lists them.")],
+    param: Annotated[list[str] | None, typer.Option("-p", "--param", help="A parameter, as key=value (JSON or text).")] = None,
+    input: Annotated[Path | None, typer.Option("--input", help="The input file; - for standard input.")] = None,
+    lines: Annotated[bool, typer.Option("--lines", help="One item per line of the input.")] = False,
+    variant: Annotated[str | None, typer.Option(help="Only this variant of the model.")] = None,
+    on: Annotated[str | None, typer.Option(help="Only this peer; `here` for this device.")] = None,
+    by: Annotated[str | None, typer.Option(help="The best quality that is done by then, like 10s or 2min.")] = None,
+    quality: Annotated[str, typer.Option(help="best or fast.")] = "best",
+    public: Annotated[bool, typer.Option("--public", help="Personal input may go to devices that are not your own.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    json: Json = False,
+) -> None:
+    """Hand in a job; it runs on the device that returns its result soonest.
+
+    Example: moodmesh job submit emotion.text --input diary.txt --wait --json
+    """
+    params = dict(_param(pair) for pair in param or [])
+    if lines:
+        params["lines"] = True
+    body = {
+        "task": task,
+        "params": params,
+        "input": base64.b64encode(_read(input)).decode(),
+        "variant": variant,
+        "on": on,
+        "by_s": _seconds(by) if by else None,
+        "quality": quality,
+        "public": public,
+        "seed": seed,
+    }
+    job = Client().post("jobs", body=body)
+    if not wait:
+        emit(job, json, lambda: [job["id"]])
+        return
+    _finish(_follow(job["id"]), json)
+
+
+@job_app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1, max=1000)] = 50, json: Json = False
+) -> None:
+    """The newest jobs of this device.
+
+    Example: moodmesh job list
+    """
+    found = Client().get("jobs", limit=limit)
+    now = time.time()
+    rows = [
+        (j["id"][:8], j["task"], j["variant"], state(j), j["ran_on"] or (j["attempts"][-1]["name"] if j["attempts"] else ""),
+         ago(now - j["created"]) + " ago")
+        for j in found["jobs"]
+    ]  # fmt: skip
+    emit(found, json, lambda: columns(rows, ("id", "task", "variant", "status", "device", "created")))
+
+
+@job_app.command()
+def show(id: Id, json: Json = False) -> None:
+    """One job and its attempts.
+
+    Example: moodmesh job show 7f3a
+    """
+    job = Client().get("jobs", id)
+    emit(job, json, lambda: describe(job))
+
+
+@job_app.command()
+def explain(id: Id, json: Json = False) -> None:
+    """Why a job ran where it ran: every device's predicted seconds, or the gate that barred it.
+
+    Example: moodmesh job explain 7f3a
+    """
+    found = Client().get("jobs", id, "explain")
+    emit(found, json, lambda: explained(found))
+
+
+@job_app.command()
+def logs(
+    id: Id,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job ends.")] = False,
+    json: Json = False,
+) -> None:
+    """What the task said while it ran.
+
+    Example: moodmesh job logs -f 7f3a
+    """
+    client = Client()
+    found = client.get("jobs", id, "logs")
+    if json and not follow:
+        emit(found, json, list)
+        return
+    for line in found["lines"]:
+        print(jsonlib.dumps(line) if json else line["line"])
+    if follow and found["status"] in ("PENDING", "RUNNING"):
+        for event in client.events("jobs", found["id"], "events"):
+            if event["event"] == "log":
+                print(jsonlib.dumps(event) if json else event["line"], flush=True)
+
+
+@job_app.command()
+def cancel(id: Id, json: Json = False) -> None:
+    """Stop a job; its worker is gone within 2 s.
+
+    Example: moodmesh job cancel 7f3a
+    """
+    job = Client().post("jobs", id, "cancel")
+    emit(job, json, lambda: [f"{job['id'][:8]} is stopped"])
+
+
+@job_app.command()
+def result(
+    id: Id,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the result's files into this directory.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for it.")] = False,
+    json: Json = False,
+) -> None:
+    """The result of a job, with who made it.
+
+    Example: moodmesh job result 7f3a --json
+    """
+    client = Client()
+    job = _follow(id) if wait else client.get("jobs", id)
+    if out is not None and job["status"] == "SUCCEEDED":
+        out.mkdir(parents=True, exist_ok=True)
+        for name in client.get("jobs", job["id"], "result")["files"]:
+            (out / Path(name).name).write_bytes(client.bytes("jobs", job["id"], "files", name))
+            say(f"wrote {out / Path(name).name}")
+    _finish(job, json)
+
+
+def _follow(job_id: str) -> dict[str, Any]:
+    """Show progress until the job ends; the job then."""
+    client = Client()
+    with progress("waiting for a device") as show_progress:
+        for event in client.events("jobs", job_id, "events"):
+            if event["event"] == "job":
+                words = event["message"] or f"{event['status'].lower()} {event['task']}"
+                show_progress(event["share"], words[:80])
+    found: dict[str, Any] = client.get("jobs", job_id)
+    return found
+
+
+def _finish(job: dict[str, Any], json: bool) -> None:
+    if job["status"] != "SUCCEEDED" and json and job["status"] in ("FAILED", "STOPPED"):
+        print(jsonlib.dumps(job))
+        raise typer.Exit(1)
+    if job["status"] in ("FAILED", "STOPPED"):
+        raise NodeError(f"job {job['id'][:8]} is {state(job)}: {job['message']}; see `moodmesh job explain {job['id'][:8]}`")
+    found = Client(timeout=120).get("jobs", job["id"], "result")
+    emit(found, json, lambda: result_lines(found))
+
+
+def result_lines(found: dict[str, Any]) -> list[str]:
+    """A result for people: where it ran, then a row per item when it has items, else its JSON."""
+    items = found["result"].get("items")
+    head = f"# {found['task']} {found['variant']} on {found['ran_on']} in {found['provenance']['seconds']:.3g} s"
+    say(f"{head}\n# {found['why']}")
+    if not isinstance(items, list) or not items or not isinstance(items[0], dict):
+        return [jsonlib.dumps(found["result"], indent=2, ensure_ascii=False)]
+    names = [key for key, value in items[0].items() if not isinstance(value, (dict, list))]
+    return columns([[_cell(item.get(name)) for name in names] for item in items], names)
+
+
+def _cell(value: object) -> str:
+    return f"{value:+.2f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def state(job: dict[str, Any]) -> str:
+    """Status and substate, with the share done while it runs."""
+    share = f" {job['share']:.0%}" if job["status"] == "RUNNING" else ""
+    detail = job["substate"] if job["substate"] and job["substate"] != job["status"].lower() else ""
+    return f"{job['status']}{share} {detail}".strip()
+
+
+def describe(job: dict[str, Any]) -> list[str]:
+    """A job and its attempts for people."""
+    lines = [f"{job['id']}  {job['task']}  {state(job)}" + (f"  on {job['ran_on']}" if job["ran_on"] else "")]
+    if job["message"]:
+        lines.append(f"  {job['message']}")
+    for a in job["attempts"]:
+        times = ", ".join(f"{k} {a[k] - job['created']:.3f}" for k in ("reserved", "started", "finished") if a[k])
+        lines.append(f"  attempt {a['number']}  {a['name']}  {a['variant']}  {a['state']}  {times}  {a['message']}".rstrip())
+    return lines
+
+
+def explained(found: dict[str, Any]) -> list[str]:
+    """The tables of every attempt."""
+    lines = [f"{found['id'][:8]}  {found['task']}  {state(found)}  seconds predicted for each device:"]
+    for attempt, explain_ in zip(found["attempts"], found["tables"], strict=True):
+        chosen = explain_["chosen"]
+        lines += [f"attempt {attempt['number']}: {explain_['why']}", *table(explain_)]
+        if attempt["finished"] and chosen:
+            took = attempt["finished"] - attempt["created"]
+            lines.append(
+                f"  predicted {chosen['total']:.3f} s (95 % within {chosen['p95']:.3f}), took {took:.3f} s: {attempt['state']}"
+            )
+        if attempt["message"]:
+            lines.append(f"  {attempt['message']}")
+    if found["now"]:
+        lines += ["now: " + found["now"]["why"], *table(found["now"])]
+    return lines
+
+
+def _read(file: Path | None) -> bytes:
+    if file is None:
+        return b""
+    try:
+        if str(file) != "-" and file.stat().st_size > LARGEST_INPUT:
+            raise UsageError(f"{file} has {file.stat().st_size / 2**20:.0f} MiB; at most 64 MiB can be handed in: split it")
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from None
+
+
+def _param(pair: str) -> tuple[str, Any]:
+    key, equals, value = pair.partition("=")
+    if not equals:
+        raise UsageError(f"-p {pair}: write key=value")
+    try:
+        return key, jsonlib.loads(value)
+    except jsonlib.JSONDecodeError:
+        return key, value
+
+
+def _seconds(text: str) -> float:
+    units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    try:
+        return float(number) * units[text[len(number) :] or "s"]
+    except (ValueError, KeyError):
+        raise UsageError(f"--by {text}: write a time like 10s, 500ms or 2min") from None

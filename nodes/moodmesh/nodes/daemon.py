@@ -1,0 +1,215 @@
+"""The composition root: `async with Node.open(...) as node: await node.run()` (design §2)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from moodmesh.mesh.artefacts.messages import CAPS
+from moodmesh.mesh.clock import SystemClock
+from moodmesh.mesh.endpoint import open_endpoint
+from moodmesh.mesh.errors import MeshError
+from moodmesh.mesh.frames import Caps
+from moodmesh.mesh.identity import Identity
+from moodmesh.mesh.link import PeerLink
+from moodmesh.mesh.pairs import Pairs
+from moodmesh.nodes import probe
+from moodmesh.nodes.access import Access
+from moodmesh.nodes.api.server import serve
+from moodmesh.nodes.benchmark import measure
+from moodmesh.nodes.blobs import Models, NodeBlobs
+from moodmesh.nodes.capabilities import Capabilities, local_hour
+from moodmesh.nodes.config import Config, home, load
+from moodmesh.nodes.errors import NodeError
+from moodmesh.nodes.jobs.events import Hub
+from moodmesh.nodes.jobs.executor import Executor
+from moodmesh.nodes.jobs.journal import Executions, Jobs
+from moodmesh.nodes.jobs.submitter import Submitter
+from moodmesh.nodes.lock import locked
+from moodmesh.nodes.logs import configure
+from moodmesh.nodes.messages import KINDS
+from moodmesh.nodes.pairbook import PairBook
+from moodmesh.nodes.peers import Peers
+from moodmesh.nodes.permissions import Conditions
+from moodmesh.nodes.pool.process import ProcessPool
+from moodmesh.nodes.pool.rundir import run_dir
+from moodmesh.nodes.reset import STORE_FILE
+from moodmesh.nodes.services import Part, Services
+from moodmesh.nodes.store import Store
+from moodmesh.tasks import registry
+from moodmesh.tasks.models import ModelStore
+
+DAY = 86400.0
+log = logging.getLogger(__name__)
+
+
+class Node(Services):
+    """One running node."""
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, config: Config, origins: Mapping[str, str], where: Path) -> AsyncIterator[Node]:
+        """Everything in its order: lock, store, identity, pairs, tasks, pool, peers, listener; closed the other way round."""
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(locked(where))
+            clock = SystemClock()
+            store = Store(where / STORE_FILE, _crash_after(config.debug.crash_after))
+            store.open()
+            stack.callback(store.close)
+            identity = Identity.load_or_create(where / "identity")
+            pairs = Pairs()
+            book = PairBook(store, pairs, clock.wall)
+            await book.load()
+            access = Access(store, clock.wall, lambda: _conditions(clock.wall()))
+            await access.load()
+            tasks, broken = registry.load()
+            models = ModelStore(where / "models")
+            pool = _pool(config, where)
+            stack.push_async_callback(pool.stop)
+            capabilities = Capabilities(config, tasks, models, store, access, pool, clock, where, identity.id)
+            await capabilities.load()
+            name = config.node.name or socket.gethostname()[:32]
+            peers = Peers(identity, name, pairs, access, capabilities, clock)
+            blobs = NodeBlobs(where / "artefacts", peers, clock)
+            pulled = Models(models, tasks, blobs, peers, access)
+            peers.models, capabilities.fetch = pulled.hear, pulled.pull
+            events, jobs = Hub(), Jobs(store)
+            submitter = Submitter(peers, blobs, jobs, events, clock, config.jobs.wait_for_device_h * 3600)
+            executor = Executor(peers, blobs, Executions(store), pool, capabilities, clock, uuid.uuid4().hex, peers.changed)
+            peers.submitter, peers.executor, capabilities.executor = submitter, executor, executor
+            access.changed = peers.tell_rights
+            caps = Caps(CAPS | {kind: model.cap for kind, model in KINDS.items()})
+            endpoint = await stack.enter_async_context(
+                open_endpoint(identity, pairs, peers, clock=clock, port=config.mesh.port, caps=caps)
+            )
+            yield cls(
+                config=config, origins=origins, home=where, name=name, clock=clock, identity=identity, store=store, pairs=pairs,
+                book=book, access=access, tasks=tasks, broken=broken, models=models, pulled=pulled, pool=pool,
+                capabilities=capabilities, jobs=jobs, blobs=blobs, events=events, peers=peers, submitter=submitter,
+                executor=executor, endpoint=endpoint, started=clock.now(),
+            )  # fmt: skip
+
+    async def run(self) -> None:
+        """Serve until cancelled; then give back what runs for others."""
+        self._report()
+        self.peers.on_linked = self._linked
+        self.peers.on_confirmed = lambda peer: self._spawn(self.book.confirm(peer))
+        async with asyncio.TaskGroup() as self._group:
+            serving = self._group.create_task(self.peers.run())
+            try:
+                await asyncio.sleep(0)
+                await self.executor.resume()
+                await self.submitter.resume()
+                self.executor.repeat(self.identity.id)
+                self.submitter.reconcile(self.identity.id, self.executor.live(self.identity.id))
+                for peer, addresses in self.book.addresses.items():
+                    self.endpoint.links.seek(peer, addresses)
+                self._group.create_task(self._benchmark())
+                self._group.create_task(self._housekeeping())
+                async with serve(self, run_dir(self.home) / "api.sock"):
+                    log.info("ready", extra={"port": self.endpoint.port})
+                    await asyncio.Event().wait()
+            finally:
+                await self.submitter.close()
+                await self.executor.close()
+                serving.cancel()
+
+    def _report(self) -> None:
+        """Health of what is known from the start."""
+        self.health["store"] = Part("ok", str(self.store.path))
+        if self.store.set_aside:
+            kept = f"a damaged store was set aside as {self.store.set_aside}"
+            self.health["store"] = Part("failed", kept, "its jobs and pairs are in that file; pair again")
+            log.error(kept)
+        for name, why in self.broken.items():
+            self.health[f"task {name}"] = Part("unavailable", why, "reinstall or remove that plug-in")
+        self.health["pool"] = Part("ok", self.pool.engine)
+        self.health["gpu"] = Part("ok" if probe.gpus() else "unavailable", ", ".join(probe.gpus()) or "no NVIDIA GPU or driver")
+
+    def _linked(self, link: PeerLink) -> None:
+        self._spawn(self.book.reached(link.peer, link.address))
+
+    def _spawn(self, work: Any) -> None:
+        self._group.create_task(work)
+
+    async def _benchmark(self) -> None:
+        if self.config.jobs.benchmark:
+            pool = ProcessPool(1, self.home / "benchmark", self.home / "models", duty=self.config.pool.duty)
+            await measure(self.capabilities, pool, self.peers.retell)
+            self.submitter.look_again()
+        if self.config.pool.eager:
+            await self.pool.start()
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await self.jobs.forget_before(self.clock.wall() - self.config.jobs.keep_days * DAY)
+            await self.book.expire()
+            await asyncio.sleep(600)
+
+
+def run(flags: Mapping[str, Any]) -> int:
+    """`moodmesh up`: run the node of this home until SIGINT or SIGTERM; a second signal ends at once. Returns the exit code."""
+    where = home()
+    config, origins = load(where, flags)
+    configure(config.log.level)
+    try:
+        asyncio.run(_main(config, origins, where))
+    except (NodeError, MeshError, OSError, BaseExceptionGroup) as error:
+        cause = _first(error)
+        if isinstance(cause, (NodeError, MeshError, OSError)):
+            raise cause if isinstance(cause, NodeError) else NodeError(str(cause)) from None
+        raise
+    return 0
+
+
+async def _main(config: Config, origins: Mapping[str, str], where: Path) -> None:
+    async with Node.open(config, origins, where) as node:
+        serving = asyncio.create_task(node.run())
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, _stop, serving)
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+def _stop(serving: asyncio.Task[None]) -> None:
+    """The first signal asks, the second does not wait."""
+    if serving.cancelling():
+        os._exit(130)
+    serving.cancel()
+
+
+def _pool(config: Config, where: Path) -> ProcessPool:
+    slots = config.pool.slots or max(1, probe.cores() - 1)
+    return ProcessPool(
+        slots, where / "workers", where / "models", eager=config.pool.eager, idle_s=config.pool.idle_s, duty=config.pool.duty
+    )
+
+
+def _conditions(wall: float) -> Conditions:
+    battery = probe.battery()
+    return Conditions(wall, local_hour(wall), battery.percent, battery.mains or not battery.present)
+
+
+def _crash_after(step: str) -> Any:
+    """For tests: end this process the moment a journal step is on disk."""
+
+    def crash(done: str) -> None:
+        if done == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return crash if step else None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

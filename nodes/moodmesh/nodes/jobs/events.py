@@ -1,0 +1,35 @@
+"""What happens to jobs, told to whoever listens: the local API, `job logs -f`, progress bars."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+BACKLOG = 1000
+
+
+@dataclass
+class Hub:
+    """Fan-out of events; a listener that falls `BACKLOG` behind loses the oldest, never blocks the node."""
+
+    _queues: set[asyncio.Queue[dict[str, Any]]] = field(default_factory=set)
+
+    def tell(self, kind: str, **facts: Any) -> None:
+        """Publish one event."""
+        for queue in self._queues:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait({"event": kind, **facts})
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
+        """A queue of every event from now on."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
+        self._queues.add(queue)
+        try:
+            yield queue
+        finally:
+            self._queues.discard(queue)

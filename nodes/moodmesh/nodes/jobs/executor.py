@@ -1,0 +1,402 @@
+"""The executor: grants places, runs attempts in the pool, and keeps each result until it is acknowledged (routing §8).
+
+Its side of an attempt: RESERVED -> STAGING -> RUNNING -> DELIVERING -> forgotten. A lapsed lease ends all but DELIVERING.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.jobs.journal import Executions, Held
+from moodmesh.nodes.jobs.network import Blobs, Network
+from moodmesh.nodes.jobs.submitter import signed_bytes
+from moodmesh.nodes.messages import (
+    Attempted,
+    Cancel,
+    CancelledAttempt,
+    FailReason,
+    Granted,
+    Live,
+    LogLine,
+    ProgressNow,
+    Provenance,
+    RefusedReservation,
+    Reserve,
+    Result,
+    ResultAck,
+    Start,
+    StartedAt,
+)
+from moodmesh.nodes.placement.gates import Gate
+from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, TaskPool, Work
+
+LEASE_S = 5.0
+CALL_AHEAD_S = 2.0
+AGEING = 0.05
+KEY_CAP_S = 120.0
+KEEP_S = 24 * 3600.0
+log = logging.getLogger(__name__)
+
+
+class Offers(Protocol):
+    """What this device offers, to whom, and how fast it is."""
+
+    def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        """The gate that bars an attempt here now; None when it may run."""
+
+    def predicted_s(self, task: str, variant: str, units: float) -> float:
+        """The service seconds this device expects."""
+
+    def model(self, task: str, variant: str) -> tuple[str, str]:
+        """Name and SHA-256 of the variant's weights; empty without weights."""
+
+    async def prepare(self, task: str, variant: str) -> None:
+        """Have the weights here, fetched by hash when they are not; raises OSError."""
+
+    async def charge(self, peer: DeviceId, ask: Reserve, seconds: float, *, running: bool) -> None:
+        """Count an attempt against the peer's quota; called again with the true seconds at its end."""
+
+    async def observe(self, task: str, variant: str, units: float, seconds: float, load_s: float | None) -> None:
+        """Learn from one successful attempt."""
+
+
+@dataclass
+class _Execution:
+    """One attempt held here."""
+
+    held: Held
+    ask: Reserve
+    expected_s: float
+    since: float
+    start: Start | None = None
+    data: bytes | None = None
+    task: asyncio.Task[None] | None = None
+    started: Started | None = None
+    started_now: float = 0.0
+    started_wall: float = 0.0
+    load_s: float = 0.0
+    seq: int = 0
+    called: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Requester, job, fence."""
+        return self.held.requester, self.held.job, self.held.number
+
+    def order(self, now: float) -> float:
+        """Queue key: short first, with ageing (routing §7)."""
+        return min(self.expected_s, KEY_CAP_S) - AGEING * (self.ask.waited + now - self.since)
+
+    def remaining(self, now: float) -> float:
+        """Predicted seconds of service left."""
+        elapsed = now - self.started_now if self.started_now else 0.0
+        return max(self.expected_s - elapsed, 0.1 * self.expected_s)
+
+
+class Executor:
+    """Attempts of this device and of its peers that run here."""
+
+    def __init__(
+        self,
+        network: Network,
+        blobs: Blobs,
+        executions: Executions,
+        pool: TaskPool,
+        offers: Offers,
+        clock: Clock,
+        boot: str,
+        changed: Callable[[], None],
+    ) -> None:
+        self._net, self._blobs, self._journal, self._pool, self._offers = network, blobs, executions, pool, offers
+        self._clock, self._boot, self._changed = clock, boot, changed
+        self._held: dict[tuple[str, str, int], _Execution] = {}
+        self._delivering: dict[tuple[str, str, int], Held] = {}
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    async def hear(self, peer: DeviceId, message: Attempted) -> None:
+        """A message of a submitter about one attempt."""
+        key = (peer, message.job, message.attempt)
+        match message:
+            case Reserve():
+                await self._reserve(peer, message)
+            case Start():
+                self._start(key, message)
+            case Cancel():
+                await self._end(key, "cancel")
+                self._net.send(peer, CancelledAttempt(job=message.job, attempt=message.attempt))
+            case ResultAck():
+                await self._forget(key)
+
+    async def _reserve(self, peer: DeviceId, ask: Reserve) -> None:
+        key = (peer, ask.job, ask.attempt)
+        if key in self._held or key in self._delivering:
+            self._repeat_one(key)
+            return
+        gate = self._offers.admit(peer, ask)
+        if gate is None:
+            for lower in [k for k in self._held if k[:2] == key[:2] and k[2] < ask.attempt]:
+                await self._end(lower, "superseded")
+            now = self._clock.wall()
+            held = Held(
+                peer, ask.job, ask.attempt, ask.task, ask.variant, "RESERVED", ask.personal, ask.units, self._boot, None, now
+            )
+            if await self._journal.grant(held):
+                expected = self._offers.predicted_s(ask.task, ask.variant, ask.units)
+                execution = self._held[key] = _Execution(held, ask, expected, self._clock.now())
+                self._grant(execution)
+                self._changed()
+                return
+            gate = Gate("fence", "a later attempt of this job was already obeyed")
+        self._net.send(peer, RefusedReservation(job=ask.job, attempt=ask.attempt, gate=gate.name, detail=gate.detail))
+
+    def _grant(self, e: _Execution) -> None:
+        wait = self._start_in(e)
+        e.called = wait <= CALL_AHEAD_S
+        self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=wait, lease_s=LEASE_S))
+
+    def _start(self, key: tuple[str, str, int], start: Start) -> None:
+        e = self._held.get(key)
+        if e is None or e.start is not None:
+            return
+        e.start = start
+        if start.input.id is None:
+            try:
+                e.data = start.input.data()
+            except ValueError as error:
+                e.task = asyncio.create_task(self._deliver_failure(e, "invalid_input", str(error)))
+                return
+            self._pump()
+        else:
+            e.task = asyncio.create_task(self._stage(e, start))
+
+    async def _stage(self, e: _Execution, start: Start) -> None:
+        """Fetch an input that is too large for a message."""
+        await self._journal.phase(e.held, "STAGING")
+        try:
+            e.data = await self._blobs.get(start.input, e.held.requester)
+        except (OSError, ValueError) as error:
+            await self._deliver_failure(e, "transient", f"its input could not be fetched: {error}")
+            return
+        e.task = None
+        self._pump()
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Start what can start, shortest first with ageing; call for the inputs of what comes next."""
+        now = self._clock.now()
+        ready = [e for e in self._held.values() if e.data is not None and e.task is None]
+        busy = sum(e.task is not None and e.data is not None for e in self._held.values())
+        for e in sorted(ready, key=lambda e: e.order(now))[: max(0, self._pool.slots - busy)]:
+            e.task = asyncio.create_task(self._run(e))
+        for e in self._held.values():
+            if e.start is None and not e.called and self._start_in(e) <= CALL_AHEAD_S:
+                self._grant(e)
+        self._changed()
+
+    async def _run(self, e: _Execution) -> None:
+        try:
+            await self._attempt(e)
+        except AttemptFailed as failed:
+            await self._deliver_failure(e, failed.reason, str(failed))
+        except Exception as error:
+            log.exception("attempt failed in the node itself")
+            await self._deliver_failure(e, "transient", f"internal: {type(error).__name__}")
+        finally:
+            self._held.pop(e.key, None)
+            self._pump()
+
+    async def _attempt(self, e: _Execution) -> None:
+        assert e.start is not None
+        assert e.data is not None
+        if gate := self._offers.admit(e.held.requester, e.ask):
+            raise AttemptFailed("transient", f"gate {gate.name}: {gate.detail}")
+        await self._journal.phase(e.held, "RUNNING")
+        await self._offers.charge(e.held.requester, e.ask, e.expected_s, running=True)
+        try:
+            await self._offers.prepare(e.ask.task, e.ask.variant)
+        except OSError as error:
+            raise AttemptFailed("transient", f"its model is not here: {error}") from None
+        name = f"{e.held.requester[:8]}-{e.held.job}-{e.held.number}"
+        work = Work(name, e.ask.task, e.ask.variant, e.start.params, e.data, e.start.seed, e.start.deadline_s)
+        done = await self._pool.run(work, lambda event: self._emit(e, event))
+        result = await self._result(e, done)
+        await self._offers.charge(e.held.requester, e.ask, done.seconds, running=False)
+        await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, done.seconds, e.load_s)
+        await self._deliver(e, result)
+
+    def _emit(self, e: _Execution, event: Event) -> None:
+        job, attempt, peer = e.held.job, e.held.number, e.held.requester
+        match event:
+            case Started():
+                e.started, e.load_s = event, event.load_s
+                e.started_now, e.started_wall = self._clock.now(), self._clock.wall()
+                ago = max(0.0, self._clock.now() - event.at)
+                self._net.send(peer, StartedAt(job=job, attempt=attempt, pid=event.pid, load_s=event.load_s, ago_s=ago))
+                self._changed()
+            case Progress():
+                self._net.send(peer, ProgressNow(job=job, attempt=attempt, seq=0, share=event.share))
+            case Log():
+                e.seq += 1
+                self._net.send(peer, LogLine(job=job, attempt=attempt, seq=e.seq, line=event.line[:2000]))
+
+    async def _result(self, e: _Execution, done: Done) -> Result:
+        """The outputs as blobs, with signed provenance."""
+        assert e.data is not None
+        assert e.start is not None
+        data = {"value": json.dumps(done.value, separators=(",", ":"), allow_nan=False).encode(), **done.files}
+        model, digest = self._offers.model(e.ask.task, e.ask.variant)
+        provenance = Provenance(
+            device=self._net.me,
+            engine=self._pool.engine,
+            pid=e.started.pid if e.started else 0,
+            task=e.ask.task,
+            version=e.ask.version,
+            variant=e.ask.variant,
+            model=model,
+            model_sha256=digest,
+            seed=e.start.seed,
+            input_sha256=hashlib.sha256(e.data).hexdigest(),
+            output_sha256={name: hashlib.sha256(content).hexdigest() for name, content in data.items()},
+            started=e.started_wall,
+            finished=self._clock.wall(),
+            seconds=done.seconds,
+            load_s=e.load_s,
+        )
+        outputs = {name: await self._blobs.put(content) for name, content in data.items()}
+        result = Result(job=e.held.job, attempt=e.held.number, outputs=outputs, provenance=provenance)
+        return result.model_copy(update={"signature": self._net.sign(signed_bytes(result)).hex()})
+
+    async def _deliver(self, e: _Execution, result: Result) -> None:
+        await self._journal.deliver(e.held, result)
+        self._delivering[e.key] = e.held
+        self._held.pop(e.key, None)
+        self._net.send(e.held.requester, result)
+
+    async def _deliver_failure(self, e: _Execution, reason: FailReason, message: str) -> None:
+        await self._deliver(e, Result(job=e.held.job, attempt=e.held.number, reason=reason, message=message[:2000]))
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+
+    async def _end(self, key: tuple[str, str, int], why: str) -> None:
+        """Kill what runs, give the slot back, forget the attempt and its data."""
+        e = self._held.pop(key, None)
+        if e is not None and e.task is not None:
+            e.task.cancel()
+            await asyncio.gather(e.task, return_exceptions=True)
+            await self._learn_overrun(e)
+        held = e.held if e is not None else self._delivering.get(key)
+        if held is not None:
+            log.info("attempt ended", extra={"job": held.job, "attempt": held.number, "why": why})
+            self._delivering.setdefault(key, held)
+            await self._forget(key)
+        self._pump()
+
+    async def _learn_overrun(self, e: _Execution) -> None:
+        """An ended attempt that ran longer than predicted counts as one observation, else stragglers are never seen."""
+        elapsed = self._clock.now() - e.started_now if e.started_now else 0.0
+        if elapsed > e.expected_s:
+            await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, elapsed, None)
+
+    async def _forget(self, key: tuple[str, str, int]) -> None:
+        held = self._delivering.pop(key, None)
+        if held is None:
+            return
+        await self._journal.forget(held)
+        for blob in (held.result.outputs or {}).values() if held.result else ():
+            await self._blobs.drop(blob)
+
+    async def lapse(self, peer: DeviceId) -> None:
+        """The lease of a peer's attempts lapsed: reservations are dropped and workers killed; finished results are kept."""
+        for key in [k for k in self._held if k[0] == peer]:
+            await self._end(key, "lease lapsed")
+
+    async def drop_peer(self, peer: DeviceId) -> None:
+        """The peer was forgotten or may no longer: nothing of it is kept."""
+        for key in [k for k in (*self._held, *self._delivering) if k[0] == peer]:
+            await self._end(key, "forgotten")
+
+    async def reconcile(self, peer: DeviceId, wanted: list[Live]) -> None:
+        """The peer's list of what it waits for: attempts it no longer wants are ended."""
+        keep = {(w.job, w.attempt) for w in wanted}
+        for key in [k for k in self._held if k[0] == peer and k[1:] not in keep]:
+            await self._end(key, "no longer wanted")
+
+    async def close(self) -> None:
+        """Give every running attempt back before the link closes."""
+        for key in list(self._held):
+            requester, job, number = key
+            await self._end(key, "shutdown")
+            self._net.send(DeviceId(requester), CancelledAttempt(job=job, attempt=number, reason="shutdown"))
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    async def resume(self) -> None:
+        """After a restart: workers are gone, so what ran is lost; what was finished is offered again."""
+        for held in await self._journal.load():
+            if held.phase in ("RESERVED", "STAGING") or held.created < self._clock.wall() - KEEP_S:
+                await self._journal.forget(held)
+                continue
+            if held.phase == "RUNNING":
+                lost = Result(job=held.job, attempt=held.number, reason="lost", message="the device restarted")
+                await self._journal.deliver(held, lost)
+            self._delivering[held.requester, held.job, held.number] = held
+
+    def repeat(self, peer: DeviceId) -> None:
+        """A link came up: say again where each attempt of the peer stands."""
+        for key in [k for k in (*self._held, *self._delivering) if k[0] == peer]:
+            self._repeat_one(key)
+
+    def _repeat_one(self, key: tuple[str, str, int]) -> None:
+        if (held := self._delivering.get(key)) is not None and held.result is not None:
+            self._net.send(held.requester, held.result)
+        elif (e := self._held.get(key)) is not None:
+            if e.started is not None:
+                ago = max(0.0, self._clock.now() - e.started.at)
+                again = StartedAt(job=key[1], attempt=key[2], pid=e.started.pid, load_s=e.load_s, ago_s=ago)
+                self._net.send(e.held.requester, again)
+            else:
+                self._grant(e)
+
+    def live(self, peer: DeviceId) -> list[Live]:
+        """The attempts of a peer held here, for the heartbeat."""
+        running = [Live(job=k[1], attempt=k[2], phase=e.held.phase) for k, e in self._held.items() if k[0] == peer]
+        return running + [Live(job=k[1], attempt=k[2], phase="DELIVERING") for k in self._delivering if k[0] == peer]
+
+    def load(self) -> tuple[list[float], dict[str, tuple[int, float]], int]:
+        """Seconds left of each running attempt; per class the queued count and seconds; free slots."""
+        now = self._clock.now()
+        running = [e.remaining(now) for e in self._held.values() if e.task is not None and e.data is not None]
+        queue: dict[str, tuple[int, float]] = {}
+        for e in self._held.values():
+            if e.task is None or e.data is None:
+                count, seconds = queue.get(f"{e.ask.task}/{e.ask.variant}", (0, 0.0))
+                queue[f"{e.ask.task}/{e.ask.variant}"] = (count + 1, seconds + e.expected_s)
+        waiting = sum(count for count, _ in queue.values())
+        return running, queue, max(0, self._pool.slots - len(running) - waiting)
+
+    def names(self, peer: DeviceId, artefact: str) -> bool:
+        """Whether a result waiting for the peer names this artefact."""
+        results = [held.result for held in self._delivering.values() if held.requester == peer and held.result]
+        return any(blob.id == artefact for result in results for blob in (result.outputs or {}).values())
+
+    def busy(self) -> bool:
+        """Whether any attempt is held."""
+        return bool(self._held)
+
+    def _start_in(self, e: _Execution) -> float:
+        now = self._clock.now()
+        others = [o for o in self._held.values() if o is not e]
+        running = [o.remaining(now) for o in others if o.task is not None and o.data is not None]
+        ahead = [o.expected_s for o in others if o.task is None and o.order(now) <= e.order(now)]
+        slots = max(1, self._pool.slots)
+        return 0.0 if len(running) + len(ahead) < slots else (sum(running) + sum(ahead)) / slots

@@ -1,0 +1,255 @@
+"""The journal: every transition of a job or an attempt, on disk before the message it precedes (routing §8)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.jobs.model import Attempt, AttemptState, Job, Spec, Status, may_step
+from moodmesh.nodes.messages import Blob, Provenance, Result
+from moodmesh.nodes.store import Store
+
+
+class Jobs:
+    """The submitter's side: jobs of this device, their attempts and logs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def accept(self, job: Job) -> None:
+        """Before `accepted` is answered: the job and its input; and its first attempt, when it has one already."""
+
+        def write(db: sqlite3.Connection) -> None:
+            spec = json.dumps(asdict(job.spec))
+            db.execute(
+                "INSERT INTO job (id, task, spec, input, status, substate, message, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (job.id, job.spec.task, spec, _dump(job.input), job.status, job.substate, job.message, job.created),
+            )
+            for attempt in job.attempts:
+                _insert(db, attempt)
+
+        await self._store.write("job.accept", write)
+
+    async def offer(self, attempt: Attempt) -> None:
+        """Before `reserve` is sent: the fence, the device, and the table it was chosen from."""
+        await self._store.write("attempt.offer", lambda db: _insert(db, attempt))
+
+    async def step(self, attempt: Attempt, state: AttemptState, message: str = "", **times: float) -> None:
+        """An attempt's next state, the job's status with it; a step that is not allowed changes nothing."""
+        if not may_step(attempt.state, state):
+            return
+        attempt.state, attempt.message = state, message or attempt.message
+        for name, value in times.items():
+            setattr(attempt, name, value)
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE attempt SET state=?, message=?, reserved=?, started=?, finished=? WHERE job=? AND number=?",
+                (state, attempt.message, attempt.reserved, attempt.started, attempt.finished, attempt.job, attempt.number),
+            )
+
+        await self._store.write(f"attempt.{state.lower()}", write)
+
+    async def status(self, job: Job, status: Status, substate: str = "", message: str = "", at: float | None = None) -> bool:
+        """A job's next status; False, and nothing changed, when it had already ended."""
+
+        def write(db: sqlite3.Connection) -> bool:
+            done = db.execute(
+                "UPDATE job SET status=?, substate=?, message=?, finished=? WHERE id=? AND finished IS NULL",
+                (status, substate, message, at, job.id),
+            )
+            return done.rowcount == 1
+
+        if not await self._store.write(f"job.{status.lower()}", write):
+            return False
+        job.status, job.substate, job.message, job.finished = status, substate, message, at
+        return True
+
+    async def commit(self, job: Job, attempt: Attempt, result: Result, at: float) -> bool:
+        """The one conditional update that makes a result visible; False when another result was, or the job was stopped."""
+        outputs = json.dumps({name: blob.model_dump(exclude_none=True) for name, blob in (result.outputs or {}).items()})
+        provenance = json.dumps({**_maybe(result.provenance), "signature": result.signature})
+
+        def write(db: sqlite3.Connection) -> bool:
+            won = db.execute(
+                "UPDATE job SET status='SUCCEEDED', substate='', message='', winner=?, output=?, provenance=?, finished=? "
+                "WHERE id=? AND finished IS NULL",
+                (attempt.number, outputs, provenance, at, job.id),
+            )
+            if won.rowcount == 1:
+                db.execute(
+                    "UPDATE attempt SET state='COMMITTED', finished=? WHERE job=? AND number=?", (at, job.id, attempt.number)
+                )
+            return won.rowcount == 1
+
+        if not await self._store.write("job.commit", write):
+            return False
+        job.status, job.substate, job.winner, job.finished, job.share = "SUCCEEDED", "", attempt.number, at, 1.0
+        attempt.state, attempt.finished = "COMMITTED", at
+        return True
+
+    async def log(self, job: str, attempt: int, seq: int, at: float, line: str) -> None:
+        """Keep one log line; a repeated number is dropped."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR IGNORE INTO job_log VALUES (?, ?, ?, ?, ?)", (job, attempt, seq, at, line))
+
+        await self._store.write("job.log", write)
+
+    async def logs(self, job: str) -> list[dict[str, Any]]:
+        """The kept lines of a job, in order."""
+        query = "SELECT attempt, seq, at, line FROM job_log WHERE job=? ORDER BY attempt, seq"
+        return await self._store.read(lambda db: [dict(row) for row in db.execute(query, (job,))])
+
+    async def load(self, *, only_open: bool = False, limit: int = 1000) -> list[Job]:
+        """The newest jobs with their attempts, oldest first."""
+        query = "SELECT * FROM job WHERE finished IS NULL OR ? ORDER BY created DESC LIMIT ?"
+
+        def read(db: sqlite3.Connection) -> list[Job]:
+            return [_job(db, row) for row in reversed(db.execute(query, (not only_open, limit)).fetchall())]
+
+        return await self._store.read(read)
+
+    async def find(self, prefix: str) -> list[Job]:
+        """Jobs whose id begins with `prefix`, at most two: one, none, or ambiguous."""
+        query = "SELECT * FROM job WHERE id >= ? AND id < ? LIMIT 2"
+        return await self._store.read(lambda db: [_job(db, row) for row in db.execute(query, (prefix, prefix + "g"))])
+
+    async def output(self, job: str) -> tuple[dict[str, Blob], dict[str, Any]] | None:
+        """The committed outputs and their signed provenance; None before success."""
+
+        def read(db: sqlite3.Connection) -> tuple[dict[str, Blob], dict[str, Any]] | None:
+            row = db.execute("SELECT output, provenance FROM job WHERE id=? AND output IS NOT NULL", (job,)).fetchone()
+            if row is None:
+                return None
+            return {n: Blob.model_validate(b) for n, b in json.loads(row["output"]).items()}, json.loads(row["provenance"])
+
+        return await self._store.read(read)
+
+    async def forget_before(self, at: float) -> int:
+        """Delete jobs that ended before a wall time; returns how many."""
+        return await self._store.write(
+            "job.forget", lambda db: db.execute("DELETE FROM job WHERE finished < ?", (at,)).rowcount
+        )
+
+
+@dataclass
+class Held:
+    """An attempt as the executor's journal holds it."""
+
+    requester: DeviceId
+    job: str
+    number: int
+    task: str
+    variant: str
+    phase: str
+    personal: bool
+    units: float
+    boot: str
+    result: Result | None
+    created: float
+
+
+class Executions:
+    """The executor's side: what this device granted, until its result is acknowledged; and the fences it obeyed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def grant(self, held: Held) -> bool:
+        """Before `granted` is sent; False when a higher attempt of the same job was obeyed before (fence)."""
+
+        def write(db: sqlite3.Connection) -> bool:
+            key = (held.requester, held.job)
+            row = db.execute("SELECT number FROM fence WHERE requester=? AND job=?", key).fetchone()
+            if row is not None and row["number"] > held.number:
+                return False
+            db.execute("INSERT OR REPLACE INTO fence VALUES (?, ?, ?, ?)", (*key, held.number, held.created))
+            db.execute(
+                "INSERT OR IGNORE INTO execution (requester, job, number, task, variant, phase, personal, units, boot, created)"
+                " VALUES (?, ?, ?, ?, ?, 'RESERVED', ?, ?, ?, ?)",
+                (*key, held.number, held.task, held.variant, held.personal, held.units, held.boot, held.created),
+            )
+            return True
+
+        return await self._store.write("execution.grant", write)
+
+    async def phase(self, held: Held, phase: str) -> None:
+        """Before the worker starts (RUNNING), or inputs are fetched (STAGING)."""
+        held.phase = phase
+        await self._store.write(f"execution.{phase.lower()}", lambda db: _phase(db, held, phase))
+
+    async def deliver(self, held: Held, result: Result) -> None:
+        """Before `result` is sent: kept until it is acknowledged."""
+        held.phase, held.result = "DELIVERING", result
+
+        def write(db: sqlite3.Connection) -> None:
+            _phase(db, held, "DELIVERING")
+            db.execute(
+                "UPDATE execution SET result=? WHERE requester=? AND job=? AND number=?",
+                (_dump(result), held.requester, held.job, held.number),
+            )
+
+        await self._store.write("execution.delivering", write)
+
+    async def forget(self, held: Held) -> None:
+        """After `result_ack`, `cancel` or a lapsed lease: row, inputs and result are gone."""
+        query = "DELETE FROM execution WHERE requester=? AND job=? AND number=?"
+        key = (held.requester, held.job, held.number)
+        await self._store.write("execution.forget", lambda db: db.execute(query, key))
+        if held.personal and held.result is not None:
+            await self._store.scrub()
+
+    async def load(self) -> list[Held]:
+        """Everything still held, for a restart."""
+        query = "SELECT * FROM execution ORDER BY created"
+        return await self._store.read(lambda db: [_held(row) for row in db.execute(query)])
+
+
+def _insert(db: sqlite3.Connection, a: Attempt) -> None:
+    db.execute(
+        "INSERT INTO attempt (job, number, device, variant, state, explain, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (a.job, a.number, a.device, a.variant, a.state, json.dumps(a.explain), a.created),
+    )
+
+
+def _phase(db: sqlite3.Connection, held: Held, phase: str) -> None:
+    db.execute(
+        "UPDATE execution SET phase=? WHERE requester=? AND job=? AND number=?",
+        (phase, held.requester, held.job, held.number),
+    )
+
+
+def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
+    attempts = db.execute("SELECT * FROM attempt WHERE job=? ORDER BY number", (row["id"],)).fetchall()
+    return Job(
+        id=row["id"],
+        spec=Spec(**json.loads(row["spec"])),
+        input=Blob.model_validate_json(row["input"]),
+        created=row["created"],
+        status=row["status"],
+        substate=row["substate"],
+        message=row["message"],
+        winner=row["winner"],
+        finished=row["finished"],
+        share=1.0 if row["status"] == "SUCCEEDED" else 0.0,
+        attempts=[Attempt(**{**dict(a), "explain": json.loads(a["explain"])}) for a in attempts],
+    )
+
+
+def _held(row: sqlite3.Row) -> Held:
+    names: Sequence[str] = ("requester", "job", "number", "task", "variant", "phase", "units", "boot", "created")
+    result = Result.model_validate_json(row["result"]) if row["result"] else None
+    return Held(**{name: row[name] for name in names}, personal=bool(row["personal"]), result=result)
+
+
+def _dump(blob: Blob | Result) -> str:
+    return blob.model_dump_json(exclude_none=True)
+
+
+def _maybe(provenance: Provenance | None) -> dict[str, Any]:
+    return provenance.model_dump() if provenance else {}

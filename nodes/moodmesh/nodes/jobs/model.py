@@ -1,0 +1,111 @@
+"""Jobs and attempts as data, and the transitions that are allowed (routing §8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.messages import Blob
+
+Status = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
+OPEN: frozenset[str] = frozenset({"PENDING", "RUNNING"})
+JOB_STEPS: dict[str, frozenset[str]] = {
+    "PENDING": frozenset({"RUNNING", "STOPPED", "FAILED", "SUCCEEDED"}),
+    "RUNNING": frozenset({"SUCCEEDED", "FAILED", "STOPPED", "PENDING"}),
+}
+
+AttemptState = Literal[
+    "OFFERED", "RESERVED", "STAGING", "RUNNING", "DELIVERING", "COMMITTED", "REFUSED", "CANCELLED", "LOST", "ERRORED"
+]
+ATTEMPT_LIVE: frozenset[str] = frozenset({"OFFERED", "RESERVED", "STAGING", "RUNNING", "DELIVERING"})
+_ORDER = ("OFFERED", "RESERVED", "STAGING", "RUNNING", "DELIVERING", "COMMITTED")
+
+MAX_TASK_ERRORS = 2
+MAX_ERRORS = 4
+MAX_LOSSES = 10
+NOT_AGAIN_HERE = ("task_error", "out_of_memory")
+
+
+def may_step(old: str, new: str) -> bool:
+    """Whether an attempt may go from one state to another: forward along its life, or to an end; ends never change."""
+    if old not in ATTEMPT_LIVE:
+        # "Any attempt that was issued may deliver, also a late one": a lost attempt of a pure task may still commit.
+        return old == "LOST" and new == "COMMITTED"
+    if new == "REFUSED":
+        return old == "OFFERED"
+    return new not in _ORDER or _ORDER.index(new) > _ORDER.index(old)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the user asked for, without the input bytes; sizes and units are known at submission."""
+
+    task: str
+    version: int
+    params: dict[str, Any]
+    units: float
+    input_bytes: int
+    result_bytes: int
+    personal: bool
+    effects: bool
+    seed: int
+    variant: str | None = None
+    on: str | None = None
+    quality: Literal["best", "fast"] = "best"
+    by_s: float | None = None
+
+
+@dataclass
+class Attempt:
+    """One try of a job on one device; `number` is the fence. Times are wall seconds; `explain` the table it was chosen from."""
+
+    job: str
+    number: int
+    device: DeviceId
+    variant: str
+    state: AttemptState
+    explain: dict[str, Any]
+    created: float
+    reserved: float | None = None
+    started: float | None = None
+    finished: float | None = None
+    message: str = ""
+
+
+@dataclass
+class Job:
+    """One request of this device's user, from `accepted` to its one visible result."""
+
+    id: str
+    spec: Spec
+    input: Blob
+    created: float
+    status: Status = "PENDING"
+    substate: str = ""
+    message: str = ""
+    winner: int | None = None
+    finished: float | None = None
+    share: float = 0.0
+    attempts: list[Attempt] = field(default_factory=list)
+    explain: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        """Whether it may still change."""
+        return self.status in OPEN
+
+    @property
+    def next_number(self) -> int:
+        """The next fence."""
+        return max((a.number for a in self.attempts), default=0) + 1
+
+    def spent(self) -> str | None:
+        """Why no further attempt is allowed (routing §8): two task errors, four errors, ten losses; None while one is."""
+        failed = [a for a in self.attempts if a.state == "ERRORED"]
+        errors, losses = len(failed), sum(a.state == "LOST" for a in self.attempts)
+        if sum(a.message.startswith("task_error") for a in failed) >= MAX_TASK_ERRORS:
+            return "the task failed on two devices"
+        if errors >= MAX_ERRORS:
+            return f"{errors} attempts failed"
+        return f"{losses} devices were lost while running it" if losses >= MAX_LOSSES else None

@@ -1,0 +1,50 @@
+"""What submitter and executor need of the rest of the node: a way to send, a view of the devices, a place for bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.messages import Blob, Message
+from moodmesh.nodes.placement.view import Device
+
+
+class Network(Protocol):
+    """Messages to peers and to this device itself; what it knows of each."""
+
+    me: DeviceId
+
+    def send(self, peer: DeviceId, message: Message) -> bool:
+        """Queue a message, in order; False without a link. What is queued may still be lost with the link."""
+
+    def devices(self) -> Sequence[Device]:
+        """This device and every paired one, as known now."""
+
+    def measured(self, peer: DeviceId, predicted_s: float, actual_s: float) -> None:
+        """Learn how far a peer's claim was from what happened."""
+
+    def refused(self, peer: DeviceId) -> None:
+        """Count a refusal; three in 10 s make the peer back off for 10 s."""
+
+    def avoid(self, peer: DeviceId) -> None:
+        """Its result was forged or broken: leave it out for 10 minutes."""
+
+    def verify(self, peer: DeviceId, data: bytes, signature: bytes) -> bool:
+        """Whether the peer's device key signed these bytes."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign with this device's key."""
+
+
+class Blobs(Protocol):
+    """Bytes larger than a message, by content (routing §11). Who may fetch one follows from the live attempts that name it."""
+
+    async def put(self, data: bytes) -> Blob:
+        """Keep bytes: inline when small, else as an artefact; raises OSError when the disk cannot take them."""
+
+    async def get(self, blob: Blob, source: DeviceId) -> bytes:
+        """The bytes, fetched from `source` when they are not here; raises OSError or ValueError when they cannot be had."""
+
+    async def drop(self, blob: Blob) -> None:
+        """The blob is no longer needed here."""

@@ -1,0 +1,436 @@
+"""The submitter: owns its jobs, places each attempt, and commits one result (routing §7, §8).
+
+One coroutine drives one open job: place, reserve, start, follow, commit; or place again. Everything it hears of an attempt
+arrives in that attempt's inbox; everything it decides is on disk before it is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.errors import NotFound, Refused, StoreError, UsageError
+from moodmesh.nodes.jobs.events import Hub
+from moodmesh.nodes.jobs.journal import Jobs
+from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, NOT_AGAIN_HERE, Attempt, Job, Spec
+from moodmesh.nodes.jobs.network import Blobs, Network
+from moodmesh.nodes.messages import (
+    Attempted,
+    Cancel,
+    CancelledAttempt,
+    FailReason,
+    Granted,
+    Live,
+    LogLine,
+    ProgressNow,
+    RefusedReservation,
+    Reserve,
+    Result,
+    ResultAck,
+    Start,
+    StartedAt,
+)  # fmt: skip
+from moodmesh.nodes.placement.explain import summary
+from moodmesh.nodes.placement.score import Placement, Row, place
+from moodmesh.nodes.placement.view import Ask
+
+RESERVE_TIMEOUT_S = 1.0
+PUSH_AHEAD_S = 2.0
+RESTART_WAIT_S = 5.0
+
+
+class _Over(Exception):
+    """An attempt ended without a result: its state, a reason, and words for `explain`."""
+
+    def __init__(self, state: Any, message: str, reason: FailReason | None = None) -> None:
+        super().__init__(message)
+        self.state, self.reason = state, reason
+
+
+@dataclass
+class _Live:
+    """An attempt in flight and what was heard of it."""
+
+    job: Job
+    attempt: Attempt
+    predicted: dict[str, Any]
+    inbox: asyncio.Queue[Attempted | _Over] = field(default_factory=asyncio.Queue)
+    resumed: bool = False
+    log_seq: int = 0
+
+
+class Submitter:
+    """Jobs of this device."""
+
+    def __init__(self, network: Network, blobs: Blobs, jobs: Jobs, events: Hub, clock: Clock, wait_for_device_s: float) -> None:
+        self._net, self._blobs, self._jobs, self._events, self._clock = network, blobs, jobs, events, clock
+        self._wait_for_device_s = wait_for_device_s
+        self._open: dict[str, Job] = {}
+        self._live: dict[tuple[str, int], _Live] = {}
+        self._drivers: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+
+    # -- what the user asks --------------------------------------------------------------------------------------------
+
+    async def submit(self, spec: Spec, data: bytes) -> Job:
+        """Accept a job: once this returns it is on disk and will be answered once. Its first placement is made at once."""
+        blob = await self._blobs.put(data)
+        job = Job(uuid.uuid4().hex, spec, blob, self._clock.wall())
+        first = self._offer(job, self.placement(job))
+        try:
+            await self._jobs.accept(job)
+        except StoreError:
+            self._live.pop((job.id, 1), None)
+            raise
+        self._open[job.id] = job
+        self._tell(job)
+        self._drivers[job.id] = asyncio.create_task(self._drive(job, first))
+        return job
+
+    async def cancel(self, job_id: str) -> Job:
+        """Stop a job of this device; its worker is gone within 2 s. `Refused` when it already ended."""
+        job = self._open.get(job_id)
+        if job is None:
+            raise Refused("this job has already ended", "ended")
+        if not await self._jobs.status(job, "STOPPED", "by user", at=self._clock.wall()):
+            raise Refused("this job has already ended", "ended")
+        if driver := self._drivers.get(job_id):
+            driver.cancel()
+        self._tell(job)
+        return job
+
+    async def find(self, prefix: str) -> Job:
+        """The job of an id or a unique prefix of one."""
+        if not prefix or any(c not in "0123456789abcdef" for c in prefix):
+            raise UsageError(f"{prefix!r} is not a job id; `moodmesh job list` shows them")
+        found = await self._jobs.find(prefix)
+        if len(found) != 1:
+            raise NotFound(f"{'several jobs begin' if found else 'no job begins'} with {prefix!r}; see `moodmesh job list`")
+        return self._open.get(found[0].id, found[0])
+
+    def placement(self, job: Job) -> Placement:
+        """Where the job would go now."""
+        return place(self._ask(job), self._net.devices())
+
+    # -- what the node tells -------------------------------------------------------------------------------------------
+
+    async def resume(self) -> None:
+        """After a restart: wait for executors that may still hold an attempt, then schedule the rest again."""
+        for job in await self._jobs.load(only_open=True):
+            self._open[job.id] = job
+            held = [a for a in job.attempts if a.state in ATTEMPT_LIVE]
+            for attempt in held:
+                self._live[job.id, attempt.number] = _Live(job, attempt, attempt.explain.get("chosen") or {}, resumed=True)
+            self._drivers[job.id] = asyncio.create_task(self._resume_one(job, held))
+
+    async def hear(self, peer: DeviceId, message: Attempted) -> None:
+        """A message about an attempt of ours. What concerns no live attempt is answered, so that the executor lets it go."""
+        live = self._live.get((message.job, message.attempt))
+        if live is not None and live.attempt.device == peer:
+            live.inbox.put_nowait(message)
+        elif isinstance(message, Result):
+            await self._late(peer, message)
+        elif isinstance(message, Granted):
+            self._net.send(peer, Cancel(job=message.job, attempt=message.attempt))
+
+    def live(self, peer: DeviceId) -> list[Live]:
+        """The attempts this device waits for at a peer, for the heartbeat."""
+        return [
+            Live(job=job, attempt=number, phase=live.attempt.state)
+            for (job, number), live in self._live.items()
+            if live.attempt.device == peer
+        ]
+
+    def names(self, peer: DeviceId, artefact: str) -> bool:
+        """Whether a live attempt at the peer has this artefact as its input."""
+        return any(live.attempt.device == peer and live.job.input.id == artefact for live in self._live.values())
+
+    def reconcile(self, peer: DeviceId, held: list[Live]) -> None:
+        """The peer's list of what it holds: an attempt it granted and no longer holds is lost."""
+        theirs = {(h.job, h.attempt) for h in held}
+        for key, live in self._live.items():
+            answered = live.resumed or live.attempt.state in ("RESERVED", "STAGING", "RUNNING")
+            if live.attempt.device == peer and answered and key not in theirs:
+                live.inbox.put_nowait(_Over("LOST", f"{peer[:8]} no longer holds it"))
+
+    def lost(self, peer: DeviceId, why: str) -> None:
+        """The peer is gone: its attempts of ours are lost and go elsewhere."""
+        for live in self._live.values():
+            if live.attempt.device == peer:
+                live.inbox.put_nowait(_Over("LOST", why))
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Documents or links changed: jobs without a candidate are placed again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def close(self) -> None:
+        """Stop driving; open jobs stay on disk for the next run."""
+        drivers = list(self._drivers.values())
+        for task in drivers:
+            task.cancel("closing")
+        await asyncio.gather(*drivers, return_exceptions=True)
+
+    # -- driving one job -----------------------------------------------------------------------------------------------
+
+    def _ask(self, job: Job) -> Ask:
+        s = job.spec
+        on = DeviceId(s.on) if s.on else None
+        return Ask(
+            job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant, on, s.quality, s.by_s,
+            frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
+        )  # fmt: skip
+
+    def _offer(self, job: Job, placement: Placement) -> _Live | None:
+        """A new attempt at the chosen device, in memory; None, with the reason in the job, when there is none."""
+        chosen = placement.chosen
+        table = summary(placement)
+        job.explain = table
+        if chosen is None:
+            job.substate, job.message = "scoring", missing(placement)
+            return None
+        assert chosen.variant is not None
+        attempt = Attempt(job.id, job.next_number, chosen.device, chosen.variant, "OFFERED", table, self._clock.wall())
+        job.attempts.append(attempt)
+        job.substate, job.message = "reserved", ""
+        live = self._live[job.id, attempt.number] = _Live(job, attempt, _predicted(chosen))
+        return live
+
+    async def _drive(self, job: Job, live: _Live | None) -> None:
+        try:
+            while job.open:
+                live = live or await self._next(job)
+                if live is not None:
+                    await self._try(live)
+                live = None
+        finally:
+            self._drivers.pop(job.id, None)
+            if not job.open:
+                self._open.pop(job.id, None)
+
+    async def _resume_one(self, job: Job, held: list[Attempt]) -> None:
+        live = self._live.get((job.id, held[-1].number)) if held else None
+        if live is not None:
+            for older in held[:-1]:
+                await self._end(self._live[job.id, older.number], _Over("LOST", "superseded before the restart"))
+            await self._try(live)
+        await self._drive(job, None)
+
+    async def _next(self, job: Job) -> _Live | None:
+        """Place again and journal the attempt; waits for a change when nothing can run it."""
+        if why := job.spent():
+            await self._fail(job, "attempts_exhausted", f"{why}; the last: {job.attempts[-1].message}")
+            return None
+        changed = self._changed
+        live = self._offer(job, self.placement(job))
+        if live is not None:
+            await self._jobs.offer(live.attempt)
+            self._tell(job)
+            return live
+        errors = [a for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)]
+        if errors and not any(row.gate and row.gate.name == "absent" for row in self.placement(job).rows):
+            await self._fail(job, "task_error", errors[-1].message)
+            return None
+        left = job.created + self._wait_for_device_s - self._clock.wall()
+        if left <= 0:
+            await self._fail(job, "no_capable_device", job.message)
+            return None
+        self._tell(job)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), min(left, 60.0))
+        return None
+
+    async def _try(self, live: _Live) -> None:
+        """One attempt to its end, whatever that is."""
+        try:
+            if not live.resumed:
+                self._reserve(live)
+            await self._follow(live, RESTART_WAIT_S if live.resumed else RESERVE_TIMEOUT_S)
+        except _Over as over:
+            await self._end(live, over)
+        except asyncio.CancelledError as stop:
+            if stop.args != ("closing",):
+                await asyncio.shield(self._withdraw(live))
+            raise
+        finally:
+            self._live.pop((live.job.id, live.attempt.number), None)
+
+    def _reserve(self, live: _Live) -> None:
+        job, a = live.job, live.attempt
+        message = Reserve(
+            job=job.id, attempt=a.number, task=job.spec.task, version=job.spec.version, variant=a.variant, units=job.spec.units,
+            input_bytes=job.spec.input_bytes, result_bytes=job.spec.result_bytes, personal=job.spec.personal,
+            waited=max(0.0, self._clock.wall() - job.created),
+        )  # fmt: skip
+        if not self._net.send(a.device, message):
+            raise _Over("LOST", "no link")
+
+    async def _follow(self, live: _Live, first_s: float) -> None:
+        """Act on everything heard of an attempt until it is committed; `_Over` when it ends, or is silent for `first_s`.
+
+        After the first message the heartbeat of the link takes over: `lost` is called when it stops.
+        """
+        timeout: float | None = first_s
+        while True:
+            try:
+                async with asyncio.timeout(timeout):
+                    message = await live.inbox.get()
+            except TimeoutError:
+                raise _Over("LOST", f"no answer within {first_s:.0f} s") from None
+            timeout = None
+            if isinstance(message, _Over):
+                raise message
+            if await self._heard(live, message):
+                return
+
+    async def _heard(self, live: _Live, message: Attempted) -> bool:
+        """One message; True once the job's result is committed (by this attempt or another)."""
+        job, a, now = live.job, live.attempt, self._clock.wall()
+        match message:
+            case RefusedReservation():
+                self._net.refused(a.device)
+                raise _Over("REFUSED", f"{message.gate}: {message.detail}")
+            case Granted():
+                await self._granted(live, message)
+            case StartedAt():
+                await self._jobs.step(a, "RUNNING", started=now - message.ago_s)
+                await self._jobs.status(job, "RUNNING", "running")
+                self._tell(job)
+            case ProgressNow():
+                job.share = message.share
+                self._tell(job)
+            case LogLine():
+                if message.seq > live.log_seq:
+                    live.log_seq = message.seq
+                    await self._jobs.log(job.id, a.number, message.seq, now, message.line)
+                    self._events.tell("log", job=job.id, attempt=a.number, line=message.line, at=now)
+            case CancelledAttempt():
+                raise _Over("LOST" if message.reason != "cancel" else "CANCELLED", f"given back: {message.reason}")
+            case Result():
+                return await self._result(live, message)
+        return False
+
+    async def _granted(self, live: _Live, message: Granted) -> None:
+        job, a = live.job, live.attempt
+        if a.state == "OFFERED":
+            a.state, a.reserved = "RESERVED", self._clock.wall()
+        if message.start_in_s > PUSH_AHEAD_S or a.state not in ("RESERVED", "STAGING"):
+            return
+        a.state = "STAGING"
+        start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
+        if not self._net.send(a.device, start):
+            raise _Over("LOST", "the link closed before the start")
+
+    async def _result(self, live: _Live, result: Result) -> bool:
+        job, a = live.job, live.attempt
+        if result.outputs is None or result.provenance is None:
+            self._acknowledge(a)
+            reason = result.reason or "task_error"
+            raise _Over("LOST" if reason == "lost" else "ERRORED", f"{reason}: {result.message}", reason)
+        try:
+            result = await self._fetched(a, result)
+        except (OSError, ValueError) as error:
+            self._net.avoid(a.device)
+            raise _Over("ERRORED", f"its result was not accepted: {error}", "transient") from None
+        await self._jobs.commit(job, a, result, self._clock.wall())
+        self._measure(live, result)
+        self._acknowledge(a)
+        self._tell(job)
+        return True
+
+    async def _fetched(self, a: Attempt, result: Result) -> Result:
+        """The result with every output on this device, its hashes and signature checked."""
+        assert result.outputs is not None
+        provenance = result.provenance
+        assert provenance is not None
+        if not self._net.verify(a.device, signed_bytes(result), bytes.fromhex(result.signature)):
+            raise ValueError("bad signature")
+        if provenance.device != a.device or set(provenance.output_sha256) != set(result.outputs):
+            raise ValueError("the provenance is not that of this result")
+        kept = {}
+        for name, blob in result.outputs.items():
+            data = await self._blobs.get(blob, a.device)
+            if hashlib.sha256(data).hexdigest() != provenance.output_sha256[name]:
+                raise ValueError(f"{name} is not what was signed")
+            kept[name] = await self._blobs.put(data)
+        return result.model_copy(update={"outputs": kept})
+
+    def _measure(self, live: _Live, result: Result) -> None:
+        predicted = live.predicted.get("service")
+        if predicted and result.provenance is not None:
+            self._net.measured(live.attempt.device, predicted, result.provenance.seconds)
+
+    async def _late(self, peer: DeviceId, result: Result) -> None:
+        """A result of an attempt that was given up: the first valid one still wins; all are acknowledged."""
+        job = self._open.get(result.job)
+        attempt = next((a for a in job.attempts if a.number == result.attempt and a.device == peer), None) if job else None
+        if job is not None and attempt is not None and result.outputs is not None and not job.spec.effects:
+            try:
+                kept = await self._fetched(attempt, result)
+            except (OSError, ValueError):
+                self._net.avoid(peer)
+            else:
+                if await self._jobs.commit(job, attempt, kept, self._clock.wall()):
+                    self._tell(job)
+                    if driver := self._drivers.get(job.id):
+                        driver.cancel("committed")
+        self._net.send(peer, ResultAck(job=result.job, attempt=result.attempt))
+
+    async def _end(self, live: _Live, over: _Over) -> None:
+        """Journal how an attempt ended, and what that means for the job."""
+        job, a = live.job, live.attempt
+        await self._jobs.step(a, over.state, str(over), finished=self._clock.wall())
+        if over.state == "LOST":
+            self._net.send(a.device, Cancel(job=job.id, attempt=a.number))
+        if over.reason == "invalid_input":
+            await self._fail(job, "invalid_input", str(over))
+        elif over.state == "LOST" and job.spec.effects and a.started is not None:
+            await self._fail(job, "unknown_outcome", "its device was lost while it ran, and it may not run twice")
+        elif job.status == "RUNNING":
+            await self._jobs.status(job, "PENDING", "scoring", f"attempt {a.number}: {over}")
+        job.share = 0.0
+        self._tell(job)
+
+    async def _fail(self, job: Job, reason: str, message: str) -> None:
+        await self._jobs.status(job, "FAILED", reason, message, at=self._clock.wall())
+        self._tell(job)
+
+    async def _withdraw(self, live: _Live) -> None:
+        a = live.attempt
+        await self._jobs.step(a, "CANCELLED", finished=self._clock.wall())
+        self._net.send(a.device, Cancel(job=a.job, attempt=a.number))
+
+    def _acknowledge(self, a: Attempt) -> None:
+        self._net.send(a.device, ResultAck(job=a.job, attempt=a.number))
+
+    def _tell(self, job: Job) -> None:
+        self._events.tell("job", job=job.id, task=job.spec.task, status=job.status, substate=job.substate,
+                          message=job.message, share=job.share, attempts=len(job.attempts))  # fmt: skip
+
+
+def signed_bytes(result: Result) -> bytes:
+    """What an executor signs: job, attempt, and the whole provenance (task, model hash, input and output hashes, times)."""
+    assert result.provenance is not None
+    what = {"job": result.job, "attempt": result.attempt, "provenance": result.provenance.model_dump()}
+    return b"moodmesh/job/v1/result" + json.dumps(what, sort_keys=True, separators=(",", ":")).encode()
+
+
+def missing(placement: Placement) -> str:
+    """What keeps a job waiting, in one line."""
+    closed = [
+        f"{row.name}{f' ({row.variant})' if row.variant else ''}: {row.gate.detail}" for row in placement.rows if row.gate
+    ]
+    return "no device can run it now: " + "; ".join(closed) if closed else "no device is known"
+
+
+def _predicted(row: Row) -> dict[str, Any]:
+    assert row.terms is not None
+    return {"service": row.terms.service, "total": row.terms.total}

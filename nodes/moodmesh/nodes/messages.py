@@ -1,0 +1,315 @@
+"""Every message of the job protocol between two nodes, first stage (routing §12): strict, versioned by `welcome`, size-capped.
+
+S is the submitter, E the executor. The kind travels in front of the body, so that a link can cap a message before parsing it.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from moodmesh.mesh.seams import Envelope
+
+INLINE_BYTES = 64 * 1024
+KIB = 1024
+
+JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Number = Annotated[int, Field(ge=1, le=1000)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Line = Annotated[str, Field(max_length=2000)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Part(BaseModel):
+    """Anything inside a message."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Message(Part):
+    """One message; `cap` is the largest body in bytes that is parsed at all."""
+
+    cap: ClassVar[int] = 16 * KIB
+    kind: str
+
+    def envelope(self) -> Envelope:
+        """The message as it travels."""
+        return Envelope(self.kind, self.model_dump_json(exclude_none=True, exclude={"kind"}).encode())
+
+
+class Blob(Part):
+    """Bytes that travel: inline (base64) up to 64 KiB, else by the id of an artefact."""
+
+    size: Count
+    inline: Annotated[str, Field(max_length=INLINE_BYTES * 4 // 3 + 4)] | None = None
+    id: Digest | None = None
+
+    @classmethod
+    def of(cls, data: bytes) -> Blob:
+        """An inline blob; the data must be at most `INLINE_BYTES`."""
+        assert len(data) <= INLINE_BYTES
+        return cls(size=len(data), inline=base64.b64encode(data).decode())
+
+    def data(self) -> bytes:
+        """The inline bytes; ValueError when they are not what `size` says."""
+        found = base64.b64decode(self.inline or "", validate=True)
+        if len(found) != self.size:
+            raise ValueError("a blob is not as long as it says")
+        return found
+
+
+class VariantDoc(Part):
+    """What a device says of one variant: needs, and learned seconds per unit (mean; mean and variance of the logarithm)."""
+
+    quality: int
+    memory_mb: Count
+    mean: Seconds
+    log_mean: float
+    log_var: Seconds
+    count: Count
+    guess: bool
+    load_s: Seconds
+    fetch_bytes: Count = 0
+
+
+class TaskDoc(Part):
+    """A task that the receiver may use here."""
+
+    version: int
+    variants: dict[Name, VariantDoc]
+
+
+class Capability(Message):
+    """Static and measured part of a capability document, filtered for its receiver (routing §3)."""
+
+    cap = 64 * KIB
+    kind: Literal["capability"] = "capability"
+    revision: Count
+    engine: Annotated[str, Field(max_length=32)]
+    slots: Annotated[int, Field(ge=0, le=4096)]
+    own: bool
+    cores: Count
+    gpus: list[Annotated[str, Field(max_length=64)]]
+    tasks: dict[Name, TaskDoc]
+
+
+Power = Literal["ok", "limited", "no", "unknown"]
+
+
+class Dynamic(Message):
+    """How busy a device is: seconds and counts, never jobs (routing §3). `queue`: class -> (count, seconds)."""
+
+    cap = 4 * KIB
+    kind: Literal["dynamic"] = "dynamic"
+    revision: Count
+    valid_s: Seconds
+    free_slots: Count
+    running: list[Seconds]
+    queue: dict[str, tuple[Count, Seconds]]
+    power: Power
+    quiet: bool
+    memory_free_mb: Count
+    disk_free_mb: Count
+    loaded: list[str]
+
+
+class Attempted(Message):
+    """Base of every message about one attempt: the job and the fence."""
+
+    job: JobId
+    attempt: Number
+
+
+class Reserve(Attempted):
+    """S: may this attempt run at your place? It carries no data of the job."""
+
+    kind: Literal["reserve"] = "reserve"
+    task: Name
+    version: int
+    variant: Name
+    units: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+    input_bytes: Count
+    result_bytes: Count
+    personal: bool
+    waited: Seconds
+
+
+class Granted(Attempted):
+    """E: a place is booked; send again when the attempt comes near the head of the queue."""
+
+    kind: Literal["granted"] = "granted"
+    start_in_s: Seconds
+    lease_s: Seconds
+
+
+class RefusedReservation(Attempted):
+    """E: no; the gate that barred it."""
+
+    kind: Literal["refused"] = "refused"
+    gate: Name
+    detail: Line = ""
+
+
+class Start(Attempted):
+    """S: here is the request; run it when its turn comes."""
+
+    cap = 256 * KIB
+    kind: Literal["start"] = "start"
+    params: dict[str, Any]
+    input: Blob
+    seed: int
+    deadline_s: Seconds | None = None
+
+
+class StartedAt(Attempted):
+    """E: the task's first line ran `ago_s` seconds before this message was made."""
+
+    kind: Literal["started"] = "started"
+    pid: Count
+    load_s: Seconds
+    ago_s: Seconds
+
+
+class ProgressNow(Attempted):
+    """E: share done."""
+
+    kind: Literal["progress"] = "progress"
+    seq: Count
+    share: Annotated[float, Field(ge=0, le=1)]
+
+
+class LogLine(Attempted):
+    """E: one line of the task, numbered from 1 without gaps."""
+
+    kind: Literal["log"] = "log"
+    seq: Count
+    line: Line
+
+
+class Provenance(Part):
+    """Who made a result, how; signed by the executor's device key."""
+
+    device: Annotated[str, Field(max_length=64)]
+    engine: Annotated[str, Field(max_length=32)]
+    pid: Count
+    task: Name
+    version: int
+    variant: Name
+    model: Annotated[str, Field(max_length=200)]
+    model_sha256: Annotated[str, Field(max_length=64)]
+    seed: int
+    input_sha256: Digest
+    output_sha256: dict[str, Digest]
+    started: float
+    finished: float
+    seconds: Seconds
+    load_s: Seconds
+
+
+FailReason = Literal["invalid_input", "task_error", "out_of_memory", "worker_lost", "transient", "lost"]
+
+
+class Result(Attempted):
+    """E: how the attempt ended; sent until acknowledged. `value` is JSON, in `files` and signed like every other output."""
+
+    cap = 512 * KIB
+    kind: Literal["result"] = "result"
+    outputs: dict[str, Blob] | None = None
+    provenance: Provenance | None = None
+    signature: Annotated[str, Field(max_length=128)] = ""
+    reason: FailReason | None = None
+    message: Line = ""
+
+
+class ResultAck(Attempted):
+    """S: committed or dropped; forget it."""
+
+    kind: Literal["result_ack"] = "result_ack"
+
+
+class Cancel(Attempted):
+    """S: end this attempt and forget it."""
+
+    kind: Literal["cancel"] = "cancel"
+
+
+class CancelledAttempt(Attempted):
+    """E: the attempt will not deliver; by `cancel`, or because this device gave it back."""
+
+    kind: Literal["cancelled"] = "cancelled"
+    reason: Annotated[str, Field(max_length=64)] = "cancel"
+
+
+class Live(Part):
+    """An attempt in a heartbeat."""
+
+    job: JobId
+    attempt: Number
+    phase: Annotated[str, Field(max_length=16)]
+
+
+class Heartbeat(Message):
+    """Both: I am here. `mine` I wait for (S), `yours` I hold (E); `echo` answers the other side's last `seq` after `held_s`."""
+
+    cap = 64 * KIB
+    kind: Literal["heartbeat"] = "heartbeat"
+    seq: Count
+    echo: Count
+    held_s: Seconds
+    mine: list[Live]
+    yours: list[Live]
+
+
+class Unsupported(Message):
+    """Both: that kind means nothing to me."""
+
+    kind: Literal["unsupported"] = "unsupported"
+    what: Annotated[str, Field(max_length=64)]
+
+
+class SeekModel(Message):
+    """Either: have you a model file with this SHA-256?"""
+
+    kind: Literal["seek_model"] = "seek_model"
+    sha256: Digest
+
+
+class HaveModel(Message):
+    """Either: fetch it as this artefact; without one: no, or not for you."""
+
+    kind: Literal["have_model"] = "have_model"
+    sha256: Digest
+    artefact: Digest | None = None
+
+
+class Rights(Message):
+    """Both: what you may do here, whenever it changes."""
+
+    kind: Literal["rights"] = "rights"
+    actions: list[Name]
+    name: Annotated[str, Field(max_length=32)]
+
+
+KINDS: dict[str, type[Message]] = {
+    model.model_fields["kind"].default: model
+    for model in (
+        Capability, Dynamic, Reserve, Granted, RefusedReservation, Start, StartedAt, ProgressNow, LogLine, Result,
+        ResultAck, Cancel, CancelledAttempt, Heartbeat, Unsupported, SeekModel, HaveModel, Rights,
+    )
+}  # fmt: skip
+_parsers = {kind: TypeAdapter(model) for kind, model in KINDS.items()}
+
+
+def parse(envelope: Envelope) -> Message | None:
+    """The typed message; None for a kind this version does not know; ValueError when it is not what its kind says."""
+    if envelope.kind not in KINDS:
+        return None
+    try:
+        return _parsers[envelope.kind].validate_json(envelope.body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"malformed {envelope.kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

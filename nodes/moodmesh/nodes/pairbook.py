@@ -1,0 +1,98 @@
+"""Pairs in the store: the mesh's book is filled from here, and every change is durable before it takes effect."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+
+from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.mesh.pipe import Address
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.errors import NotFound
+from moodmesh.nodes.store import Store
+
+HALF_LIFE_S = 600.0
+KEPT_ADDRESSES = 3
+
+
+class PairBook:
+    """Add, confirm and forget pairs, and remember where each was last reached."""
+
+    def __init__(self, store: Store, pairs: Pairs, wall: Callable[[], float]) -> None:
+        self._store, self.pairs, self._wall = store, pairs, wall
+        self.addresses: dict[DeviceId, list[Address]] = {}
+
+    async def load(self) -> None:
+        """Fill the book; a half-paired entry older than ten minutes is deleted (pairing §5.1)."""
+        await self.expire()
+
+        def read(db: sqlite3.Connection) -> None:
+            for row in db.execute("SELECT * FROM peer"):
+                peer = DeviceId(row["device"])
+                self.addresses[peer] = [(host, port) for host, port in json.loads(row["addresses"])]
+                self.pairs.add(Pair(peer, row["name"], row["certificate"], row["k_pair"], bool(row["half"]), row["paired"]))
+
+        await self._store.read(read)
+
+    async def add(self, pair: Pair) -> None:
+        """Store a new pair, under a name no other peer has."""
+        taken = {other.name for other in self.pairs if other.peer != pair.peer}
+        name = next(n for n in (pair.name, *(f"{pair.name}-{i}" for i in range(2, 1000))) if n not in taken)
+        pair = replace(pair, name=name)
+
+        def write(db: sqlite3.Connection) -> None:
+            row = (pair.peer, pair.name, pair.certificate, pair.k_pair, pair.half, pair.paired_at)
+            db.execute(
+                "INSERT OR REPLACE INTO peer (device, name, certificate, k_pair, half, paired) VALUES (?, ?, ?, ?, ?, ?)", row
+            )
+
+        await self._store.write("pair.add", write)
+        self.pairs.add(pair)
+
+    async def confirm(self, peer: DeviceId) -> None:
+        """A half-paired peer proved itself over mutual TLS."""
+        pair = self.pairs.get(peer)
+        if pair is not None and pair.half:
+            await self._store.write("pair.confirm", lambda db: db.execute("UPDATE peer SET half=0 WHERE device=?", (peer,)))
+            self.pairs.add(replace(pair, half=False))
+
+    async def forget(self, peer: DeviceId) -> None:
+        """Drop pin, secret, rules and quotas; the live link closes, its jobs are ended."""
+        self.pairs.remove(peer)
+        self.addresses.pop(peer, None)
+
+        def write(db: sqlite3.Connection) -> None:
+            for table in ("usage", "correction", "peer"):
+                db.execute(f"DELETE FROM {table} WHERE device=?", (peer,))  # noqa: S608 - names from this line
+            db.execute("DELETE FROM execution WHERE requester=?", (peer,))
+
+        await self._store.write("pair.forget", write)
+        await self._store.scrub()
+
+    async def expire(self) -> None:
+        """Delete pairs that stayed half for ten minutes."""
+        for pair in [p for p in self.pairs if p.half and p.paired_at < self._wall() - HALF_LIFE_S]:
+            await self.forget(pair.peer)
+        old = self._wall() - HALF_LIFE_S
+        await self._store.write("pair.expire", lambda db: db.execute("DELETE FROM peer WHERE half=1 AND paired < ?", (old,)))
+
+    async def reached(self, peer: DeviceId, address: Address) -> None:
+        """Remember the last three good addresses of a peer."""
+        kept = [address, *(a for a in self.addresses.get(peer, []) if a != address)][:KEPT_ADDRESSES]
+        self.addresses[peer] = kept
+        row = (json.dumps(kept), self._wall(), peer)
+        await self._store.write(
+            "pair.reached", lambda db: db.execute("UPDATE peer SET addresses=?, last_seen=? WHERE device=?", row)
+        )
+
+    def find(self, name: str) -> Pair:
+        """The pair with this name or DeviceId (or a prefix of at least six characters of it)."""
+        found = [p for p in self.pairs if p.name == name] or [
+            p for p in self.pairs if len(name) >= 6 and p.peer.startswith(name.replace(" ", "").replace("-", "").lower())
+        ]
+        if len(found) != 1:
+            known = ", ".join(sorted(p.name for p in self.pairs)) or "none yet: `moodmesh pair`"
+            raise NotFound(f"{'several peers match' if found else 'no peer is called'} {name!r}; paired: {known}")
+        return found[0]

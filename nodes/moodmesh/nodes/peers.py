@@ -1,0 +1,403 @@
+"""What this node knows of its peers, and the messages between them: documents, heartbeats, job messages (routing §3, §9).
+
+One `Peer` per paired device, and one for this device itself, whose messages take the same way without a link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.identity import Identity
+from moodmesh.mesh.link import PeerLink
+from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
+from moodmesh.mesh.signatures import verify
+from moodmesh.nodes import rates
+from moodmesh.nodes.access import Access
+from moodmesh.nodes.jobs.executor import Executor
+from moodmesh.nodes.jobs.submitter import Submitter
+from moodmesh.nodes.messages import (
+    Attempted,
+    Cancel,
+    Capability,
+    Dynamic,
+    HaveModel,
+    Heartbeat,
+    Message,
+    Reserve,
+    ResultAck,
+    Rights,
+    SeekModel,
+    Start,
+    Unsupported,
+    parse,
+)
+from moodmesh.nodes.placement.view import WIRED, WIRELESS, Device
+
+BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
+SUSPECT_S, LOST_S, ABSENT_S = 2.0, 5.0, 25.0
+STALL_S = 3.0
+DOCUMENT_GAP_S = 0.2
+RECONNECT_S = 0.4
+AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
+RTT_WEIGHT = 0.2
+TO_EXECUTOR = (Reserve, Start, Cancel, ResultAck)
+log = logging.getLogger(__name__)
+
+
+class Documents(Protocol):
+    """What this device says of itself."""
+
+    def document(self, peer: DeviceId) -> Capability:
+        """The capability document for one peer."""
+
+    def dynamic(self) -> Dynamic:
+        """How busy this device is."""
+
+
+@dataclass
+class Peer:
+    """One device: its link, what it said, and what was learnt about it. Times are monotonic seconds."""
+
+    id: DeviceId
+    name: str
+    here: bool = False
+    link: PeerLink | None = None
+    out: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
+    heard: float = 0.0
+    live_since: float | None = None
+    gone_since: float = 0.0
+    seq: int = 0
+    sent: dict[int, float] = field(default_factory=dict)
+    their_seq: int = 0
+    their_seq_at: float = 0.0
+    rtt_s: float = 0.002
+    bandwidth: float = WIRELESS
+    capability: Capability | None = None
+    dynamic: Dynamic | None = None
+    dynamic_at: float = 0.0
+    pending_s: float = 0.0
+    correction: float = 0.0
+    refusals: deque[float] = field(default_factory=lambda: deque(maxlen=REFUSALS))
+    avoid_until: float = 0.0
+    rights: tuple[str, ...] = ()
+    silenced: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def silent(self, now: float) -> float:
+        """Seconds since anything was heard, counted from the first beat of the fast period when there is one."""
+        return now - max(self.heard, self.live_since or 0.0)
+
+
+class Peers:
+    """The network of one node: implements `jobs.network.Network` and the mesh's `Events`."""
+
+    def __init__(self, identity: Identity, name: str, pairs: Pairs, access: Access, documents: Documents, clock: Clock) -> None:
+        self.me = identity.id
+        self._identity, self._pairs, self._access, self._documents, self._clock = identity, pairs, access, documents, clock
+        self.peers: dict[DeviceId, Peer] = {self.me: Peer(self.me, name, here=True, bandwidth=WIRED)}
+        self.submitter: Submitter
+        self.executor: Executor
+        self.transfers: Callable[[PeerLink, Envelope], bool] = lambda link, envelope: False
+        self.models: Callable[[DeviceId, SeekModel | HaveModel], Coroutine[Any, Any, None]]
+        self.on_change: Callable[[DeviceId], None] = lambda peer: None
+        self.on_confirmed: Callable[[DeviceId], None] = lambda peer: None
+        self.on_down: Callable[[DeviceId], None] = lambda peer: None
+        self.on_linked: Callable[[PeerLink], None] = lambda link: None
+        self.duplicate: Literal["", "peer", "us"] = ""
+        self._tasks: asyncio.TaskGroup
+        self._documents_due = asyncio.Event()
+        for pair in pairs:
+            self._add(pair.peer, pair.name)
+        pairs.watch(self._pair_changed)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._serve_self())
+            await self._publish()
+
+    # -- Network -------------------------------------------------------------------------------------------------------
+
+    def send(self, peer: DeviceId, message: Message) -> bool:
+        """Queue a message for a linked peer, or for this device."""
+        found = self.peers.get(peer)
+        if found is None or (found.link is None and not found.here):
+            return False
+        found.out.put_nowait(message)
+        if isinstance(message, Reserve):
+            found.pending_s += message.units * self._mean(found, message)
+        self._wake_if_live(found)
+        return True
+
+    def devices(self) -> Sequence[Device]:
+        """This device and every paired one."""
+        now = self._clock.now()
+        self.peers[self.me].capability = self._documents.document(self.me)
+        self.peers[self.me].dynamic = self._documents.dynamic()
+        return [self._device(peer, now) for peer in self.peers.values()]
+
+    def _device(self, p: Peer, now: float) -> Device:
+        recent = [at for at in p.refusals if at > now - BACKOFF_S]
+        return Device(
+            id=p.id, name=p.name, here=p.here, present=p.here or p.link is not None, absent_s=now - p.gone_since,
+            suspect=p.live_since is not None and p.silent(now) > SUSPECT_S,
+            backoff=len(recent) >= REFUSALS or now < p.avoid_until,
+            own=p.here or self._access.owns(p.id), capability=p.capability, dynamic=p.dynamic,
+            stale=p.dynamic is not None and not p.here and now - p.dynamic_at > p.dynamic.valid_s,
+            rtt_s=p.rtt_s, bandwidth=p.bandwidth, correction=p.correction, pending_s=0.0 if p.here else p.pending_s,
+        )  # fmt: skip
+
+    def _mean(self, p: Peer, ask: Reserve) -> float:
+        task = p.capability.tasks.get(ask.task) if p.capability else None
+        doc = task.variants.get(ask.variant) if task else None
+        return doc.mean if doc else 0.0
+
+    def measured(self, peer: DeviceId, predicted_s: float, actual_s: float) -> None:
+        """Move the peer's correction towards what happened; this device learns its own rates instead."""
+        p = self.peers.get(peer)
+        if p is not None and not p.here:
+            p.correction = rates.correct(p.correction, actual_s, predicted_s)
+
+    def transferred(self, peer: DeviceId, size: int, seconds: float) -> None:
+        """Learn the bandwidth from a real transfer of more than 256 KiB."""
+        p = self.peers.get(peer)
+        if p is not None and size > 256 * 1024 and seconds > 0:
+            p.bandwidth = (1 - RTT_WEIGHT) * p.bandwidth + RTT_WEIGHT * size / seconds
+
+    def refused(self, peer: DeviceId) -> None:
+        """Count a refusal."""
+        if peer in self.peers:
+            self.peers[peer].refusals.append(self._clock.now())
+
+    def avoid(self, peer: DeviceId) -> None:
+        """Leave a peer out for ten minutes."""
+        if peer in self.peers:
+            self.peers[peer].avoid_until = self._clock.now() + AVOID_S
+
+    def verify(self, peer: DeviceId, data: bytes, signature: bytes) -> bool:
+        """Whether the key behind the pinned certificate of a peer signed this."""
+        pair = self._pairs.get(peer)
+        certificate = self._identity.credential.certificate if peer == self.me else pair.certificate if pair else None
+        return certificate is not None and verify(certificate, data, signature)
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign with the device key."""
+        return self._identity.sign(data)
+
+    # -- mesh Events ---------------------------------------------------------------------------------------------------
+
+    def link_up(self, link: PeerLink) -> None:
+        """Start to read and write a link; tell the peer who we are and what it may do."""
+        p = self._add(link.peer, self.peers[link.peer].name if link.peer in self.peers else "")
+        now = self._clock.now()
+        p.link, p.heard, p.silenced, p.out = link, now, False, asyncio.Queue()
+        p.bandwidth = WIRED if link.address[0].startswith(("127.", "::1")) else p.bandwidth
+        self._tasks.create_task(self._serve(p, link))
+        self.tell_rights(p.id)
+        self.executor.repeat(p.id)
+        self._beat(p)
+        self.on_linked(link)
+        self.on_change(p.id)
+
+    def link_down(self, peer: DeviceId, reason: str) -> None:
+        """The link is gone: give it a moment to come back, then give up what ran there."""
+        p = self.peers.get(peer)
+        if p is None or p.link is None:
+            return
+        p.link, p.capability, p.dynamic, p.gone_since = None, None, None, self._clock.now()
+        self.on_down(peer)
+        log.info("link down", extra={"peer": peer[:8], "reason": reason})
+        self._tasks.create_task(self._after_loss(p, reason))
+        self.on_change(peer)
+
+    def link_duplicate(self, peer: DeviceId, whose: Literal["peer", "us"]) -> None:
+        """A copied identity is running."""
+        self.duplicate = whose
+        log.warning("the same device id runs in two places", extra={"whose": whose})
+
+    def pair_confirmed(self, peer: DeviceId) -> None:
+        """A half-paired peer proved itself."""
+        self.on_confirmed(peer)
+
+    # -- one link ------------------------------------------------------------------------------------------------------
+
+    async def _serve(self, p: Peer, link: PeerLink) -> None:
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(self._write(p.out, link)), group.create_task(self._beats(p, link))]
+            try:
+                while True:
+                    await self._received(p, link, await link.receive())
+            except LinkClosed:
+                pass
+            except ValueError as error:
+                log.warning("link closed: %s", error, extra={"peer": p.id[:8]})
+                await link.close(reason=str(error))
+            finally:
+                for task in helpers:
+                    task.cancel()
+
+    async def _write(self, out: asyncio.Queue[Message], link: PeerLink) -> None:
+        with contextlib.suppress(LinkClosed):
+            while True:
+                await link.send((await out.get()).envelope())
+
+    async def _received(self, p: Peer, link: PeerLink, envelope: Envelope) -> None:
+        p.heard = self._clock.now()
+        if self.transfers(link, envelope):
+            return
+        message = parse(envelope)
+        if message is None:
+            self.send(p.id, Unsupported(what=envelope.kind))
+            return
+        await self._hear(p, message)
+
+    async def _serve_self(self) -> None:
+        here = self.peers[self.me]
+        while True:
+            await self._hear(here, await here.out.get())
+
+    async def _hear(self, p: Peer, message: Message) -> None:
+        match message:
+            case Cancel():  # waits for a worker to be gone: the link must not
+                self._tasks.create_task(self.executor.hear(p.id, message))
+            case Attempted():
+                await (self.executor if isinstance(message, TO_EXECUTOR) else self.submitter).hear(p.id, message)
+                self._wake_if_live(p)
+            case Heartbeat():
+                await self._beaten(p, message)
+            case Capability():
+                p.capability = message
+                self.submitter.look_again()
+                self.on_change(p.id)
+            case Dynamic():
+                p.dynamic, p.dynamic_at, p.pending_s = message, self._clock.now(), 0.0
+                self.submitter.look_again()
+            case Rights():
+                p.rights = tuple(message.actions)
+            case SeekModel() | HaveModel():
+                self._tasks.create_task(self.models(p.id, message))
+
+    # -- heartbeat -----------------------------------------------------------------------------------------------------
+
+    def _live(self, p: Peer) -> bool:
+        return bool(self.submitter.live(p.id)) or bool(self.executor.live(p.id))
+
+    def _wake_if_live(self, p: Peer) -> None:
+        if p.live_since is None and not p.here and self._live(p):
+            p.live_since = self._clock.now()
+            p.wake.set()
+
+    def _beat(self, p: Peer) -> None:
+        p.seq += 1
+        now = self._clock.now()
+        p.sent = {seq: at for seq, at in p.sent.items() if seq > p.seq - 8} | {p.seq: now}
+        mine, yours = self.submitter.live(p.id), self.executor.live(p.id)
+        held = now - p.their_seq_at if p.their_seq else 0.0
+        p.out.put_nowait(Heartbeat(seq=p.seq, echo=p.their_seq, held_s=held, mine=mine, yours=yours))
+
+    async def _beats(self, p: Peer, link: PeerLink) -> None:
+        """Beat every second while an attempt is live on the link, else every ten; close it when it was silent too long."""
+        while True:
+            before, limit = self._clock.now(), LOST_S if p.live_since is not None else ABSENT_S
+            wait = min(BEAT_LIVE_S if p.live_since is not None else BEAT_IDLE_S, max(0.01, limit - p.silent(before)))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await p.wake.wait()
+            p.wake.clear()
+            now = self._clock.now()
+            if now - before > wait + STALL_S:  # this process stood still: judge nobody, count anew
+                log.warning("the event loop stood still for %.1f s", now - before - wait)
+                p.heard = now
+            if not self._live(p):
+                p.live_since = None
+            if p.silent(now) >= (ABSENT_S if p.live_since is None else LOST_S):
+                break
+            self._beat(p)
+        p.silenced = True
+        await link.close(reason=f"silent for {p.silent(now):.0f} s")
+
+    async def _beaten(self, p: Peer, beat: Heartbeat) -> None:
+        now = self._clock.now()
+        p.their_seq, p.their_seq_at = beat.seq, now
+        if (sent := p.sent.get(beat.echo)) is not None:
+            rtt = max(0.0, now - sent - beat.held_s)
+            p.rtt_s = (1 - RTT_WEIGHT) * p.rtt_s + RTT_WEIGHT * min(rtt, 2.0)
+        self.submitter.reconcile(p.id, beat.yours)
+        await self.executor.reconcile(p.id, beat.mine)
+
+    async def _after_loss(self, p: Peer, reason: str) -> None:
+        """A broken link may come back at once; silence has lasted long enough. Then what ran there is lost, and the lease
+        of what it has running here lapses at its end."""
+        silenced, p.silenced = p.silenced, False
+        if not silenced:
+            await self._clock.sleep(RECONNECT_S)
+        if p.link is None:
+            self.submitter.lost(p.id, f"{p.name} is gone: {reason}")
+        if not silenced:
+            await self._clock.sleep(LOST_S - RECONNECT_S)
+        if p.link is None:
+            await self.executor.lapse(p.id)
+
+    # -- documents -----------------------------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """How busy this device is has changed: tell the peers soon."""
+        self._documents_due.set()
+
+    async def _publish(self) -> None:
+        while True:
+            busy = self.executor.busy()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0 if busy else BEAT_IDLE_S):
+                    await self._documents_due.wait()
+            self._documents_due.clear()
+            interested = [p for p in self.peers.values() if p.link is not None and self._access.rules(p.id)]
+            if interested:
+                dynamic = self._documents.dynamic()
+                for p in interested:
+                    p.out.put_nowait(dynamic)
+            self.submitter.look_again()
+            await self._clock.sleep(DOCUMENT_GAP_S)
+
+    def tell_rights(self, peer: DeviceId) -> None:
+        """Send a peer what it may do here, and the documents that follow from it."""
+        p = self.peers.get(peer)
+        if p is not None and p.link is not None:
+            p.out.put_nowait(Rights(actions=sorted(self._access.rules(peer)), name=self.peers[self.me].name[:32]))
+            p.out.put_nowait(self._documents.document(peer))
+            if self._access.rules(peer):
+                p.out.put_nowait(self._documents.dynamic())
+
+    def retell(self) -> None:
+        """Rates or tasks changed: send every peer its document anew."""
+        for p in self.linked():
+            p.out.put_nowait(self._documents.document(p.id))
+
+    def linked(self) -> Iterable[Peer]:
+        """Peers with a live link."""
+        return [p for p in self.peers.values() if p.link is not None]
+
+    def _pair_changed(self, peer: DeviceId, pair: Pair | None) -> None:
+        if pair is None:
+            self._remove(peer)
+        else:
+            self._add(peer, pair.name)
+
+    def _add(self, peer: DeviceId, name: str) -> Peer:
+        found = self.peers.setdefault(peer, Peer(peer, name, gone_since=self._clock.now()))
+        found.name = name
+        return found
+
+    def _remove(self, peer: DeviceId) -> None:
+        if self.peers.pop(peer, None) is not None:
+            self.submitter.lost(peer, "the peer was forgotten")
+            self._tasks.create_task(self.executor.drop_peer(peer))
+            self.on_change(peer)

@@ -1,0 +1,59 @@
+"""What placement looks at: the job (`Ask`) and each device as the submitter sees it (`Device`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.messages import Capability, Dynamic
+
+WIRELESS = 6e6
+WIRED = 60e6
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A job as placement needs it. `personal`: inputs may go to own devices only; sizes in bytes."""
+
+    job: str
+    task: str
+    version: int
+    units: float
+    input_bytes: int = 0
+    result_bytes: int = 0
+    personal: bool = False
+    variant: str | None = None
+    on: DeviceId | None = None
+    quality: Literal["best", "fast"] = "best"
+    by_s: float | None = None
+    failed_on: frozenset[DeviceId] = frozenset()
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device as the submitter knows it. `capability` None: no document yet. `own`: the submitter gave it `own.device`.
+
+    `correction` is ln(actual / predicted) of its past claims; `pending_s` the seconds dispatched there since `dynamic`.
+    """
+
+    id: DeviceId
+    name: str
+    here: bool = False
+    present: bool = True
+    absent_s: float = 0.0
+    suspect: bool = False
+    backoff: bool = False
+    own: bool = False
+    capability: Capability | None = None
+    dynamic: Dynamic | None = None
+    stale: bool = False
+    rtt_s: float = 0.002
+    bandwidth: float = WIRELESS
+    correction: float = 0.0
+    pending_s: float = 0.0
+
+    @property
+    def owns_us(self) -> bool:
+        """Whether that device counts this one among its own."""
+        return self.capability is not None and self.capability.own
