@@ -66,8 +66,8 @@ class Layer(nn.Module):
         self.out = nn.LayerNorm(config.width, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """`bias` [b, 1, 1, t] is 0 on tokens and very negative on padding."""
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """`bias` [b, 1, 1, t] is 0 on tokens and very negative on padding; None where nothing is padded."""
         split = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
         q, k, v = (part(x).view(split).transpose(1, 2) for part in (self.query, self.key, self.value))
         rate = self.rate if self.training else 0.0
@@ -89,15 +89,16 @@ class TextModel(nn.Module):
         self.labels = nn.Linear(config.width, config.labels)
         self.sentiment = nn.Linear(config.width, config.sentiments)
 
-    def pooled(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Mean over the real tokens: [b, t] and a 0/1 mask -> [b, h]."""
-        real = mask.to(torch.float32)
-        bias = (1 - real[:, None, None, :]) * -1e4
-        x = self.embeddings(tokens)
+    def pooled(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mean over the tokens that a 0/1 mask keeps (all without one): [b, t] -> [b, h]."""
+        bias = None if mask is None else (1 - mask[:, None, None, :].float()) * -1e4
+        x: Tensor = self.embeddings(tokens)
         for layer in self.layers:
             x = layer(x, bias)
-        mean: Tensor = (x * real[..., None]).sum(1) / real.sum(1, keepdim=True)
-        return mean
+        if mask is None:
+            return x.mean(1)
+        real = mask[..., None].float()
+        return (x * real).sum(1) / real.sum(1)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """VAD z scores [b, 3], label logits [b, 28], sentiment logits [b, 4]."""

@@ -1,0 +1,210 @@
+"""`check_task`: does a plug-in keep the contract of systems S31? For plug-in authors' own test suites.
+
+from moodmesh.tasks.testing import check_task
+def test_contract(tmp_path): check_task(MyTask(), models=tmp_path)
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from moodmesh.tasks.errors import Cancelled, InvalidInput
+from moodmesh.tasks.models import Card, ModelStore
+from moodmesh.tasks.task import Output, Request, Task, Variant
+
+CANCEL_S = 1.0
+UNREADABLE = 12  # a shorter message cannot say what to change
+_NETWORK = ("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname")
+
+
+class ContractBroken(AssertionError):
+    """A promise of the task contract is broken; the message names which, and the variant."""
+
+
+@dataclass
+class CheckContext:
+    """A `Context` for tests: records progress, logs and the seconds between checks; cancels at the `cancel_at`-th check."""
+
+    models: ModelStore
+    cancel_at: int | None = None
+    shares: list[float] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    checks: int = 0
+    slowest_s: float = 0.0
+    seen: float = field(default_factory=time.monotonic)
+
+    def model(self, card: Card) -> Path:
+        """The verified local file of a model."""
+        return self.models.path(card)
+
+    def progress(self, share: float) -> None:
+        """Record the share done."""
+        self.shares.append(share)
+
+    def log(self, line: str) -> None:
+        """Record a line."""
+        self.lines.append(line)
+
+    def check(self) -> None:
+        """Raise `Cancelled` from the chosen check on."""
+        self.checks += 1
+        self.lap()
+        if self.cancel_at is not None and self.checks >= self.cancel_at:
+            raise Cancelled
+
+    def lap(self) -> None:
+        """Note how long ago the last check was."""
+        now = time.monotonic()
+        self.slowest_s, self.seen = max(self.slowest_s, now - self.seen), now
+
+
+def check_task(
+    task: Task, models: Path, variants: Sequence[str] | None = None, bad: Sequence[Request] = (Request({}, b"\xff\x00"),)
+) -> None:
+    """Run every check on each variant (or those named), each in a fresh process; ContractBroken tells the first failure.
+
+    `models` is a folder for files that the package does not ship; each of `bad` must be refused with `InvalidInput`.
+    """
+    check_spec(task)
+    for variant in task.spec.variants:
+        if variants is None or variant.name in variants:
+            _in_fresh_process(_check_variant, task, variant, models, tuple(bad))
+
+
+def check_spec(task: Task) -> None:
+    """What needs no model: names, sizes, the request schema, the sizes of the benchmark request."""
+    spec = task.spec
+    request = task.benchmark_request()
+    _hold(bool(spec.variants), "spec", "a task has at least one variant")
+    _hold(len({variant.name for variant in spec.variants}) == len(spec.variants), "spec", "variant names differ")
+    _hold(all(variant.memory_mb > 0 for variant in spec.variants), "spec", "every variant declares its memory")
+    _hold(task.units(request) > 0, "units", "units of a request are above 0")
+    _hold(task.result_bytes(request) >= 0, "result_bytes", "result_bytes is not negative")
+    try:
+        spec.request.model_validate(dict(request.params))
+    except ValidationError as error:
+        raise ContractBroken(f"request schema: it refuses the task's own benchmark request: {error}") from None
+
+
+def _check_variant(task: Task, variant: Variant, models: Path, bad: Sequence[Request]) -> None:
+    before = _peak_mb()
+    request = task.benchmark_request()
+    store = ModelStore(models)
+    with no_network():
+        first, context = _timed_run(task, variant, request, CheckContext(store))
+        _check_result(task, first, context)
+        again, _ = _timed_run(task, variant, request, CheckContext(store))
+        _hold((first.value, dict(first.files)) == (again.value, dict(again.files)), "determinism", "same seed, same output")
+        _check_cancel(task, variant, request, CheckContext(store, cancel_at=context.checks // 2 + 1))
+        for wrong in bad:
+            _check_refusal(task, variant, wrong, CheckContext(store))
+    used = _peak_mb() - before
+    _hold(used <= variant.memory_mb, "memory", f"the variant declares {variant.memory_mb} MB and a run took {used:.0f} MB more")
+
+
+def _timed_run(task: Task, variant: Variant, request: Request, context: CheckContext) -> tuple[Output, CheckContext]:
+    runner = task.open(variant.name, context)
+    context.seen = time.monotonic()
+    output = runner.run(request, context)
+    context.lap()
+    _hold(context.checks > 0, "cancellation", "a run calls context.check")
+    _hold(context.slowest_s <= CANCEL_S, "cancellation", f"{context.slowest_s:.1f} s passed without a check; 1 s is allowed")
+    return output, context
+
+
+def _check_result(task: Task, output: Output, context: CheckContext) -> None:
+    try:
+        read = task.spec.result.model_validate(output.value)
+    except ValidationError as error:
+        raise ContractBroken(f"result schema: it refuses the output: {error}") from None
+    _hold(read.model_dump(mode="json") == output.value, "result schema", "the output survives a round trip through it")
+    _hold(all(0 <= share <= 1 for share in context.shares), "progress", "shares lie in 0 to 1")
+    _hold(context.shares == sorted(context.shares), "progress", "shares do not fall")
+
+
+def _check_cancel(task: Task, variant: Variant, request: Request, context: CheckContext) -> None:
+    try:
+        task.open(variant.name, context).run(request, context)
+    except Cancelled:
+        return
+    raise ContractBroken("cancellation: Cancelled, raised by context.check, must pass through the task")
+
+
+def _check_refusal(task: Task, variant: Variant, wrong: Request, context: CheckContext) -> None:
+    try:
+        task.open(variant.name, context).run(wrong, context)
+    except InvalidInput as error:
+        _hold(len(str(error)) >= UNREADABLE, "bad input", f"the message says what to change, not {str(error)!r}")
+    except Exception as error:
+        raise ContractBroken(f"bad input: InvalidInput is due, not {type(error).__name__}: {error}") from error
+    else:
+        raise ContractBroken(f"bad input: a request with {wrong.params} and {len(wrong.input)} bytes was not refused")
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Make any use of the network inside the block fail with ContractBroken, even where the task hides it."""
+    used: list[str] = []
+    active = True
+
+    def watch(event: str, _: tuple[Any, ...]) -> None:
+        if active and event in _NETWORK:
+            used.append(event)
+            raise ContractBroken(f"network: the task called {event}")
+
+    sys.addaudithook(watch)
+    try:
+        yield
+    finally:
+        active = False
+    _hold(not used, "network", f"the task called {', '.join(used)}")
+
+
+def _in_fresh_process(check: Callable[..., None], *args: Any) -> None:
+    """Memory peaks and audit hooks last as long as a process: every variant gets its own."""
+    fork = multiprocessing.get_context("fork")
+    mine, theirs = fork.Pipe(duplex=False)
+    child = fork.Process(target=_answer, args=(theirs, check, args))
+    child.start()
+    theirs.close()
+    with mine, suppress(EOFError):
+        failure = mine.recv()
+        child.join()
+        if failure is not None:
+            raise ContractBroken(failure)
+        return
+    child.join()
+    raise ContractBroken(f"the task ended its process with code {child.exitcode}")
+
+
+def _answer(pipe: Connection, check: Callable[..., None], args: tuple[Any, ...]) -> None:
+    try:
+        check(*args)
+    except ContractBroken as error:
+        pipe.send(str(error))
+    except Exception:  # noqa: BLE001  whatever a task raises is a finding, told to the parent
+        pipe.send("the task failed on its own benchmark request:\n" + traceback.format_exc())
+    else:
+        pipe.send(None)
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def _hold(kept: bool, promise: str, rule: str) -> None:
+    if not kept:
+        raise ContractBroken(f"{promise}: {rule}")
