@@ -13,12 +13,15 @@ from typing import Any
 import psutil
 import pytest
 from blockbuster import blockbuster_ctx
+
 from moodmesh.mesh.clock import SystemClock
 from moodmesh.nodes.pool.memory import MemoryPool
-from moodmesh.nodes.pool.plugins import load_tasks, model_files
 from moodmesh.nodes.pool.process import ProcessPool
+from moodmesh.nodes.pool.ray import RayPool
 from moodmesh.nodes.pool.seam import Done, Event, Log, Progress, Started, TaskPool, Work
 from moodmesh.nodes.pool.session import Session
+from moodmesh.tasks import registry
+from moodmesh.tasks.models import ModelStore
 
 
 @dataclass
@@ -112,13 +115,15 @@ def short_tmp() -> Iterator[Path]:
 
 def make(kind: str, slots: int, home: Path, **options: Any) -> TaskPool:
     if kind == "memory":
-        session = Session(load_tasks(), model_files(home / "models"))
+        session = Session(registry.load()[0], ModelStore(home / "models").path)
 
         def perform(work: Work, emit: Callable[[Event], None]) -> Done:
             params = {key: value for key, value in work.params.items() if key != "seconds"}  # they have passed
             return session.run(replace(work, params=params), emit)
 
         return MemoryPool(slots, SystemClock(), perform, lambda work: float(work.params.get("seconds", 0)))
+    if kind == "ray":
+        return RayPool(slots, home, home / "models", nice=0, **options)
     return ProcessPool(slots, home / "pool", home / "models", nice=0, **options)
 
 

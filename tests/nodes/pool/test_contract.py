@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+
 from moodmesh.nodes.pool.seam import AttemptFailed
 
 Bench = Any
@@ -182,7 +183,7 @@ async def test_an_idle_worker_that_died_is_replaced(real: Bench) -> None:
     done, _ = await real.run()
     os.kill(done.value["pid"], signal.SIGKILL)
     await real.until(lambda: real.gone(done.value["pid"]))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.6)
     after, _ = await real.run()
     assert after.value["pid"] != done.value["pid"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import struct
 from collections.abc import Sequence
@@ -56,6 +57,11 @@ def _header(text: bytes) -> tuple[dict[str, Any], list[int]]:
     if not isinstance(header, dict):
         raise FrameError("the header is no JSON object")
     return header, _check_sizes(header.pop("blobs", None))
+
+
+def decode(data: bytes) -> Frame:
+    """The frame whose buffers were joined to `data`."""
+    return read_frame(io.BytesIO(data))
 
 
 def read_frame(stream: BinaryIO) -> Frame:

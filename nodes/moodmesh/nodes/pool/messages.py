@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,13 +14,14 @@ from moodmesh.nodes.pool.seam import Done, Log, Progress, Reason, Started, Work
 
 @dataclass(frozen=True)
 class Setup:
-    """The first message to a worker: where its scratch and the models are, and what it may use.
+    """The first message to a worker: its scratch, the model folder (and whether packaged models count), what it may use.
 
     `memory_mb`: limit of its private memory; `threads`: for native libraries; `nice`: 0 to 19.
     """
 
     scratch: str
     models: str
+    packaged: bool = True
     memory_mb: int | None = None
     threads: int = 1
     nice: int = 10
@@ -41,10 +42,50 @@ class Failed:
     message: str
 
 
-Message = Setup | Ready | Failed | Work | Started | Progress | Log | Done
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__.lower(): kind for kind in (Setup, Ready, Failed, Work, Started, Progress, Log, Done)
-}
+@dataclass(frozen=True)
+class RaySetup:
+    """The first message to a Ray host. `address`: of an existing cluster; empty: an own loopback Ray under `temp_dir`."""
+
+    temp_dir: str
+    namespace: str
+    slots: int
+    worker: Setup
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class RayReady:
+    """Ray runs with so many slots."""
+
+    slots: int
+
+
+@dataclass(frozen=True)
+class SlotFrame:
+    """A message to or from the worker in a slot, still packed: the host passes it on unread."""
+
+    slot: int
+    frame: bytes
+
+
+@dataclass(frozen=True)
+class SlotKill:
+    """Kill the worker of a slot; answered with `SlotKilled` when its process is gone."""
+
+    slot: int
+
+
+@dataclass(frozen=True)
+class SlotKilled:
+    """The worker of a slot is gone."""
+
+    slot: int
+
+
+Message = (
+    Setup | Ready | Failed | Work | Started | Progress | Log | Done | RaySetup | RayReady | SlotFrame | SlotKill | SlotKilled
+)
+_KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in get_args(Message)}
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS.values()}
 
 
@@ -57,6 +98,10 @@ def pack(message: Message) -> list[bytes]:
             return encode(header | {"input": None, "params": dict(message.params)}, [message.input])
         case Done():
             return encode(header | {"files": list(message.files)}, list(message.files.values()))
+        case SlotFrame():
+            return encode(header | {"frame": None}, [message.frame])
+        case RaySetup():
+            return encode(header | {"worker": dataclasses.asdict(message.worker)})
     return encode(header)
 
 
@@ -69,6 +114,8 @@ def unpack(frame: Frame) -> Message:
     try:
         if kind is Work:
             (header["input"],) = blobs
+        elif kind is SlotFrame:
+            (header["frame"],) = blobs
         elif kind is Done:
             header["files"] = dict(zip(header["files"], blobs, strict=True))
         message: Message = _ADAPTERS[kind].validate_python(header)

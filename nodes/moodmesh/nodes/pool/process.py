@@ -45,7 +45,7 @@ class Worker:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             cwd=setup.scratch,
-            env=os.environ | {"OMP_NUM_THREADS": str(setup.threads), "PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": str(setup.threads)},
             start_new_session=True,
             limit=2**20,
         )
@@ -114,7 +114,8 @@ class Worker:
 class ProcessPool:
     """Subprocesses started by the first run (or at once: `eager`) and ended after `idle_s` without one.
 
-    `scratch`: a private directory of this pool alone; `models`: the model store; `duty`: share of time that attempts may run.
+    `scratch`: a private directory of this pool alone; `models`: the model folder
+    (`packaged`: the package's models count too); `duty`: share of time that attempts may run.
     """
 
     engine = "process"
@@ -127,13 +128,14 @@ class ProcessPool:
         *,
         eager: bool = False,
         idle_s: float = 300,
+        packaged: bool = True,
         memory_mb: int | None = None,
         nice: int = 10,
         duty: float = 1,
     ) -> None:
         self.slots = slots
         self._slots, self._scratch = Slots(slots), scratch
-        self._setup = Setup(str(scratch), str(models), memory_mb, max(1, (os.cpu_count() or 1) // slots), nice)
+        self._setup = Setup(str(scratch), str(models), packaged, memory_mb, max(1, (os.cpu_count() or 1) // slots), nice)
         self._eager, self._idle_s, self._duty = eager, idle_s, duty
         self._workers: dict[int, asyncio.Task[Worker]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}

@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, Work
+from moodmesh.tasks.errors import Cancelled, InvalidInput
 from moodmesh.tasks.models import Card
-from moodmesh.tasks.task import Cancelled, InvalidInput, Output, Request, Runner, Task
+from moodmesh.tasks.task import Output, Request, Runner, Task
 
 EVENTS_PER_S = 10
 LOG_BYTES_PER_S = 64 * 1024

@@ -13,9 +13,10 @@ from typing import BinaryIO
 from moodmesh.nodes.pool.confine import confine, die_with_parent, private_tmp
 from moodmesh.nodes.pool.frames import FrameError, read_frame, write_frame
 from moodmesh.nodes.pool.messages import Failed, Message, Ready, Setup, pack, unpack
-from moodmesh.nodes.pool.plugins import load_tasks, model_files
 from moodmesh.nodes.pool.seam import AttemptFailed, Work
 from moodmesh.nodes.pool.session import Emit, Session
+from moodmesh.tasks import registry
+from moodmesh.tasks.models import ModelStore
 
 
 def main() -> None:
@@ -32,7 +33,8 @@ def main() -> None:
 
 
 def _serve(setup: Setup, receive: Callable[[], Message], reply: Callable[[list[bytes]], None]) -> None:
-    session, scratch = Session(load_tasks(), model_files(Path(setup.models))), Path(setup.scratch)
+    models, scratch = ModelStore(Path(setup.models), packaged=setup.packaged), Path(setup.scratch)
+    session = Session(registry.load()[0], models.path)
     reply(pack(Ready(os.getpid())))
     while True:
         work = receive()

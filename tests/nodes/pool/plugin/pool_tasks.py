@@ -1,4 +1,4 @@
-"""A task plug-in for the pool's tests, installed by a fixture through the entry-point door; its `mode` parameter picks what happens."""
+"""A plug-in for the pool's tests, installed by a fixture through the entry-point door; `mode` picks what happens."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moodmesh.tasks.task import Context, InvalidInput, Output, Request, TaskSpec, Variant
 from pydantic import BaseModel
+
+from moodmesh.tasks.task import Context, InvalidInput, Output, Request, TaskSpec, Variant
 
 
 class Params(BaseModel):
@@ -107,7 +108,8 @@ def wrong(request: Request, context: Context) -> Any:
 
 
 MODES: dict[str, Callable[[Request, Context], Output]] = {
-    mode.__name__: mode for mode in (echo, report, flood, refuse, explode, leave, hoard, native, sleep, spin, litter, nan, wrong)
+    mode.__name__: mode
+    for mode in (echo, report, flood, refuse, explode, leave, hoard, native, sleep, spin, litter, nan, wrong)
 }
 
 
