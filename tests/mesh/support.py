@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moodmesh.mesh.endpoint import Endpoint, open_endpoint
 from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.link import PeerLink
+from moodmesh.mesh.memory import ManualClock as ManualClock
 from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 
