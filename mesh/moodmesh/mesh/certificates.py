@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import NameOID
@@ -58,6 +59,22 @@ def encode_id(digest: bytes) -> DeviceId:
 def identity_certificate(key: Ed25519PrivateKey) -> bytes:
     """The certificate (DER) of a device key: a pure function of the key, so that pinning one pins the other."""
     return _self_signed(key, "moodmesh", int.from_bytes(spki_hash(key.public_key())[:19], "big"))
+
+
+def is_identity_certificate(certificate: bytes) -> bool:
+    """Whether this (DER) is the one identity certificate that its own key would make."""
+    try:
+        found = x509.load_der_x509_certificate(certificate)
+        public = found.public_key()
+        if not isinstance(public, Ed25519PublicKey):
+            return False
+        public.verify(found.signature, found.tbs_certificate_bytes)
+    except (ValueError, InvalidSignature):
+        return False
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "moodmesh")])
+    serial = int.from_bytes(spki_hash(public)[:19], "big")
+    dates = (found.not_valid_before_utc, found.not_valid_after_utc)
+    return (found.subject, found.issuer, found.serial_number, *dates) == (name, name, serial, NOT_BEFORE, NOT_AFTER)
 
 
 def epoch_credential(rid: bytes) -> Credential:

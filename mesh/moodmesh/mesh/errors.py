@@ -8,6 +8,10 @@ MeshError
 ├── Incompatible         no common major version of the protocol
 ├── DuplicateIdentity    another device runs with a copy of this device's key
 ├── NotPaired            the peer is unknown, or was forgotten
+├── BadCode              what was typed or scanned is no pairing code
+├── PairingFailed        nothing was paired
+│   ├── WrongCode        the two sides do not share the code
+│   └── NoWindow         no device, or more than one, has this window open, or it is busy or locked
 ├── BadMessage           a peer sent something outside the protocol
 └── ArtefactError        NotFound, NoSpace, Corrupt
 """
@@ -64,6 +68,22 @@ class DuplicateIdentity(MeshError):
 
 class NotPaired(MeshError):
     """There is no pair with this device; `moodmesh pair` makes one."""
+
+
+class BadCode(MeshError):
+    """This is not the form of a pairing code; the message says what it looks like."""
+
+
+class PairingFailed(MeshError):
+    """The exchange ended without a pair; the message says why. Nothing was stored."""
+
+
+class WrongCode(PairingFailed):
+    """One guess was spent: ask the other device for its new code."""
+
+
+class NoWindow(PairingFailed):
+    """There is no pairing window to join: none or several have the nameplate, or it is busy or locked."""
 
 
 class BadMessage(MeshError):

@@ -150,7 +150,7 @@ class WebSocketDialler:
         context = self._tls.client(pair.peer)
         if context is None:
             raise NotPaired(f"not paired with {pair.name}")
-        connector = TCPConnector(resolver=_Fixed(address[0]), ssl=context, force_close=True, use_dns_cache=False)
+        connector = TCPConnector(resolver=FixedResolver(address[0]), ssl=context, force_close=True, use_dns_cache=False)
         guard = _Guard()
         session = ClientSession(
             connector=connector, cookie_jar=DummyCookieJar(), timeout=ClientTimeout(total=None), middlewares=(guard,)
@@ -216,7 +216,7 @@ def peer_app(pairs: Pairs, caps: Caps, accept: Callable[[Pipe], Awaitable[None]]
     return app
 
 
-class _Fixed(AbstractResolver):
+class FixedResolver(AbstractResolver):
     """Resolves every name to one address: the name is for the listener's eyes only."""
 
     def __init__(self, host: str) -> None:
