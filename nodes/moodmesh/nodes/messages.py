@@ -290,7 +290,7 @@ class Rights(Message):
     """Both: what you may do here, whenever it changes."""
 
     kind: Literal["rights"] = "rights"
-    actions: list[Name]
+    actions: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.*-]{0,63}$")]]
     name: Annotated[str, Field(max_length=32)]
 
 

@@ -113,6 +113,7 @@ class Peers:
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
         self.duplicate: Literal["", "peer", "us"] = ""
         self._tasks: asyncio.TaskGroup
+        self._serving = False
         self._documents_due = asyncio.Event()
         for pair in pairs:
             self._add(pair.peer, pair.name)
@@ -121,8 +122,12 @@ class Peers:
     async def run(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
+            self._serving = True
             self._tasks.create_task(self._serve_self())
-            await self._publish()
+            try:
+                await self._publish()
+            finally:
+                self._serving = False
 
     # -- Network -------------------------------------------------------------------------------------------------------
 
@@ -210,7 +215,7 @@ class Peers:
     def link_down(self, peer: DeviceId, reason: str) -> None:
         """The link is gone: give it a moment to come back, then give up what ran there."""
         p = self.peers.get(peer)
-        if p is None or p.link is None:
+        if p is None or p.link is None or not self._serving:
             return
         p.link, p.capability, p.dynamic, p.gone_since = None, None, None, self._clock.now()
         self.on_down(peer)

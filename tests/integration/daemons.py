@@ -1,0 +1,131 @@
+"""Real daemons as processes, each with its own home; paired by hand where a test is not about pairing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from moodmesh.mesh.identity import Identity
+from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.errors import NodeError, NoDaemon
+from moodmesh.nodes.permissions import preset
+from moodmesh.nodes.reset import STORE_FILE
+from moodmesh.nodes.store import Store
+from moodmesh.tasks import registry
+
+QUICK = {"mesh.hello": "false", "mesh.mdns": "false", "pool.kind": "process", "pool.slots": "1"}
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class Daemon:
+    """One node in a process of its own."""
+
+    def __init__(self, home: Path, name: str, **settings: str) -> None:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home, self.name, self.port = home, name, free_port()
+        self.settings = QUICK | {"mesh.port": str(self.port)} | {k.replace("__", "."): v for k, v in settings.items()}
+        self.identity = Identity.load_or_create(home / "identity")
+        self.client = Client(home)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = home / "daemon.log"
+
+    def start(self, **settings: str) -> Daemon:
+        chosen = self.settings | {k.replace("__", "."): v for k, v in settings.items()}
+        options = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
+        command = [sys.executable, "-m", "moodmesh.nodes.cli", "up", "--name", self.name, *options]
+        with self.log.open("ab") as log:
+            environment = os.environ | {"MOODMESH_HOME": str(self.home)}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+        self.wait_for(lambda: self.client.get("status"), "up")
+        return self
+
+    def wait_for(self, check: Any, what: str, seconds: float = 20) -> Any:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(NoDaemon):
+                if found := check():
+                    return found
+            if self.process is not None and self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"{self.name} is not {what}:\n{self.log.read_text()[-3000:]}")
+
+    def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(sig)
+            self.process.wait(20)
+            self.process = None
+
+    def submit(self, task: str, data: bytes = b"", **more: Any) -> str:
+        import base64
+
+        body = {"task": task, "input": base64.b64encode(data).decode(), **more}
+        return str(self.client.post("jobs", body=body)["id"])
+
+    def ended(self, job: str, seconds: float = 30) -> dict[str, Any]:
+        def check() -> Any:
+            found = self.client.get("jobs", job)
+            return found if found["status"] in ("SUCCEEDED", "FAILED", "STOPPED") else None
+
+        found: dict[str, Any] = self.wait_for(check, f"done with {job}", seconds)
+        return found
+
+    def linked(self, count: int = 1) -> None:
+        self.wait_for(lambda: self.client.get("status")["linked"] >= count, "linked")
+
+    def rows(self, query: str) -> list[sqlite3.Row]:
+        db = sqlite3.connect(self.home / STORE_FILE)
+        db.row_factory = sqlite3.Row
+        with contextlib.closing(db):
+            return db.execute(query).fetchall()
+
+
+def pair(a: Daemon, b: Daemon, rules: str = "own") -> None:
+    """Write a pair into both stores, before the daemons start; each gives the other a preset."""
+    secret = os.urandom(32)
+    for us, them in ((a, b), (b, a)):
+        store = Store(us.home / STORE_FILE)
+        store.open()
+        store.close()
+        with contextlib.closing(sqlite3.connect(us.home / STORE_FILE)) as db, db:
+            addresses = json.dumps([["127.0.0.1", them.port]])
+            certificate = them.identity.credential.certificate
+            row = (them.identity.id, them.name, certificate, secret, 0, time.time(), addresses)
+            db.execute("INSERT INTO peer (device, name, certificate, k_pair, half, paired, addresses) VALUES (?,?,?,?,?,?,?)", row)
+            for action, limits in preset(rules, registry.load()[0]).items():
+                db.execute("INSERT INTO rule VALUES (?, ?, ?)", (them.identity.id, action, limits.model_dump_json()))
+
+
+@contextlib.contextmanager
+def daemons(root: Path, *names: str, rules: str = "own", **settings: str) -> Iterator[list[Daemon]]:
+    """Daemons that are all paired with each other, started, and killed at the end."""
+    found = [Daemon(root / name, name, **settings) for name in names]
+    for i, a in enumerate(found):
+        for b in found[i + 1 :]:
+            pair(a, b, rules)
+    try:
+        for daemon in found:
+            daemon.start()
+        for daemon in found:
+            daemon.linked(len(found) - 1)
+        yield found
+    finally:
+        for daemon in found:
+            with contextlib.suppress(NodeError):
+                daemon.kill(signal.SIGTERM)
