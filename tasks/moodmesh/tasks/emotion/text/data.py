@@ -99,6 +99,13 @@ def _scaled(row: dict[str, str]) -> tuple[float, float, float]:
     return v, a, d
 
 
+def training_files(root: Path) -> list[Path]:
+    """Every file that decides a model, in a fixed order."""
+    goemotions = root / "affect" / "goemotions"
+    poems = root / "affect" / "poem_sentiment" / "train.csv.xz"
+    return [emobank_file(root), goemotions / "train.csv.xz", goemotions / "labels.txt", poems]
+
+
 def goemotions(root: Path, part: str) -> list[Labelled]:
     """Reddit comments of `part` (train or dev) with their labels and the sentiment group of Demszky et al. 2020."""
     names = (root / "affect" / "goemotions" / "labels.txt").read_text().split()

@@ -15,10 +15,10 @@ from pathlib import Path
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from moodmesh.tasks.emotion.text.encoder import EncoderConfig, TextModel
+from moodmesh.tasks.emotion.text.train import Encoder, averaged
 
 
 class Shipped(nn.Module):
@@ -27,7 +27,7 @@ class Shipped(nn.Module):
     def __init__(self, model: TextModel, scale: dict[str, Tensor]) -> None:
         super().__init__()
         self.model = model
-        self.target_mean, self.target_sd, self.log_sd = (nn.Buffer(scale[name]) for name in ("mean", "sd", "log_sd"))
+        self.target_mean, self.target_sd, self.log_sd = (nn.Buffer(scale[f"scale.{name}"]) for name in ("mean", "sd", "log_sd"))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Means clipped to the scale; the sd of `calibration.sd`."""
@@ -45,12 +45,7 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
 
 def load(files: Sequence[Path], config: EncoderConfig) -> Shipped:
     """A trained model, or the average of several."""
-    loaded = [load_file(file) for file in files]
-    mean = {name: torch.stack([one[name].float() for one in loaded]).mean(0) for name in loaded[0]}
-    scale = {name.removeprefix("scale."): mean.pop(name) for name in list(mean) if name.startswith("scale.")}
-    model = TextModel(config)
-    model.load_state_dict(mean)
-    return Shipped(model, scale).eval()
+    return Shipped(*averaged(files, config)).eval()
 
 
 def save_fp32(shipped: Shipped, tokenizer: Path, file: Path) -> None:
@@ -91,8 +86,6 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    from moodmesh.tasks.emotion.text.train import Encoder
-
     with tempfile.TemporaryDirectory() as folder:
         fp32 = Path(folder) / "fp32.onnx"
         save_fp32(load(args.checkpoint, EncoderConfig()), Encoder.installed().tokenizer, fp32)

@@ -43,8 +43,19 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """Names the recipe in cached predictions: a hash over every value in it."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Names what the recipe makes, whatever its seeds and folds: a hash over every value that decides a model."""
+        values = asdict(self)
+        return _hash({name: values[name] for name in ("stage1", "stage2", "max_tokens", "calibrate", "encoder")})
+
+    @property
+    def stage1_sha256(self) -> str:
+        """Names what stage 1 makes."""
+        values = asdict(self)
+        return _hash({name: values[name] for name in ("stage1", "max_tokens", "encoder")})
+
+
+def _hash(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def load_recipe(file: Path) -> Recipe:

@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moodmesh.tasks.emotion.text import batches, calibration, data
-from moodmesh.tasks.emotion.text.encoder import TextModel, load_bert
+from moodmesh.tasks.emotion.text.encoder import EncoderConfig, TextModel, load_bert
+from moodmesh.tasks.emotion.text.predictions import Floats, Predicted
 from moodmesh.tasks.emotion.text.recipe import Recipe, Stage, load_recipe
 
 CHECKPOINT_EVERY = 100
@@ -242,23 +243,41 @@ def finish(
     out: Path,
     note: Callable[[str], None],
 ) -> None:
-    """Calibrate on the `kept` rows, predict the held ones, write `model.safetensors` and `held.npz`."""
+    """Calibrate on the `kept` rows, predict the held ones, write `held.npz` and then `model.safetensors`."""
     z, length = predict(model, kept, encoder, recipe.max_tokens)
     mean, sd = scale.mean.double().numpy(), scale.sd.double().numpy()
     coefficients = calibration.fit(z, length, (np.array([row.vad for row in kept]) - mean) / sd)
-    z, length = predict(model, split.held, encoder, recipe.max_tokens)
-    spread = calibration.sd(coefficients, z, length) * sd
-    np.savez(out / "held.npz", mean=(z * sd + mean), sd=spread)
     extra = {"scale.mean": scale.mean, "scale.sd": scale.sd, "scale.log_sd": torch.tensor(coefficients).float()}
+    predicted = held_predictions(model, extra, split, encoder, recipe.max_tokens)
+    np.savez(out / "held.npz", mean=predicted.mean, sd=predicted.sd)
     save_file(model.state_dict() | extra, out / "model.safetensors")
     truth = np.array([row.vad for row in split.held])
-    r = [float(np.corrcoef(z[:, n], truth[:, n])[0, 1]) for n in range(3)]
+    r = [float(np.corrcoef(predicted.mean[:, n], truth[:, n])[0, 1]) for n in range(3)]
     note(f"{out.name}: r V/A/D " + "/".join(f"{value:.3f}" for value in r))
+
+
+def held_predictions(
+    model: TextModel, scale: dict[str, Tensor], split: data.Split, encoder: Encoder, max_tokens: int
+) -> Predicted:
+    """V, A, D and their sd for the held rows, in fp32; `scale` holds the `scale.` tensors of a model file."""
+    z, length = predict(model, split.held, encoder, max_tokens)
+    mean, sd, log_sd = (scale[f"scale.{name}"].double().numpy() for name in ("mean", "sd", "log_sd"))
+    return Predicted(z * sd + mean, calibration.sd(log_sd, z, length) * sd)
+
+
+def averaged(files: Sequence[Path], config: EncoderConfig) -> tuple[TextModel, dict[str, Tensor]]:
+    """The mean of several models of one starting point, weight by weight (Wortsman et al. 2022), and of their scales."""
+    loaded = [load_file(file) for file in files]
+    mean = {name: torch.stack([one[name].float() for one in loaded]).mean(0) for name in loaded[0]}
+    scale = {name: mean.pop(name) for name in list(mean) if name.startswith("scale.")}
+    model = TextModel(config)
+    model.load_state_dict(mean)
+    return model.eval(), scale
 
 
 def predict(
     model: TextModel, rows: Sequence[data.Rated], encoder: Encoder, max_tokens: int, batch: int = 64
-) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+) -> tuple[Floats, Floats]:
     """VAD z scores [n, 3] and token counts [n], in the order of the rows."""
     tokens = batches.tokenise(encoder.tokenizer, [row.text for row in rows], max_tokens)
     order = sorted(range(len(tokens)), key=lambda n: len(tokens[n]))
@@ -305,10 +324,15 @@ def units(recipe: Recipe, rows: Sequence[data.Rated]) -> list[tuple[str, data.Sp
     return runs + [(split.name, split, 0) for split in data.document_folds(rows)[: recipe.folds]]
 
 
+def unit_folder(recipe: Recipe, out: Path, name: str) -> Path:
+    """Where a stage-2 run of this very recipe keeps its files."""
+    return out / f"{name}-{recipe.sha256[:8]}"
+
+
 def work(recipe: Recipe, root: Path, encoder: Encoder, out: Path, note: Callable[[str], None]) -> bool:
     """Run every unit that is neither finished nor claimed; False when another process still holds one."""
     rows = data.emobank(root)
-    start = out / "stage1" / "model.safetensors"
+    start = out / f"stage1-{recipe.stage1_sha256[:8]}" / "model.safetensors"
     with claimed(start.parent) as mine:
         if not start.exists():
             if not mine:
@@ -316,7 +340,7 @@ def work(recipe: Recipe, root: Path, encoder: Encoder, out: Path, note: Callable
             train_stage1(recipe, root, encoder, start.parent, note)
     complete = True
     for name, split, seed in units(recipe, rows):
-        folder = out / name
+        folder = unit_folder(recipe, out, name)
         with claimed(folder) as mine:
             if (folder / "model.safetensors").exists():
                 continue

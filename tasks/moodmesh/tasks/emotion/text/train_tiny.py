@@ -6,9 +6,11 @@ python -m moodmesh.tasks.emotion.text.train_tiny configs/training/emotion-text-t
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,11 @@ class TinyRecipe:
     name: str
     alpha: tuple[float, float, float]
     calibrate: float
+
+    @property
+    def sha256(self) -> str:
+        """Names the recipe in cached predictions."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

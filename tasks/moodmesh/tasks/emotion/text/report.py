@@ -1,0 +1,105 @@
+"""The results table as Markdown, built from its JSON alone (evaluation §9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+NOTES = (
+    "Measured on the open part of EmoBank only. The sealed part was not scored by this project.",
+    "dev is the official split, by sentence: sentences of one document stand on both sides, which flatters every system. "
+    "cv is five-fold by document, no document on both sides: the figure for a text the model has never seen. The gap "
+    "between the two is what that leak buys.",
+    "Intervals are bootstraps over documents; a difference whose interval holds 0 is no difference. Linear rows are convex "
+    "fits without randomness, one each; base has three seeds on dev and one in cross-validation, a run being long on a CPU.",
+    "sd of base on dev is over seeds. 'averaged' is the mean of the seeds' weights, and the file that ships is its int8 form.",
+    "coverage80 is the share of ratings inside the predicted 80 % interval; its sd is fitted on 5 % of the training rows, "
+    "which the weights never saw.",
+    "Ratings of writers and readers of one sentence correlate .66 (valence) and .30 (arousal), so arousal has a low ceiling. "
+    "The sentences are news, blogs, fiction, letters, essays and travel guides, in English: nothing here shows how the model "
+    "does on chats, on other languages, or on what a writer truly felt.",
+    "Times are of one thread on the machine named below, under its load at that moment; tiny is the reference for base.",
+)
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """The whole page."""
+    parts = [_head(table), _metric(table, "r"), _metric(table, "ccc"), _metric(table, "rmse"), _controls(table), _foot(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(table: dict[str, Any]) -> str:
+    floor = table["summary"]["floor"]
+    baseline = "/".join(_figure(floor[axis]) for axis in "VAD") if floor else "not cached"
+    quick = "\n\n**A quick run: dev and one seed only, few bootstrap draws.**" if table["quick"] else ""
+    return (
+        f"# {table['table']}: valence, arousal and dominance of English sentences{quick}\n\n"
+        "- **Measured**: agreement of predictions with the mean rating of people, per sentence.\n"
+        "- **On**: EmoBank, open part: dev (official, by sentence) and cv (five folds by document).\n"
+        "- **Does not show**: what the writer felt; other kinds of text or languages; any benefit to a user.\n"
+        f"- **Strongest baseline**: ridge on TF-IDF n-grams, r on dev {baseline}."
+    )
+
+
+def _metric(table: dict[str, Any], metric: str) -> str:
+    titles = {"r": "Pearson r", "ccc": "Concordance (CCC)", "rmse": "RMSE on the scale -1 to 1"}
+    lines = [f"## {titles[metric]}", "", "| part | system | V | A | D | seeds |", "|---|---|---|---|---|---|"]
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in table["rows"]:
+        if row["metric"] == metric:
+            groups.setdefault((row["part"], row["system"], row["variant"]), []).append(row)
+    for (part, system, variant), rows in groups.items():
+        lines.append(f"| {part} | {system} ({variant}) | " + " | ".join(map(_cell, rows)) + f" | {rows[0]['seeds']} |")
+    return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    spread = f" ± {_figure(row['sd'])}" if row["sd"] is not None else ""
+    return f"{_figure(row['mean'])}{spread} [{_figure(row['ci95'][0])}, {_figure(row['ci95'][1])}]"
+
+
+def _controls(table: dict[str, Any]) -> str:
+    found = table["controls"]
+    lines = ["## Controls", "", "| control | V | A | D |", "|---|---|---|---|"]
+    if "shuffle_r" in found:
+        lines.append(_line("r with shuffled labels, must be near 0", found["shuffle_r"]["mean"], found["shuffle_r"]["sd"]))
+    for key, title in (
+        ("canary_r_gain", "gain in r from the row id, must hold 0"),
+        ("int8_minus_fp32_r", "r of int8 less fp32"),
+    ):
+        if key in found:
+            lines.append(_gap_line(title, found[key]))
+    lines += [_line(f"coverage of the 80 % interval: {name}", values) for name, values in found["coverage80"].items()]
+    lines += ["", "| variant | negation, pleasant | negation, unpleasant | ms a sentence, p50 | p95 |", "|---|---|---|---|---|"]
+    for name, result in found["negation"].items():
+        of, speed = result["of_each"], found["ms_per_sentence"][name]
+        lines.append(f"| {name} | {result['pleasant']}/{of} | {result['unpleasant']}/{of} | {speed['p50']} | {speed['p95']} |")
+    return "\n".join(lines)
+
+
+def _line(title: str, values: dict[str, float], sd: dict[str, float] | None = None) -> str:
+    cells = [_figure(values[axis]) + (f" ± {_figure(sd[axis])}" if sd else "") for axis in "VAD"]
+    return f"| {title} | " + " | ".join(cells) + " |"
+
+
+def _gap_line(title: str, gap: dict[str, Any]) -> str:
+    cells = [f"{_figure(gap['mean'][axis])} [{', '.join(_figure(end) for end in gap['ci95'][axis])}]" for axis in "VAD"]
+    return f"| {title} | " + " | ".join(cells) + " |"
+
+
+def _foot(table: dict[str, Any]) -> str:
+    machine, data = table["hardware"], table["data"][0]
+    lines: Sequence[str] = (
+        "## Notes",
+        "",
+        *(f"- {note}" for note in table["notes"]),
+        f"- {data['rows']} rows of {data['groups']} documents; sealed scorings before this: {table['sealed_scorings']}.",
+        f"- {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, load {machine['load']}; "
+        + ", ".join(f"{name} {number}" for name, number in table["software"].items())
+        + f"; commit {table['commit'][:12]}{' with changes' if table['dirty'] else ''}, {table['created']}.",
+    )
+    return "\n".join(lines)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
