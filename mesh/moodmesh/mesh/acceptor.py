@@ -7,6 +7,7 @@ from `accept` on closes a connection whose request head is late: aiohttp has non
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -37,9 +38,14 @@ class _Connection(asyncio.Protocol):
     """One accepted connection: passes everything on to aiohttp's protocol, and holds a place until settled or gone."""
 
     def __init__(
-        self, inner: asyncio.Protocol, head_bytes: int, left: Callable[[bool], None], gone: Callable[[], None]
+        self,
+        sock: socket.socket,
+        inner: asyncio.Protocol,
+        head_bytes: int,
+        left: Callable[[bool], None],
+        gone: Callable[[], None],
     ) -> None:
-        self._inner, self._room, self._left, self._gone = inner, head_bytes, left, gone
+        self._sock, self._inner, self._room, self._left, self._gone = sock, inner, head_bytes, left, gone
         self._transport: asyncio.Transport | None = None
         self._placed, self._headed = True, False
 
@@ -79,6 +85,9 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+        else:  # in its handshake, which this ends
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
 
     def release(self, failed: bool) -> None:
         if self._placed:
@@ -110,7 +119,8 @@ class Acceptor:
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.5)
         self._connections: dict[Any, _Connection] = {}
         self._sockets: list[socket.socket] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: list[asyncio.Task[None]] = []
+        self._handshakes: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def start(self, port: int = 0, hosts: Sequence[str] = EVERYWHERE) -> int:
@@ -118,19 +128,20 @@ class Acceptor:
         self._sockets = bind(port, hosts)
         self.port = self._sockets[0].getsockname()[1]
         await self._runner.setup()
-        for listener in self._sockets:
-            self._spawn(self._accept(listener))
+        loop = asyncio.get_running_loop()
+        self._accepting = [loop.create_task(self._accept(listener)) for listener in self._sockets]
         return self.port
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
-        for task in self._tasks:
+        for task in self._accepting:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._accepting, return_exceptions=True)
         for listener in self._sockets:
             listener.close()
         for connection in list(self._connections.values()):
             connection.abort()
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
         await self._runner.cleanup()
 
     def settle(self, request: web.Request) -> None:
@@ -145,11 +156,6 @@ class Acceptor:
         if connection is not None:
             connection.head_done()
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -161,13 +167,14 @@ class Acceptor:
                 continue
             address = self._key(peer[0])
             if self._admission.enter(address, self._clock.now()):
-                self._spawn(self._serve(sock, address))
+                task = loop.create_task(self._serve(sock, self._connection(sock, address)))
+                self._handshakes.add(task)
+                task.add_done_callback(self._handshakes.discard)
             else:
                 sock.close()
 
-    async def _serve(self, sock: socket.socket, address: str) -> None:
+    async def _serve(self, sock: socket.socket, connection: _Connection) -> None:
         loop = asyncio.get_running_loop()
-        connection = self._connection(address)
         loop.call_later(self._patience.head_s, connection.head_late)
         try:
             await loop.connect_accepted_socket(
@@ -184,10 +191,11 @@ class Acceptor:
             sock.close()
             raise
 
-    def _connection(self, address: str) -> _Connection:
+    def _connection(self, sock: socket.socket, address: str) -> _Connection:
         assert self._runner.server is not None
         inner = self._runner.server()
         connection = _Connection(
+            sock,
             inner,
             self._patience.head_bytes,
             left=lambda failed: self._admission.leave(address, self._clock.now(), failed),
