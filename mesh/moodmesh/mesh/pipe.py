@@ -95,11 +95,17 @@ class WebSocketPipe:
         self.peer, self.host = peer, host
         self._socket, self._transport, self._silence_s = socket_, transport, silence_s
         self.closed = asyncio.Event()
+        self._sending = asyncio.Lock()  # aiohttp's senders share one future: one that gives up would cancel the others
 
     async def send(self, frame: Frame) -> None:
         """Send one frame; `PipeClosed`."""
         try:
-            await self._socket.send_frame(frame.data, WSMsgType.BINARY if frame.binary else WSMsgType.TEXT)
+            async with self._sending:
+                if self.closed.is_set():
+                    raise PipeClosed("closed")
+                await self._socket.send_frame(frame.data, WSMsgType.BINARY if frame.binary else WSMsgType.TEXT)
+        except PipeClosed:
+            raise
         except (ClientError, OSError) as error:
             self._gone()
             raise PipeClosed(str(error) or "connection lost") from error
@@ -129,10 +135,14 @@ class WebSocketPipe:
         """Say why if the peer still listens, then drop the connection."""
         if not self.closed.is_set():
             self._gone()
-            with contextlib.suppress(TimeoutError, ClientError, OSError, RuntimeError):
-                async with asyncio.timeout(CLOSE_S):
-                    await self._socket.close(code=code, message=reason.encode()[:120])
+            if not self._sending.locked():  # a peer that does not read what we send will not read this either
+                await self._say_goodbye(code, reason)
             self._transport.abort()
+
+    async def _say_goodbye(self, code: int, reason: str) -> None:
+        with contextlib.suppress(TimeoutError, ClientError, OSError, RuntimeError):
+            async with self._sending, asyncio.timeout(CLOSE_S):
+                await self._socket.close(code=code, message=reason.encode()[:120])
 
     def _gone(self) -> None:
         self.closed.set()
@@ -223,11 +233,12 @@ class FixedResolver(AbstractResolver):
         self._host = host
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        """The one address."""
         actual = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         return [ResolveResult(hostname=host, host=self._host, port=port, family=actual, proto=0, flags=socket.AI_NUMERICHOST)]
 
     async def close(self) -> None:
-        return None
+        """Nothing to close."""
 
 
 class _Guard:
