@@ -28,6 +28,7 @@ from moodmesh.nodes.benchmark import measure
 from moodmesh.nodes.blobs import Models, NodeBlobs
 from moodmesh.nodes.capabilities import Capabilities, local_hour
 from moodmesh.nodes.config import Config, home, load
+from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import NodeError
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.executor import Executor
@@ -37,6 +38,7 @@ from moodmesh.nodes.lock import locked
 from moodmesh.nodes.logs import configure
 from moodmesh.nodes.messages import KINDS
 from moodmesh.nodes.pairbook import PairBook
+from moodmesh.nodes.pairing import Pairing
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.permissions import Conditions
 from moodmesh.nodes.pool.process import ProcessPool
@@ -110,11 +112,11 @@ class Node(Services):
                 await self.submitter.resume()
                 self.executor.repeat(self.identity.id)
                 self.submitter.reconcile(self.identity.id, self.executor.live(self.identity.id))
-                for peer, addresses in self.book.addresses.items():
-                    self.endpoint.links.seek(peer, addresses)
+                discovery = Discovery(self)
+                self._group.create_task(discovery.run())
                 self._group.create_task(self._benchmark())
                 self._group.create_task(self._housekeeping())
-                async with serve(self, run_dir(self.home) / "api.sock"):
+                async with serve(self, discovery, Pairing(self, discovery), run_dir(self.home) / "api.sock"):
                     log.info("ready", extra={"port": self.endpoint.port})
                     await asyncio.Event().wait()
             finally:

@@ -111,7 +111,8 @@ class Window:
         try:
             await self._host(request, socket)
         except PairingFailed as error:
-            self._told.failed(str(error))
+            if not isinstance(error, WrongCode):  # `new_code` or `locked` told that
+                self._told.failed(str(error))
             await socket.close(code=4000, message=reason(error))
         except (TimeoutError, ConnectionError):
             self._told.failed("the other device stopped in the middle")

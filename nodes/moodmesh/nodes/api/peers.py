@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from moodmesh.mesh.pairs import Pair
+from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.permissions import Limits, known_action, preset
 from moodmesh.nodes.services import Services
@@ -23,10 +24,15 @@ class AllowRequest(BaseModel):
     limits: Limits = Limits()
 
 
-def routes(node: Services) -> list[web.RouteDef]:
+def routes(node: Services, discovery: Discovery) -> list[web.RouteDef]:
     """The routes of this noun."""
     view = PeersView(node)
+
+    async def near(_: web.Request) -> web.Response:
+        return web.json_response(discovery.near())
+
     return [
+        web.get("/near", near),
         web.get("/peers", view.list),
         web.get("/peers/{name}", view.show),
         web.post("/peers/{name}/allow", view.allow),

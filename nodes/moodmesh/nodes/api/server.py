@@ -10,24 +10,33 @@ from pathlib import Path
 from aiohttp import web
 
 from moodmesh.nodes.api import jobs, node, peers
+from moodmesh.nodes.api import pairing as pairs
 from moodmesh.nodes.api.guard import MAX_BODY, TOKEN_FILE, Guard, new_token, read_token
+from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import Refused
+from moodmesh.nodes.pairing import Pairing
 from moodmesh.nodes.services import Part, Services
 
 
 @contextlib.asynccontextmanager
-async def serve(services: Services, path: Path) -> AsyncIterator[None]:
+async def serve(services: Services, discovery: Discovery, pairing: Pairing, path: Path) -> AsyncIterator[None]:
     """Answer on the socket at `path` (0600, in a 0700 directory) until the block ends."""
     token = read_token(services.home) if (services.home / TOKEN_FILE).exists() else new_token(services.home)
     guards = [Guard(token, None)]
-    runners = [await _runner(services, guards, 0)]
+    nouns = [
+        *node.routes(services),
+        *jobs.routes(services),
+        *peers.routes(services, discovery),
+        *pairs.routes(pairing),
+    ]
+    runners = [await _runner(services, nouns, guards, 0)]
     path.unlink(missing_ok=True)
     try:
         await web.UnixSite(runners[0], str(path)).start()
         os.chmod(path, 0o600)
         if port := services.config.api.port:
             guards.append(Guard(token, port))
-            runners.append(await _runner(services, guards, 1))
+            runners.append(await _runner(services, nouns, guards, 1))
             try:
                 await web.TCPSite(runners[1], "127.0.0.1", port).start()
             except OSError as error:
@@ -40,7 +49,7 @@ async def serve(services: Services, path: Path) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)
 
 
-async def _runner(services: Services, guards: list[Guard], mine: int) -> web.AppRunner:
+async def _runner(services: Services, nouns: list[web.RouteDef], guards: list[Guard], mine: int) -> web.AppRunner:
     app = web.Application(middlewares=[guards[mine].check], client_max_size=MAX_BODY)
 
     async def rotate(_: web.Request) -> web.Response:
@@ -49,7 +58,7 @@ async def _runner(services: Services, guards: list[Guard], mine: int) -> web.App
             guard.token = token
         return web.json_response({"rotated": True})
 
-    app.add_routes([*node.routes(services), *jobs.routes(services), *peers.routes(services), web.post("/token/rotate", rotate)])
+    app.add_routes([*nouns, web.post("/token/rotate", rotate)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     return runner

@@ -1,0 +1,183 @@
+"""pair, near, peers: who is there and what each may do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from moodmesh.nodes.cli.client import Client, Unreachable
+from moodmesh.nodes.cli.output import Json, ago, columns, emit, interactive, say
+from moodmesh.nodes.errors import Refused
+
+peers_app = typer.Typer(help="Paired devices and what each may do here.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="A peer's name, or the beginning of its device id.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this noun."""
+    app.command()(pair)
+    app.command()(near)
+    app.add_typer(peers_app, name="peers")
+
+
+def pair(
+    code: Annotated[str | None, typer.Argument(help="The code (or QR text) that the other device shows.")] = None,
+    at: Annotated[str | None, typer.Option(help="HOST:PORT of the window, when nothing finds it.")] = None,
+    json: Json = False,
+) -> None:
+    """Pair two devices: run it without a code on one, with the code it shows on the other.
+
+    Example: moodmesh pair 37-482915
+    """
+    if code is None:
+        _host(json)
+        return
+    found = Client(timeout=60).post("pair", "join", body={"code": code, "at": at})
+    emit(found, json, lambda: paired_lines(found))
+
+
+def _host(json: bool) -> None:
+    import json as jsonlib
+
+    last: dict[str, Any] = {}
+    for event in Client().events("pair", method="POST", body={}):
+        last = event
+        if json:
+            print(jsonlib.dumps(event), flush=True)
+        elif event["event"] in ("open", "wrong_code"):
+            _show_code(event)
+        elif event["event"] == "failed":
+            say(event["message"])
+    if last.get("event") == "paired":
+        if not json:
+            print("\n".join(paired_lines(last)))
+    elif last.get("event") in ("locked", "expired"):
+        raise Refused(last["message"], last["event"])
+    else:
+        raise Unreachable("the daemon closed the window")
+
+
+def _show_code(event: dict[str, Any]) -> None:
+    if event["event"] == "wrong_code":
+        say("Wrong code, or someone tried to guess it. Nothing was paired. There is a new code:")
+    print(f"\n    {event['code']}\n", flush=True)
+    if interactive():
+        import segno
+
+        segno.make(event["qr"], error="m").terminal(out=sys.stderr, compact=True)
+    say(f"On the other device: moodmesh pair {event['code']}   ({event['left_s']:.0f} s left)")
+    for host, port in event["addresses"][:2]:
+        say(f"  or, if it is not found: moodmesh pair {event['code']} --at {host}:{port}")
+
+
+def paired_lines(event: dict[str, Any]) -> list[str]:
+    """What both screens show."""
+    return [
+        f"paired with {event['name']} - {event['words']}",
+        f"It may do nothing yet. moodmesh peers allow {event['name']} --preset friend   (own, for a device of yours)",
+    ]
+
+
+def near(json: Json = False) -> None:
+    """Who is around, by which radio, how fresh; and what cannot look.
+
+    Example: moodmesh near
+    """
+    found = Client().get("near")
+
+    def text() -> list[str]:
+        rows = [
+            (d["name"] or "a stranger", d["state"], ", ".join(d["radios"]), ago(d["age_s"]), ", ".join(d["addresses"]))
+            for d in found["devices"]
+        ]
+        lines = columns(rows, ("who", "state", "found by", "seen", "at")) if rows else ["nobody is near"]
+        return lines + [f"{r['radio']}: {r['reason']}; {r['remedy']}" for r in found["radios"] if r["state"] != "ok"]
+
+    emit(found, json, text)
+
+
+@peers_app.command("list")
+def list_(json: Json = False) -> None:
+    """Every paired device.
+
+    Example: moodmesh peers list
+    """
+    found = Client().get("peers")
+
+    def text() -> list[str]:
+        rows = [
+            (p["name"], p["state"], ago(p["heard_s_ago"]) if p["heard_s_ago"] is not None else ago(p["away_s"]) + " away",
+             " ".join(sorted(p["may"])) or "nothing", " ".join(p["we_may"]) or "nothing")
+            for p in found["peers"]
+        ]  # fmt: skip
+        return columns(rows, ("name", "state", "heard", "may here", "we may there")) if rows else ["none: `moodmesh pair`"]
+
+    emit(found, json, text)
+
+
+@peers_app.command()
+def show(name: Name, json: Json = False) -> None:
+    """One peer: rules, link, what it offers.
+
+    Example: moodmesh peers show kitchen
+    """
+    found = Client().get("peers", name)
+
+    def text() -> list[str]:
+        lines = [f"{found['name']}  {found['state']}  {found['device']}"]
+        if found["address"]:
+            lines.append(f"  link      {found['address'][0]} port {found['address'][1]}, rtt {found['rtt_ms']:.1f} ms")
+        lines += [f"  may       {action}  {limits or ''}".rstrip() for action, limits in sorted(found["may"].items())]
+        lines.append(f"  we may    {' '.join(found['we_may']) or 'nothing'}")
+        for task, doc in ((found["capability"] or {}).get("tasks") or {}).items():
+            for variant, v in doc["variants"].items():
+                lines.append(f"  offers    {task} {variant}: {v['mean']:.3g} s per unit{' (guess)' if v['guess'] else ''}")
+        return lines
+
+    emit(found, json, text)
+
+
+@peers_app.command()
+def allow(
+    name: Name,
+    actions: Annotated[
+        list[str] | None, typer.Argument(help="Tasks like emotion.text, families like emotion.*, actions.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="none, friend, or own (a device of yours).")] = None,
+    jobs_per_hour: Annotated[int | None, typer.Option(min=0)] = None,
+    seconds_per_day: Annotated[float | None, typer.Option(min=0, help="Compute seconds.")] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1)] = None,
+    json: Json = False,
+) -> None:
+    """Let a peer use tasks here; `own` also lets this device send it personal input.
+
+    Example: moodmesh peers allow kitchen --preset own
+    """
+    limits = {"jobs_per_hour": jobs_per_hour, "seconds_per_day": seconds_per_day, "concurrent": concurrent}
+    body = {"preset": preset, "actions": actions or [], "limits": {k: v for k, v in limits.items() if v is not None}}
+    if preset is None and not actions:
+        raise typer.BadParameter("name tasks or actions, or a --preset")
+    found = Client().post("peers", name, "allow", body=body)
+    emit(found, json, lambda: [f"{found['name']} may: {' '.join(sorted(found['may'])) or 'nothing'}"])
+
+
+@peers_app.command()
+def deny(name: Name, json: Json = False) -> None:
+    """Take every permission from a peer; what runs for it is ended.
+
+    Example: moodmesh peers deny kitchen
+    """
+    found = Client().post("peers", name, "deny")
+    emit(found, json, lambda: [f"{found['name']} may do nothing here"])
+
+
+@peers_app.command()
+def forget(name: Name, json: Json = False) -> None:
+    """Unpair: its key, rules and jobs here are gone at once.
+
+    Example: moodmesh peers forget kitchen
+    """
+    found = Client().delete("peers", name)
+    emit(found, json, lambda: [f"{found['forgotten']} is forgotten"])

@@ -1,0 +1,160 @@
+"""Discovery of one node: its finders under a supervisor, the beacon they show, and what is done with a sighting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from moodmesh.mesh.discovery.hello import ACTIVE_S, IDLE_S, HelloFinder
+from moodmesh.mesh.discovery.interfaces import usable
+from moodmesh.mesh.discovery.mdns import MdnsFinder
+from moodmesh.mesh.discovery.table import Seen, Table
+from moodmesh.mesh.pipe import Address
+from moodmesh.mesh.rid import match, tags
+from moodmesh.mesh.seams import Beacon, DeviceId, Finder, Sighting, Unavailable
+from moodmesh.nodes.services import Part, Services
+
+RETRY_S = (1.0, 60.0)
+log = logging.getLogger(__name__)
+
+
+class Discovery:
+    """Who is near. A sighting with a tag of a pair makes the links dial; nothing else follows from one."""
+
+    def __init__(self, node: Services) -> None:
+        self._node = node
+        mesh = node.config.mesh
+        self._finders: list[Finder] = []
+        if mesh.hello:
+            self._finders.append(HelloFinder(mesh.interfaces, mesh.hello_port, node.clock))
+        if mesh.mdns:
+            self._finders.append(MdnsFinder(mesh.interfaces, node.clock))
+        self._table = Table()
+        self._window: tuple[int, int] | None = None
+        self._news = asyncio.Event()
+        node.endpoint.rids.watch(self._show)
+        node.pairs.watch(lambda peer, pair: self._show())
+
+    async def run(self) -> None:
+        """Look until cancelled; a finder that cannot work here is reported in health, and tried again."""
+        self._show()
+        async with asyncio.TaskGroup() as group:
+            for finder in self._finders:
+                group.create_task(self._supervise(finder))
+            group.create_task(self._gears())
+            for peer, known in self._node.book.addresses.items():
+                self._node.endpoint.links.seek(peer, known)
+                for host in {host for host, _ in known}:
+                    group.create_task(self._ask(host))
+
+    def open_window(self, nameplate: int, port: int) -> None:
+        """Show a pairing window."""
+        self._window = (nameplate, port)
+        self._show()
+
+    def close_window(self) -> None:
+        """Show it no longer."""
+        self._window = None
+        self._show()
+
+    def look_for(self, peer: DeviceId) -> None:
+        """A new pair: dial what was sighted with its tag, and ask again who is there."""
+        self._show()
+        for seen in self._table.now(self._node.clock.now()):
+            if any(pair.peer == peer for pair in match(seen.tags, seen.rid, self._node.pairs)):
+                self._node.endpoint.links.seek(peer, seen.addresses, seen.rid)
+
+    async def windows(self, nameplate: int) -> AsyncGenerator[list[list[Address]], None]:
+        """For every device that shows this nameplate the addresses of its window; again whenever there is news."""
+        self._show()
+        while True:
+            self._news.clear()
+            found = [list(s.windows) for s in self._table.now(self._node.clock.now()) if s.nameplate == nameplate and s.windows]
+            if found:
+                yield found
+            await self._news.wait()
+
+    def addresses(self) -> list[str]:
+        """This device's own addresses, for a QR code."""
+        interfaces, _ = usable(self._node.config.mesh.interfaces)
+        return [address for i in interfaces for address in (*i.v4, *(a for a in i.v6 if not a.startswith("fe80")))]
+
+    def near(self) -> dict[str, Any]:
+        """Who is sighted or linked, as `moodmesh near` shows it."""
+        linked = {p.id: p for p in self._node.peers.linked()}
+        devices = [self._seen(seen) for seen in self._table.now(self._node.clock.now())]
+        sighted = {d["device"] for d in devices}
+        now = self._node.clock.now()
+        for peer in linked.values():
+            if peer.id not in sighted and peer.link is not None:
+                host, port = peer.link.address
+                devices.append(_device(peer.name, peer.id, "linked", ["link"], now - peer.heard, [f"{host}:{port}"], None))
+        radios = [
+            {"radio": name.split()[1], "state": part.state, "reason": part.detail, "remedy": part.remedy}
+            for name, part in self._node.health.items()
+            if name.startswith("finder ")
+        ]
+        return {"devices": devices, "radios": radios}
+
+    def _seen(self, seen: Seen) -> dict[str, Any]:
+        pairs = match(seen.tags, seen.rid, self._node.pairs)
+        pair = pairs[0] if pairs else None
+        linked = pair is not None and self._node.endpoint.links.get(pair.peer) is not None
+        state = "linked" if linked else "known" if pair else "seen"
+        at = [f"{host}:{port}" for host, port in seen.addresses]
+        return _device(
+            pair.name if pair else None, pair.peer if pair else None, state, list(seen.radios), seen.age_s, at, seen.nameplate
+        )
+
+    def _show(self) -> None:
+        rid = self._node.endpoint.rids.current
+        nameplate, port = self._window or (None, None)
+        beacon = Beacon(rid, self._node.endpoint.port, tags(self._node.pairs, rid), nameplate, port)
+        for finder in self._finders:
+            finder.show(beacon)
+
+    def _sighted(self, sighting: Sighting) -> None:
+        self._table.put(sighting, self._node.clock.now())
+        if sighting.ttl_s > 0:
+            for pair in match(sighting.tags, sighting.rid, self._node.pairs):
+                self._node.endpoint.links.seek(pair.peer, [(sighting.host, sighting.port)], sighting.rid)
+        self._news.set()
+
+    async def _ask(self, host: str) -> None:
+        await asyncio.sleep(0)
+        for finder in self._finders:
+            await finder.ask(host)
+
+    async def _gears(self) -> None:
+        """Active while a window is open, a pair is away or work runs; idle otherwise."""
+        while True:
+            away = any(self._node.endpoint.links.get(pair.peer) is None for pair in self._node.pairs)
+            active = self._window is not None or away or self._node.executor.busy()
+            for finder in self._finders:
+                if isinstance(finder, HelloFinder):
+                    finder.interval_s = ACTIVE_S if active else IDLE_S
+            await asyncio.sleep(ACTIVE_S)
+
+    async def _supervise(self, finder: Finder) -> None:
+        wait, name = RETRY_S[0], f"finder {finder.radio}"
+        while True:
+            self._node.health[name] = Part("ok")
+            try:
+                await finder.run(self._sighted)
+            except Unavailable as missing:
+                self._node.health[name] = Part("unavailable", missing.reason, missing.remedy)
+            except OSError as error:
+                self._node.health[name] = Part("failed", str(error), "see `moodmesh doctor`; it is tried again")
+                log.warning("finder %s failed: %s", finder.radio, error)
+            await asyncio.sleep(wait)
+            wait = min(RETRY_S[1], wait * 2)
+
+
+def _device(
+    name: str | None, device: str | None, state: str, radios: list[str], age_s: float, at: list[str], nameplate: int | None
+) -> dict[str, Any]:
+    return {
+        "name": name, "device": device, "state": state, "radios": radios, "age_s": age_s, "addresses": at, "pairing": nameplate,
+    }  # fmt: skip
