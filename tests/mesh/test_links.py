@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from itertools import pairwise
 
@@ -177,16 +178,18 @@ async def test_a_restarted_device_comes_back_on_the_same_port() -> None:
 
 
 async def test_the_first_good_address_wins_whatever_the_others_do() -> None:
-    silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", 0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts, and nobody ever answers
+        await first_good_address(silent.getsockname())
+
+
+async def first_good_address(tarpit: tuple[str, int]) -> None:
     async with paired(3) as (ann, bob, eve):
         closed = ("127.0.0.1", 1)
-        tarpit = ("127.0.0.1", silent.sockets[0].getsockname()[1])
         rid = bob.endpoint.rids.current
         link = await ann.endpoint.links.dial(bob.identity.id, [closed, tarpit, eve.address, bob.address], rid)
         assert link.address == bob.address
         with pytest.raises(DialFailed, match=f"127.0.0.1 port 1: .*127.0.0.1 port {eve.address[1]}: .*paired certificate"):
             await eve.endpoint.links.dial(bob.identity.id, [closed, eve.address], eve.endpoint.rids.current)
-    silent.close()
 
 
 async def test_a_half_paired_peer_is_confirmed_by_the_first_link() -> None:
