@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
+
+import pytest
 
 from moodmesh.mesh.links import Links
 from moodmesh.mesh.memory import ManualClock, MemoryFinder, MemoryNet, settle
@@ -151,3 +154,28 @@ async def test_finders_hear_each_other_and_say_goodbye() -> None:
     assert [sighting.ttl_s for sighting in heard] == [10.0, 10.0, 0.0]
     tasks[0].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_only_news_starts_the_back_off_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "random", lambda: 0.5)
+    fleet = Fleet(2)
+    one, other = fleet.ids
+    address, rid = fleet.net.address(other), fleet.net.rid(other)
+    fleet.net.partition([one])
+    tries: list[float] = []
+    ask = fleet.net.connect
+
+    async def counted(*call: object) -> object:
+        tries.append(fleet.clock.now())
+        return await ask(*call)  # type: ignore[arg-type]
+
+    fleet.net.connect = counted  # type: ignore[method-assign,assignment]
+    for _ in range(60):
+        fleet.links[one].seek(other, [address], rid)
+        await fleet.clock.advance(4)
+    assert 5 <= len(tries) <= 12, "the same sighting every 4 s does not hurry the back-off"
+    before = len(tries)
+    fleet.links[one].seek(other, [address], rid, fresh=True)
+    await fleet.clock.advance(1)
+    assert tries[before] == pytest.approx(fleet.clock.now() - 1, abs=0.2)
+    await fleet.close()

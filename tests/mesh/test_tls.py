@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from moodmesh.mesh import sni, tls
+from moodmesh.mesh import certificates, sni, tls
 from moodmesh.mesh.certificates import Credential, rid_of
 from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.pairs import Pair, Pairs
@@ -144,6 +144,16 @@ async def test_a_pinned_certificate_is_the_whole_certificate() -> None:
     subject = x509.load_der_x509_certificate(bob.credential.certificate).subject
     assert subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "moodmesh"
     async with listening(server_context(ann.credential, other_certificate(bob, serial=7).certificate)) as (port, _):
+        assert not await gets_through(port, client_context(bob.credential, ann.credential.certificate))
+
+
+async def test_clocks_may_be_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that is not valid yet, on a device whose clock was set back, is the same case."""
+    monkeypatch.setattr(certificates, "NOT_BEFORE", datetime(2999, 1, 1, tzinfo=UTC))
+    ann, bob = new_identity(), new_identity()
+    async with listening(server_context(ann.credential, bob.credential.certificate)) as (port, _):
+        assert await gets_through(port, client_context(bob.credential, ann.credential.certificate))
+        monkeypatch.setattr(tls, "_NO_CHECK_TIME", 0)
         assert not await gets_through(port, client_context(bob.credential, ann.credential.certificate))
 
 

@@ -14,6 +14,7 @@ from .seams import Envelope
 
 CHUNK = "chunk"
 DEFAULT_CAP = 16 * 1024
+WELCOME_CAP = 4096
 CHUNK_BYTES = 1 << 20
 CHUNK_HEAD = 36
 _KIND = re.compile(rb'\{"kind":"([a-z][a-z_]{0,31})"([,}])')
@@ -30,7 +31,7 @@ class Caps:
     """Largest frame of each kind in bytes: 16 KiB unless told otherwise."""
 
     def __init__(self, by_kind: Mapping[str, int] | None = None) -> None:
-        self._by_kind = {CHUNK: CHUNK_HEAD + CHUNK_BYTES, **(by_kind or {})}
+        self._by_kind = {CHUNK: CHUNK_HEAD + CHUNK_BYTES, "welcome": WELCOME_CAP, **(by_kind or {})}
 
     @property
     def largest(self) -> int:

@@ -114,12 +114,15 @@ class Links:
                 await pipe.close(BAD_MESSAGE)
                 raise
 
-    def seek(self, peer: DeviceId, addresses: Iterable[Address], rid: bytes | None = None) -> None:
-        """Dial with back-off until linked, again whenever the link is lost; a call with news starts the back-off afresh."""
-        target = self._targets.setdefault(peer, _Target())
-        target.addresses = ordered((*addresses, *target.addresses))
-        target.rid = rid or target.rid
-        target.news.set()
+    def seek(self, peer: DeviceId, addresses: Iterable[Address], rid: bytes | None = None, fresh: bool = False) -> None:
+        """Dial with back-off until linked, again whenever the link is lost.
+
+        A new address or rid, or `fresh` (the peer was away and is seen again), starts the back-off anew.
+        """
+        target, addresses = self._targets.setdefault(peer, _Target()), tuple(addresses)
+        if fresh or not set(addresses) <= set(target.addresses) or rid not in (None, target.rid):
+            target.news.set()
+        target.addresses, target.rid = ordered((*addresses, *target.addresses)), rid or target.rid
         self._start_seeking(peer)
 
     async def close(self) -> None:

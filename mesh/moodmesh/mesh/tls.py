@@ -13,6 +13,7 @@ from .rid import Rids
 from .seams import DeviceId
 
 ALPN = "moodmesh/1"
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: a pin does not expire, and a device's clock may be anywhere
 
 
 def server_context(credential: Credential, anchor: bytes | None) -> ssl.SSLContext:
@@ -109,6 +110,7 @@ def _context(protocol: int, credential: Credential | None, anchor: bytes | None)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
     context.set_alpn_protocols([ALPN])
     context.options |= ssl.OP_NO_COMPRESSION
     if credential is not None:

@@ -12,7 +12,6 @@ from .seams import Envelope
 
 VERSIONS = (1,)
 KIND = "welcome"
-CAP = 4096
 INSTANCE = os.urandom(8).hex()
 """Tells a restarted process from a copied one; random, dies with the process."""
 
