@@ -41,8 +41,10 @@ from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.pairing import Pairing
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.permissions import Conditions
+from moodmesh.nodes.pool.open import open_pool
 from moodmesh.nodes.pool.process import ProcessPool
 from moodmesh.nodes.pool.rundir import run_dir
+from moodmesh.nodes.pool.seam import TaskPool
 from moodmesh.nodes.reset import STORE_FILE
 from moodmesh.nodes.services import Part, Services
 from moodmesh.nodes.store import Store
@@ -73,8 +75,8 @@ class Node(Services):
             access = Access(store, clock.wall, lambda: _conditions(clock.wall()))
             await access.load()
             tasks, broken = registry.load()
-            models = ModelStore(where / "models")
-            pool = _pool(config, where)
+            models = ModelStore(where / "models", packaged=config.jobs.packaged_models)
+            pool, instead = _pool(config, where)
             stack.push_async_callback(pool.stop)
             capabilities = Capabilities(config, tasks, models, store, access, pool, clock, where, identity.id)
             await capabilities.load()
@@ -92,12 +94,14 @@ class Node(Services):
             endpoint = await stack.enter_async_context(
                 open_endpoint(identity, pairs, peers, clock=clock, port=config.mesh.port, caps=caps)
             )
-            yield cls(
+            node = cls(
                 config=config, origins=origins, home=where, name=name, clock=clock, identity=identity, store=store, pairs=pairs,
                 book=book, access=access, tasks=tasks, broken=broken, models=models, pulled=pulled, pool=pool,
                 capabilities=capabilities, jobs=jobs, blobs=blobs, events=events, peers=peers, submitter=submitter,
                 executor=executor, endpoint=endpoint, started=clock.now(),
             )  # fmt: skip
+            node.health["pool"] = Part("ok", instead or pool.engine)
+            yield node
 
     async def run(self) -> None:
         """Serve until cancelled; then give back what runs for others."""
@@ -133,7 +137,6 @@ class Node(Services):
             log.error(kept)
         for name, why in self.broken.items():
             self.health[f"task {name}"] = Part("unavailable", why, "reinstall or remove that plug-in")
-        self.health["pool"] = Part("ok", self.pool.engine)
         self.health["gpu"] = Part("ok" if probe.gpus() else "unavailable", ", ".join(probe.gpus()) or "no NVIDIA GPU or driver")
 
     def _linked(self, link: PeerLink) -> None:
@@ -144,11 +147,16 @@ class Node(Services):
 
     async def _benchmark(self) -> None:
         if self.config.jobs.benchmark:
-            pool = ProcessPool(1, self.home / "benchmark", self.home / "models", duty=self.config.pool.duty)
+            packaged, duty = self.config.jobs.packaged_models, self.config.pool.duty
+            pool = ProcessPool(1, run_dir(self.home) / "benchmark", self.home / "models", packaged=packaged, duty=duty)
             await measure(self.capabilities, pool, self.peers.retell)
             self.submitter.look_again()
         if self.config.pool.eager:
-            await self.pool.start()
+            try:
+                await self.pool.start()
+            except OSError as error:
+                self.health["pool"] = Part("failed", str(error), "see the daemon's log; `moodmesh up` tries again")
+        self.ready = True
 
     async def _housekeeping(self) -> None:
         while True:
@@ -189,11 +197,13 @@ def _stop(serving: asyncio.Task[None]) -> None:
     serving.cancel()
 
 
-def _pool(config: Config, where: Path) -> ProcessPool:
-    slots = config.pool.slots or max(1, probe.cores() - 1)
-    return ProcessPool(
-        slots, where / "workers", where / "models", eager=config.pool.eager, idle_s=config.pool.idle_s, duty=config.pool.duty
-    )
+def _pool(config: Config, where: Path) -> tuple[TaskPool, str]:
+    p = config.pool
+    return open_pool(
+        p.kind, run_dir(where), where / "models", slots=p.slots, eager=p.eager, idle_s=p.idle_s, memory_mb=p.memory_mb,
+        packaged=config.jobs.packaged_models, duty=p.duty, address=p.address, token_file=p.token_file,
+        allow_public=p.allow_public,
+    )  # fmt: skip
 
 
 def _conditions(wall: float) -> Conditions:

@@ -37,7 +37,7 @@ class Part:
 
 @dataclass
 class Services:
-    """One node, running. `health` has an entry for every optional part."""
+    """One node, running. `health` has an entry for every optional part; `ready`: rates are measured, an eager pool is warm."""
 
     config: Config
     origins: Mapping[str, str]
@@ -64,3 +64,4 @@ class Services:
     endpoint: Endpoint
     started: float
     health: dict[str, Part] = field(default_factory=dict)
+    ready: bool = False

@@ -68,7 +68,7 @@ async def status_of(node: Services) -> dict[str, Any]:
         "peers": len(node.pairs),
         "linked": len(list(node.peers.linked())),
         "duplicate": node.peers.duplicate,
-        "benchmarked": not node.capabilities.unmeasured(),
+        "ready": node.ready,
         "heavy_modules": [name for name in HEAVY if name in sys.modules],
     }
 

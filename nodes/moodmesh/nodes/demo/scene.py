@@ -1,0 +1,136 @@
+"""Three devices on one machine: real daemons with homes of their own, driven through the command line and the local API."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.demo.keeper import Keeper
+from moodmesh.nodes.errors import NoDaemon, NodeError
+
+START_S = 60.0
+CLI = (sys.executable, "-m", "moodmesh.nodes.cli")
+
+
+class DemoFailed(NodeError):
+    """A step of the demo did not go as it should; the message says which."""
+
+
+@dataclass
+class Device:
+    """One daemon of the scene."""
+
+    name: str
+    home: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def client(self) -> Client:
+        """Its local API."""
+        return Client(self.home)
+
+    def command(self, *arguments: str, wait: float = 120) -> Any:
+        """Run the command line on this device with --json; its last object. `DemoFailed` with what it said otherwise."""
+        done = subprocess.run(
+            [*CLI, *arguments, "--json"], env=self.environment, capture_output=True, text=True, timeout=wait, check=False
+        )
+        if done.returncode:
+            raise DemoFailed(
+                f"`moodmesh {' '.join(arguments[:2])}` on {self.name}: {done.stderr.strip() or done.stdout.strip()}"
+            )
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every process of this device."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("MOODMESH_")}
+        return clean | {"MOODMESH_HOME": str(self.home)}
+
+
+def settings() -> dict[str, dict[str, Any]]:
+    """Profile and throttle of each device, from `configs/demo.toml`."""
+    return tomllib.loads(resources.files("moodmesh.configs").joinpath("demo.toml").read_text())
+
+
+def diary() -> bytes:
+    """The page that the demo reads when it is given none."""
+    return resources.files("moodmesh.configs").joinpath("diary.txt").read_bytes()
+
+
+class Scene:
+    """The three devices; `close` leaves nothing of them behind."""
+
+    def __init__(self, duties: Mapping[str, float]) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="moodmesh-demo-"))
+        self._keeper = Keeper(self.root)
+        port = _free_udp_port()
+        self.devices = {
+            name: self._start(name, values["profile"], duties.get(name, values["duty"]), port)
+            for name, values in settings().items()
+        }
+
+    def _start(self, name: str, profile: str, duty: float, hello_port: int) -> Device:
+        home = self.root / name
+        home.mkdir(mode=0o700)
+        chosen = {
+            "mesh.interfaces": "lo" if sys.platform == "linux" else "lo0",
+            "mesh.hello_port": hello_port,
+            "pool.duty": duty,
+            "pool.slots": 1,
+            "pool.eager": "true",
+            "power.battery_floor": 0,
+        }
+        options = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
+        device = Device(name, home, None)  # type: ignore[arg-type]
+        with (home / "daemon.log").open("wb") as log:
+            device.process = subprocess.Popen(
+                [*CLI, "up", "--profile", profile, "--name", name, *options],
+                env=device.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        self._keeper.add(device.process.pid)
+        self._keeper.add(home)
+        return device
+
+    def wait(self, what: str, done: Callable[[Device], bool], seconds: float = START_S) -> None:
+        """Until `done` holds on every device that runs."""
+        end = time.monotonic() + seconds
+        for device in self.devices.values():
+            while not _quietly(done, device):
+                if device.process.poll() is not None or time.monotonic() > end:
+                    raise DemoFailed(f"{device.name} is not {what}; its log ends:\n{self.log(device)}")
+                time.sleep(0.05)
+
+    def log(self, device: Device) -> str:
+        """The end of a daemon's log."""
+        return (device.home / "daemon.log").read_text(errors="replace")[-1500:]
+
+    def close(self) -> None:
+        """End everything and delete every file of it."""
+        self._keeper.finish()
+        for device in self.devices.values():
+            device.process.wait()
+
+
+def _quietly(done: Callable[[Device], bool], device: Device) -> bool:
+    try:
+        return done(device)
+    except NoDaemon:
+        return False
+
+
+def _free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
