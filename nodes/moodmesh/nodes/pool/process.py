@@ -141,17 +141,18 @@ class ProcessPool:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[str]] = set()
         self._spawned = 0
-        self._open = False
+        self._open, self._starting = False, asyncio.Lock()
 
     async def start(self) -> None:
         """Sweep what a killed daemon left; start the workers if `eager`."""
-        if self._open:
-            return
-        await asyncio.to_thread(sweep, self._scratch)
-        await asyncio.to_thread(self._scratch.mkdir, 0o700, True, True)
-        self._open = True
-        if self._eager:
-            await asyncio.gather(*(self._worker(slot) for slot in self._slots.all))
+        async with self._starting:
+            if self._open:
+                return
+            await asyncio.to_thread(sweep, self._scratch)
+            await asyncio.to_thread(self._scratch.mkdir, 0o700, True, True)
+            self._open = True
+            if self._eager:
+                await asyncio.gather(*(self._worker(slot) for slot in self._slots.all))
 
     def loaded(self) -> frozenset[Model]:
         """The (task, variant) pairs whose model is in the memory of an idle worker."""

@@ -199,10 +199,14 @@ class RayPool:
         self._host: asyncio.Task[Host] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Task[None]] = set()
-        self._open = False
+        self._open, self._starting = False, asyncio.Lock()
 
     async def start(self) -> None:
         """Sweep what a killed daemon left; start Ray if `eager`, join the cluster if there is one."""
+        async with self._starting:
+            await self._start()
+
+    async def _start(self) -> None:
         if self._open:
             return
         if not installed():

@@ -67,6 +67,10 @@ class RayWorker:
         self._scratch.mkdir(mode=0o700, parents=True)
         own = ModelStore(Path(setup.models), packaged=setup.packaged)
         self._session = Session(registry.load()[0], models or own.path)
+        self._in: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        # Tasks run beside the actor's own thread, which passes their events on; one thread, since to start one costs 1-2 ms.
+        threading.Thread(target=self._perform, daemon=True).start()
 
     def pid(self) -> int:
         """The process of this actor, leader of its group."""
@@ -76,17 +80,16 @@ class RayWorker:
         """Answer one packed `Work` with packed events and, last, a `Done` or `Failed`, each as soon as it is there."""
         work = unpack(decode(frame))
         assert isinstance(work, Work)
-        out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-
-        def perform() -> None:
-            try:
-                out.put(b"".join(answer(self._session, work, self._scratch, lambda event: out.put(b"".join(pack(event))))))
-            finally:
-                out.put(None)
-
-        threading.Thread(target=perform, daemon=True).start()
-        while (item := out.get()) is not None:
+        self._in.put(work)
+        while (item := self._out.get()) is not None:
             yield item
+
+    def _perform(self) -> None:
+        while True:
+            work = self._in.get()
+            reply = answer(self._session, work, self._scratch, lambda event: self._out.put(b"".join(pack(event))))
+            self._out.put(b"".join(reply))
+            self._out.put(None)
 
 
 class Shelf:
@@ -342,7 +345,9 @@ async def _serve(line: socket.socket, setup: RaySetup) -> None:
     host = Host(setup, writer)
     serving, watching = asyncio.create_task(host.serve(reader)), asyncio.create_task(_watch(setup, host))
     await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
-    if setup.address and serving.done():
+    if serving.done() and not setup.address:
+        await asyncio.Event().wait()  # `_hang_up` has the rest
+    if serving.done():
         scratch = str(cluster_scratch(setup.namespace))
         _everywhere(lambda: shutil.rmtree(scratch, ignore_errors=True))
         ray.shutdown()

@@ -107,9 +107,15 @@ def wrong(request: Request, context: Context) -> Any:
     return Output({"x": 1}, {"file": "text"})  # type: ignore[dict-item]
 
 
+def lie(request: Request, context: Context) -> Output:
+    """From now on this worker calls itself init."""
+    os.getpid = lambda: 1
+    return Output({})
+
+
 MODES: dict[str, Callable[[Request, Context], Output]] = {
     mode.__name__: mode
-    for mode in (echo, report, flood, refuse, explode, leave, hoard, native, sleep, spin, litter, nan, wrong)
+    for mode in (echo, report, flood, refuse, explode, leave, hoard, native, sleep, spin, litter, nan, wrong, lie)
 }
 
 
