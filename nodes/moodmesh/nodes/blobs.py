@@ -15,6 +15,7 @@ from moodmesh.mesh.errors import MeshError
 from moodmesh.mesh.link import PeerLink
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.nodes.access import Access
+from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.messages import INLINE_BYTES, Blob, HaveModel, SeekModel
 from moodmesh.nodes.peers import Peers
 from moodmesh.tasks.models import Card, ModelStore
@@ -26,9 +27,9 @@ MODEL_ANSWER_S = 10.0
 class NodeBlobs:
     """Implements `jobs.network.Blobs`. An artefact is served only to whoever a live attempt, or a model offer, names."""
 
-    def __init__(self, root: Path, peers: Peers, clock: Clock) -> None:
+    def __init__(self, root: Path, peers: Peers, jobs: Jobs, clock: Clock) -> None:
         self.store = ArtefactStore(root)
-        self._peers = peers
+        self._peers, self._jobs = peers, jobs
         self.transfers = Transfers(self.store, self._may_read, clock, moved=peers.transferred)
         self._offered: set[tuple[DeviceId, str]] = set()
         peers.transfers, peers.on_down = self._route, self.transfers.drop
@@ -56,8 +57,18 @@ class NodeBlobs:
 
     async def drop(self, blob: Blob) -> None:
         """Delete it here (see `Blobs`)."""
-        if blob.id is not None:
+        if blob.id is not None and not await self._jobs.name(blob.id):
             await asyncio.to_thread(self.store.delete, blob.id)
+
+    def keep(self, blob: Blob) -> None:
+        """Pin it (see `Blobs`)."""
+        if blob.id is not None:
+            self.store.pin(blob.id)
+
+    def release(self, blob: Blob) -> None:
+        """Unpin it (see `Blobs`)."""
+        if blob.id is not None:
+            self.store.unpin(blob.id)
 
     def offer(self, peer: DeviceId, artefact: str) -> None:
         """Let a peer fetch an artefact outside any attempt: a model file it asked for."""

@@ -82,10 +82,10 @@ class Node(Services):
             await capabilities.load()
             name = config.node.name or socket.gethostname()[:32]
             peers = Peers(identity, name, pairs, access, capabilities, clock)
-            blobs = NodeBlobs(where / "artefacts", peers, clock)
+            events, jobs = Hub(), Jobs(store)
+            blobs = NodeBlobs(where / "artefacts", peers, jobs, clock)
             pulled = Models(models, tasks, blobs, peers, access)
             peers.models, capabilities.fetch = pulled.hear, pulled.pull
-            events, jobs = Hub(), Jobs(store)
             submitter = Submitter(peers, blobs, jobs, events, clock, config.jobs.wait_for_device_h * 3600)
             executor = Executor(peers, blobs, Executions(store), pool, capabilities, clock, uuid.uuid4().hex, peers.changed)
             peers.submitter, peers.executor, capabilities.executor = submitter, executor, executor
@@ -160,7 +160,8 @@ class Node(Services):
 
     async def _housekeeping(self) -> None:
         while True:
-            await self.jobs.forget_before(self.clock.wall() - self.config.jobs.keep_days * DAY)
+            for blob in await self.jobs.forget_before(self.clock.wall() - self.config.jobs.keep_days * DAY):
+                await self.blobs.drop(blob)
             await self.book.expire()
             await asyncio.sleep(600)
 

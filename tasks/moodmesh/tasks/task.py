@@ -101,7 +101,10 @@ class Task(Protocol):
     spec: TaskSpec
 
     def units(self, request: Request) -> float:
-        """The size of a request in the task's own unit (> 0); service seconds are proportional to it."""
+        """The size of a request in the task's own unit (> 0); service seconds are proportional to it.
+
+        Called before a job is accepted: `InvalidInput` for a request that no device could answer.
+        """
 
     def result_bytes(self, request: Request) -> int:
         """The expected size of the output, for the transfer term of placement."""

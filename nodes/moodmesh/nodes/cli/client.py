@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -53,22 +54,24 @@ class Client:
 
     def bytes(self, *path: str) -> bytes:
         """GET, as bytes."""
-        response = self._open("GET", path, {}, None, self._timeout)
-        return response.read()
+        with self._open("GET", path, {}, None, self._timeout) as response:
+            return response.read()
 
     def events(self, *path: str, method: str = "GET", body: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Server-sent events until the daemon ends them."""
-        response = self._open(method, path, {}, body, None)
-        try:
-            for line in response:
-                if line.startswith(b"data: "):
-                    yield json.loads(line[6:])
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable("the daemon stopped in the middle of an answer; jobs go on after `moodmesh up`") from error
+        with self._open(method, path, {}, body, None) as response:
+            try:
+                for line in response:
+                    if line.startswith(b"data: "):
+                        yield json.loads(line[6:])
+            except (OSError, http.client.HTTPException) as error:
+                raise Unreachable("the daemon stopped in the middle of an answer; jobs go on after `moodmesh up`") from error
 
     def _json(self, method: str, path: tuple[str, ...], query: Mapping[str, Any], body: Mapping[str, Any] | None) -> Any:
-        return json.loads(self._open(method, path, query, body, self._timeout).read())
+        with self._open(method, path, query, body, self._timeout) as response:
+            return json.loads(response.read())
 
+    @contextlib.contextmanager
     def _open(
         self,
         method: str,
@@ -76,22 +79,27 @@ class Client:
         query: Mapping[str, Any],
         body: Mapping[str, Any] | None,
         timeout: float | None,
-    ) -> http.client.HTTPResponse:
+    ) -> Iterator[http.client.HTTPResponse]:
         target = "/" + "/".join(quote(part, safe="") for part in path) + (f"?{urlencode(query)}" if query else "")
-        connection = _UnixConnection(run_dir(self._home) / SOCKET, timeout)
+        with contextlib.closing(_UnixConnection(run_dir(self._home) / SOCKET, timeout)) as connection:
+            response = self._ask(connection, method, target, body)
+            if response.status >= 400:
+                raise _error(response.status, response.read())
+            yield response
+
+    def _ask(
+        self, connection: http.client.HTTPConnection, method: str, target: str, body: Mapping[str, Any] | None
+    ) -> http.client.HTTPResponse:
         try:
             headers = {"Authorization": f"Bearer {(self._home / TOKEN_FILE).read_text().strip()}"}
             if body is not None:
                 headers["Content-Type"] = "application/json"
             connection.request(method, target, json.dumps(body) if body is not None else None, headers)
-            response = connection.getresponse()
+            return connection.getresponse()
         except TimeoutError:
             raise Unreachable("the daemon does not answer; look at its log, or restart it") from None
         except (OSError, http.client.HTTPException):
             raise NoDaemon(f"no daemon runs for {self._home}: start it with `moodmesh up`") from None
-        if response.status >= 400:
-            raise _error(response.status, response.read())
-        return response
 
 
 def _error(status: int, body: bytes) -> NodeError:

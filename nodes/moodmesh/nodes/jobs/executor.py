@@ -183,6 +183,7 @@ class Executor:
         await self._journal.phase(e.held, "STAGING")
         try:
             e.data = await self._blobs.get(start.input, e.held.requester)
+            await self._blobs.drop(start.input)
         except (OSError, ValueError) as error:
             await self._deliver_failure(e, "transient", f"its input could not be fetched: {error}")
             return

@@ -130,11 +130,20 @@ class Jobs:
 
         return await self._store.read(read)
 
-    async def forget_before(self, at: float) -> int:
-        """Delete jobs that ended before a wall time; returns how many."""
-        return await self._store.write(
-            "job.forget", lambda db: db.execute("DELETE FROM job WHERE finished < ?", (at,)).rowcount
-        )
+    async def name(self, artefact: str) -> bool:
+        """Whether any job of this device still names an artefact, as input or output."""
+        query = "SELECT 1 FROM job WHERE instr(input, ?) OR instr(output, ?) LIMIT 1"
+        return await self._store.read(lambda db: db.execute(query, (artefact, artefact)).fetchone() is not None)
+
+    async def forget_before(self, at: float) -> list[Blob]:
+        """Delete jobs that ended before a wall time; the blobs they named."""
+
+        def write(db: sqlite3.Connection) -> list[Blob]:
+            rows = db.execute("DELETE FROM job WHERE finished < ? RETURNING input, output", (at,)).fetchall()
+            outputs = [blob for row in rows if row["output"] for blob in json.loads(row["output"]).values()]
+            return [Blob.model_validate_json(row["input"]) for row in rows] + [Blob.model_validate(o) for o in outputs]
+
+        return await self._store.write("job.forget", write)
 
 
 @dataclass

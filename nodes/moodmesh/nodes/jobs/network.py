@@ -47,4 +47,10 @@ class Blobs(Protocol):
         """The bytes, fetched from `source` when they are not here; raises OSError or ValueError when they cannot be had."""
 
     async def drop(self, blob: Blob) -> None:
-        """The blob is no longer needed here."""
+        """The blob is no longer needed here; what a job of this device names is kept."""
+
+    def keep(self, blob: Blob) -> None:
+        """Keep it from eviction until `release`, or the end of the process."""
+
+    def release(self, blob: Blob) -> None:
+        """It may be evicted when room is needed."""

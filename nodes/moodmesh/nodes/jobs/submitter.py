@@ -89,6 +89,7 @@ class Submitter:
         except StoreError:
             self._live.pop((job.id, 1), None)
             raise
+        self._blobs.keep(blob)
         self._open[job.id] = job
         self._tell(job)
         self._drivers[job.id] = asyncio.create_task(self._drive(job, first))
@@ -125,6 +126,7 @@ class Submitter:
         """After a restart: wait for executors that may still hold an attempt, then schedule the rest again."""
         for job in await self._jobs.load(only_open=True):
             self._open[job.id] = job
+            self._blobs.keep(job.input)
             held = [a for a in job.attempts if a.state in ATTEMPT_LIVE]
             for attempt in held:
                 self._live[job.id, attempt.number] = _Live(job, attempt, attempt.explain.get("chosen") or {}, resumed=True)
@@ -215,6 +217,7 @@ class Submitter:
             self._drivers.pop(job.id, None)
             if not job.open:
                 self._open.pop(job.id, None)
+                self._blobs.release(job.input)
 
     async def _resume_one(self, job: Job, held: list[Attempt]) -> None:
         live = self._live.get((job.id, held[-1].number)) if held else None

@@ -36,7 +36,7 @@ class EmotionText:
 
     def units(self, request: Request) -> float:
         """Characters of the text: seconds grow with them, sentence overhead included, within one kind of text."""
-        return float(max(1, len(request.params.get("text") or request.input)))
+        return float(max(1, len(text_of(request))))
 
     def result_bytes(self, request: Request) -> int:
         """About 190 bytes an item; a sentence is taken to have 70 characters."""
