@@ -60,7 +60,7 @@ def resampled(sums: Floats, seed: int = 0, draws: int = DRAWS) -> Floats:
     """Sums of `draws` bootstrap samples of groups: [g, k, 6] -> [b, k, 6]. The same seed draws the same groups."""
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
-    return np.einsum("bg,gks->bks", counts.astype(np.float64), sums)
+    return np.asarray(np.einsum("bg,gks->bks", counts.astype(np.float64), sums))
 
 
 def interval(values: Floats) -> Floats:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TinyRecipe:
-    """`alpha`: the ridge penalty per axis V, A, D; `calibrate` as in the base recipe."""
+    """`alpha`: the ridge penalty per axis V, A, D."""
 
     name: str
     alpha: tuple[float, float, float]
-    calibrate: float
 
     @property
     def sha256(self) -> str:
@@ -53,9 +52,13 @@ class TinyModel:
     def predict(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
         """V, A, D and their sd on the scale of S1, in fp64: what the ONNX file approximates."""
         x = counts_matrix(texts)
-        z = _normed(x, self.table[:, 3]) @ self.table[:, :3] + self.bias
+        z = self.scores(x)
         spread = calibration.sd(self.log_sd, z, _lengths(x))
         return z * self.sd + self.mean, spread * self.sd
+
+    def scores(self, x: csr_matrix) -> Floats:
+        """z scores [n, 3] from counts [n, BUCKETS]."""
+        return np.asarray(_normed(x, self.table[:, 3]) @ self.table[:, :3] + self.bias)
 
 
 def load_recipe(file: Path) -> TinyRecipe:
@@ -65,27 +68,25 @@ def load_recipe(file: Path) -> TinyRecipe:
 
 
 def train(recipe: TinyRecipe, split: data.Split) -> TinyModel:
-    """Ridge on the training rows less the calibration share, on which the sd is fitted."""
-    rows, kept = data.calibration_rows(split, recipe.calibrate)
-    vad = np.array([row.vad for row in rows])
+    """Ridge on the training rows; the sd is fitted on predictions for documents left out in turn."""
+    x, vad = counts_matrix([row.text for row in split.train]), np.array([row.vad for row in split.train])
+    model = _fit(recipe, x, vad)
+    numbers = {row.id: n for n, row in enumerate(split.train)}
+    z, truth = np.zeros_like(vad), np.zeros_like(vad)
+    for inner in data.document_folds(split.train):
+        fit, held = ([numbers[row.id] for row in side] for side in (inner.train, inner.held))
+        part = _fit(recipe, x[fit], vad[fit])
+        z[held], truth[held] = part.scores(x[held]), (vad[held] - part.mean) / part.sd
+    return replace(model, log_sd=calibration.fit(z, _lengths(x), truth))
+
+
+def _fit(recipe: TinyRecipe, x: csr_matrix, vad: Floats) -> TinyModel:
     mean, sd = vad.mean(0), vad.std(0)
-    x = counts_matrix([row.text for row in rows])
-    idf = np.log((1 + len(rows)) / (1 + np.asarray((x > 0).sum(0)).ravel())) + 1
-    scaled = _normed(x, idf)
-    fits = [
-        Ridge(alpha=alpha, solver="sparse_cg", tol=1e-4).fit(scaled, (vad[:, n] - mean[n]) / sd[n])
-        for n, alpha in enumerate(recipe.alpha)
-    ]
+    idf = np.log((1 + x.shape[0]) / (1 + np.asarray((x > 0).sum(0)).ravel())) + 1
+    scaled, z = _normed(x, idf), (vad - mean) / sd
+    fits = [Ridge(alpha=alpha, solver="sparse_cg", tol=1e-4).fit(scaled, z[:, n]) for n, alpha in enumerate(recipe.alpha)]
     table = np.column_stack([*(fit.coef_ for fit in fits), idf])
-    model = TinyModel(table, np.array([fit.intercept_ for fit in fits]), mean, sd, np.zeros((5, 3)))
-    return TinyModel(model.table, model.bias, mean, sd, _calibrated(model, kept))
-
-
-def _calibrated(model: TinyModel, kept: Sequence[data.Rated]) -> Floats:
-    x = counts_matrix([row.text for row in kept])
-    z = _normed(x, model.table[:, 3]) @ model.table[:, :3] + model.bias
-    truth = (np.array([row.vad for row in kept]) - model.mean) / model.sd
-    return calibration.fit(z, _lengths(x), truth)
+    return TinyModel(table, np.array([fit.intercept_ for fit in fits]), mean, sd, np.zeros((5, 3)))
 
 
 def counts_matrix(texts: Sequence[str]) -> csr_matrix:
