@@ -194,3 +194,13 @@ async def test_temporary_files_go_with_the_attempt(real: Bench) -> None:
     assert not await asyncio.to_thread(os.path.exists, done.value["path"])
     assert not await asyncio.to_thread(os.path.exists, done.value["cwd"])
     os.kill(done.value["child"], signal.SIGKILL)
+
+
+async def test_a_worker_cannot_name_another_process(real: Bench) -> None:
+    """Throttling would stop and continue whatever group it named."""
+    await real.run("lie")
+    both = await asyncio.gather(*(real.run("sleep", seconds=0.2) for _ in range(2)), return_exceptions=True)
+    (failed,) = (each for each in both if isinstance(each, BaseException))
+    assert isinstance(failed, AttemptFailed)
+    assert failed.reason == "worker_lost"
+    await asyncio.gather(*(real.run("sleep", seconds=0.2) for _ in range(2)))

@@ -126,15 +126,6 @@ async def test_a_cancel_during_the_start_of_a_worker(bench_of: Callable[..., Ben
     await bench.run()
 
 
-async def test_a_worker_cannot_name_another_process_for_throttling(bench_of: Callable[..., Bench]) -> None:
-    bench = bench_of(slots=1)
-    await bench.run("lie")
-    with pytest.raises(AttemptFailed) as failed:
-        await bench.run()
-    assert failed.value.reason == "worker_lost"
-    await bench.run()
-
-
 @pytest.fixture
 def daemon(plugin_path: Path) -> Callable[..., tuple[subprocess.Popen[str], list[int]]]:
     def start(home: Path) -> tuple[subprocess.Popen[str], list[int]]:

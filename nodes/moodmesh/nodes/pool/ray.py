@@ -36,6 +36,7 @@ from moodmesh.nodes.pool.waiting import to_the_end
 
 START_TIMEOUT_S = 90
 KILL_TIMEOUT_S = 1.5
+LEAVE_TIMEOUT_S = 5
 DEADLINE_GRACE_S = 0.5
 _SCRUBBED = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_NAMESPACE", "RAY_RUNTIME_ENV_HOOK")
 # Ray listens on every interface unless it believes in a platform without clusters (platform document).
@@ -56,7 +57,7 @@ class Host:
 
     def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.process, self._reader, self._writer = process, reader, writer
-        self.slots = 0
+        self.slots, self._local = 0, True
         self._inboxes: dict[int, asyncio.Queue[Message | None]] = {}
         self._killed: dict[int, asyncio.Event] = {}
         self.listening: asyncio.Task[None] | None = None
@@ -88,6 +89,7 @@ class Host:
 
     async def begin(self, setup: RaySetup) -> None:
         """Wait for Ray to be up, then pass messages on in the background."""
+        self._local = not setup.address
         await frames.send(self._writer, pack(setup))
         match unpack(await frames.receive(self._reader)):
             case RayReady(slots):
@@ -97,7 +99,7 @@ class Host:
         self.listening = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
-        with suppress(EOFError, ConnectionError, FrameError):
+        with suppress(EOFError, ConnectionError, FrameError, KeyError):
             while True:
                 match unpack(await frames.receive(self._reader)):
                     case SlotFrame(slot, frame):
@@ -120,6 +122,8 @@ class Host:
                     return done
                 case Failed() as failed:
                     raise AttemptFailed(failed.reason, failed.message)
+                case Started(pid=pid) if self._local and not self._owns(pid):
+                    raise FrameError("a worker that reports the pid of another process")
                 case Started() | Progress() | Log() as event:
                     emit(event)
                 case None:
@@ -138,6 +142,13 @@ class Host:
         except (TimeoutError, ConnectionError):
             raise HostLost from None
 
+    def _owns(self, pid: int) -> bool:
+        """Whether a process belongs to the child's session, as all of its Ray does."""
+        try:
+            return os.getsid(pid) == self.process.pid
+        except ProcessLookupError:
+            return False
+
     @property
     def lost(self) -> bool:
         """Whether its end was noticed."""
@@ -147,9 +158,11 @@ class Host:
         if self.lost:
             raise HostLost
 
-    async def kill(self) -> None:
-        """End the child with all that its Ray has started."""
+    async def kill(self, patience_s: float = 0) -> None:
+        """End the child with all that its Ray has started; it may leave a cluster in order for `patience_s`."""
         self._writer.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), patience_s)
         await asyncio.to_thread(_kill_tree, self.process.pid)
         await self.process.wait()
         if self.listening is not None:
@@ -248,8 +261,10 @@ class RayPool:
             match error:
                 case TimeoutError():
                     raise AttemptFailed("transient", "the deadline of the attempt has passed") from error
-                case ConnectionError() | FrameError():
+                case ConnectionError():
                     raise AttemptFailed("worker_lost", "Ray was lost; it starts again with the next attempt") from error
+                case FrameError():
+                    raise AttemptFailed("worker_lost", f"the worker was killed: {error}") from error
                 case OSError():
                     raise AttemptFailed("transient", str(error)) from error
             raise
@@ -260,7 +275,7 @@ class RayPool:
         if self._host is None or not self._host.done() or self._host.exception() is not None:
             return
         try:
-            if isinstance(error, (ConnectionError, FrameError)):
+            if isinstance(error, ConnectionError):
                 raise HostLost
             await self._host.result().kill_slot(slot.number)
         except HostLost:
@@ -286,16 +301,17 @@ class RayPool:
 
     async def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in _SCRUBBED}
-        token = self._token_file or await asyncio.to_thread(_write_token, self._own_token)
-        worker = self._setup.worker
+        worker, token = self._setup.worker, self._token_file
+        if not self._setup.address:
+            token = await asyncio.to_thread(_write_token, self._own_token)
+        # A cluster without a token file is joined with whatever Ray finds in the environment.
+        secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)} if token else {}
         own = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": str(worker.nice),
             "OMP_NUM_THREADS": str(worker.threads),
         }
-        return kept | own | ({} if self._setup.address else LOOPBACK_ONLY)
+        return kept | secret | own | ({} if self._setup.address else LOOPBACK_ONLY)
 
     def _wake(self) -> None:
         if self._timer is not None:
@@ -322,7 +338,7 @@ class RayPool:
                 starting.cancel()
             (host,) = await asyncio.gather(starting, return_exceptions=True)
             if isinstance(host, Host):
-                await host.kill()
+                await host.kill(LEAVE_TIMEOUT_S if self._setup.address else 0)
         await asyncio.to_thread(sweep, self._temp)
 
     async def stop(self) -> None:

@@ -191,6 +191,14 @@ class Host:
                 case SlotKill(slot):
                     self._go(self._kill(slot))
 
+    def leave(self) -> None:
+        """Leave a cluster as it was found: no actor of ours, no file of theirs."""
+        for place in self._places.values():
+            ray.kill(place.actor, no_restart=True)
+        scratch = str(cluster_scratch(self._setup.namespace))
+        _everywhere(lambda: shutil.rmtree(scratch, ignore_errors=True))
+        ray.shutdown()
+
     def revive(self) -> None:
         """Replace actors whose process died while idle: Ray tells only who calls them."""
         for slot, place in self._places.items():
@@ -334,7 +342,7 @@ def _hang_up(line: socket.socket, setup: RaySetup) -> None:
     poll.register(line, 0)  # only the hang-up
     poll.poll()
     if setup.address:
-        time.sleep(5)  # `main` leaves the cluster meanwhile
+        time.sleep(5)  # `_serve` leaves the cluster meanwhile
     else:
         sweep(Path(setup.temp_dir), psutil.Process().children(recursive=True))
     os._exit(0)
@@ -348,9 +356,7 @@ async def _serve(line: socket.socket, setup: RaySetup) -> None:
     if serving.done() and not setup.address:
         await asyncio.Event().wait()  # `_hang_up` has the rest
     if serving.done():
-        scratch = str(cluster_scratch(setup.namespace))
-        _everywhere(lambda: shutil.rmtree(scratch, ignore_errors=True))
-        ray.shutdown()
+        host.leave()
     os._exit(0)
 
 

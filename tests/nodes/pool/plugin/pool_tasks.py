@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from moodmesh.tasks.models import Card
 from moodmesh.tasks.task import Context, InvalidInput, Output, Request, TaskSpec, Variant
 
 
@@ -113,9 +114,18 @@ def lie(request: Request, context: Context) -> Output:
     return Output({})
 
 
+WEIGHTS = b"weights of a model"
+CARD = Card("probe", "probe.onnx", hashlib.sha256(WEIGHTS).hexdigest(), len(WEIGHTS), "Apache-2.0", (), "", "")
+
+
+def weigh(request: Request, context: Context) -> Output:
+    path = context.model(CARD)
+    return Output({"path": str(path), "pid": os.getpid()}, {"weights": path.read_bytes()})
+
+
 MODES: dict[str, Callable[[Request, Context], Output]] = {
     mode.__name__: mode
-    for mode in (echo, report, flood, refuse, explode, leave, hoard, native, sleep, spin, litter, nan, wrong, lie)
+    for mode in (echo, report, flood, refuse, explode, leave, hoard, native, sleep, spin, litter, nan, wrong, lie, weigh)
 }
 
 
