@@ -7,6 +7,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -76,7 +77,8 @@ class Device:
     async def dial(self, other: Device, rid: bytes | None = None) -> PeerLink:
         return await self.endpoint.links.dial(other.identity.id, [other.address], rid or other.endpoint.rids.current)
 
-    def befriend(self, other: Device, secret: bytes = b"k" * 32) -> None:
+    def befriend(self, other: Device) -> None:
+        secret = sha256("".join(sorted((self.identity.id, other.identity.id))).encode()).digest()
         self.pairs.add(pair_with(other.identity, secret))
         other.pairs.add(pair_with(self.identity, secret))
 

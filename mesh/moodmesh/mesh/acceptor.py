@@ -37,6 +37,8 @@ class Patience:
 class _Connection(asyncio.Protocol):
     """One accepted connection: passes everything on to aiohttp's protocol, and holds a place until settled or gone."""
 
+    timer: asyncio.TimerHandle
+
     def __init__(
         self,
         sock: socket.socket,
@@ -95,6 +97,9 @@ class _Connection(asyncio.Protocol):
             self._left(failed)
 
     def lost(self) -> None:
+        """Let go of everything: a timer or a cycle would keep 300 KiB of TLS buffers for a while."""
+        self.timer.cancel()
+        self._transport = None
         self.release(failed=True)
         self._gone()
 
@@ -119,7 +124,6 @@ class Acceptor:
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.5)
         self._connections: dict[Any, _Connection] = {}
         self._sockets: list[socket.socket] = []
-        self._accepting: list[asyncio.Task[None]] = []
         self._handshakes: set[asyncio.Task[None]] = set()
         self.port = 0
 
@@ -128,17 +132,16 @@ class Acceptor:
         self._sockets = bind(port, hosts)
         self.port = self._sockets[0].getsockname()[1]
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        self._accepting = [loop.create_task(self._accept(listener)) for listener in self._sockets]
+        for listener in self._sockets:
+            self._listen(listener)
         return self.port
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
         for listener in self._sockets:
-            listener.close()
+            if listener.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(listener)
+                listener.close()
         for connection in list(self._connections.values()):
             connection.abort()
         await asyncio.gather(*self._handshakes, return_exceptions=True)
@@ -156,26 +159,33 @@ class Acceptor:
         if connection is not None:
             connection.head_done()
 
-    async def _accept(self, listener: socket.socket) -> None:
+    def _listen(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, peer = await loop.sock_accept(listener)
-            except OSError as error:  # out of file descriptors: the queue waits, the node goes on
-                log.warning("cannot accept a connection: %s", error.strerror)
-                await asyncio.sleep(1)
-                continue
-            address = self._key(peer[0])
-            if self._admission.enter(address, self._clock.now()):
-                task = loop.create_task(self._serve(sock, self._connection(sock, address)))
-                self._handshakes.add(task)
-                task.add_done_callback(self._handshakes.discard)
-            else:
-                sock.close()
+        try:
+            sock, peer = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:  # out of file descriptors: the queue waits, the node goes on
+            log.warning("cannot accept a connection: %s", error.strerror)
+            loop.remove_reader(listener)
+            loop.call_later(1, self._listen, listener)
+            return
+        address = self._key(peer[0])
+        if not self._admission.enter(address, self._clock.now()):
+            sock.close()
+            return
+        sock.setblocking(False)
+        task = loop.create_task(self._serve(sock, self._connection(sock, address)))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
 
     async def _serve(self, sock: socket.socket, connection: _Connection) -> None:
         loop = asyncio.get_running_loop()
-        loop.call_later(self._patience.head_s, connection.head_late)
+        connection.timer = loop.call_later(self._patience.head_s, connection.head_late)
         try:
             await loop.connect_accepted_socket(
                 lambda: connection,

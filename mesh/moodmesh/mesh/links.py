@@ -22,6 +22,7 @@ from .seams import DeviceId, Envelope, LinkClosed
 from .welcome import INSTANCE, VERSIONS, Welcome, common_version, parse
 
 GREETING_S = 10.0
+DIALS_AT_ONCE = 4  # more handshakes at once on a slow device all time out together
 
 
 class Events(Protocol):
@@ -72,6 +73,7 @@ class Links:
         self._links: dict[DeviceId, PeerLink] = {}
         self._locks: defaultdict[DeviceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._dialling: defaultdict[DeviceId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._places = asyncio.Semaphore(DIALS_AT_ONCE)
         self._targets: dict[DeviceId, _Target] = {}
         self._seekers: dict[DeviceId, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -105,14 +107,8 @@ class Links:
             raise NotPaired("not paired with this device: run `moodmesh pair`")
         async with self._dialling[peer]:  # two dials of one process would look like a copied identity to the peer
             await self._clock.sleep(jitter(self._us, peer))
-            if (linked := self.get(peer)) is not None:
-                return linked
-            pipe = await race(self._clock, ordered(addresses), lambda address: open_pipe(self._dialler, pair, address, rid))
-            try:
-                return await self._greet(pipe)
-            except BaseException:
-                await pipe.close(BAD_MESSAGE)
-                raise
+            async with self._places:
+                return self.get(peer) or await self._dial(pair, ordered(addresses), rid)
 
     def seek(self, peer: DeviceId, addresses: Iterable[Address], rid: bytes | None = None, fresh: bool = False) -> None:
         """Dial with back-off until linked, again whenever the link is lost.
@@ -132,6 +128,14 @@ class Links:
         self._targets.clear()
         await asyncio.gather(*(link.close() for link in self))
         await asyncio.gather(*self._seekers.values(), *self._tasks, return_exceptions=True)
+
+    async def _dial(self, pair: Pair, addresses: tuple[Address, ...], rid: bytes | None) -> PeerLink:
+        pipe = await race(self._clock, addresses, lambda address: open_pipe(self._dialler, pair, address, rid))
+        try:
+            return await self._greet(pipe)
+        except BaseException:
+            await pipe.close(BAD_MESSAGE)
+            raise
 
     async def _greet(self, pipe: Pipe) -> PeerLink:
         """The dialler's side of the greeting: speak first; the link is up only once the listener has answered (pairing §3)."""
