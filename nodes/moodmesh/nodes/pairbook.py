@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ class PairBook:
     def __init__(self, store: Store, pairs: Pairs, wall: Callable[[], float]) -> None:
         self._store, self.pairs, self._wall = store, pairs, wall
         self.addresses: dict[DeviceId, list[Address]] = {}
+        self.stored: dict[DeviceId, float] = {}
 
     async def load(self) -> None:
         """Fill the book; a half-paired entry older than ten minutes is deleted (pairing §5.1)."""
@@ -49,6 +51,7 @@ class PairBook:
             )
 
         await self._store.write("pair.add", write)
+        self.stored[pair.peer] = time.monotonic()
         self.pairs.add(pair)
 
     async def confirm(self, peer: DeviceId) -> None:

@@ -55,6 +55,7 @@ async def status_of(node: Services) -> dict[str, Any]:
         "uptime_s": node.clock.now() - node.started,
         "profile": node.config.node.profile,
         "port": node.endpoint.port,
+        "bound_at": node.started,
         "engine": node.pool.engine,
         "slots": node.pool.slots,
         "free_slots": dynamic.free_slots,

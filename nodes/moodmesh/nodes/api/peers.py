@@ -105,6 +105,7 @@ class PeersView:
             "device": pair.peer,
             "half": pair.half,
             "paired_at": pair.paired_at,
+            "stored_at": self._node.book.stored.get(pair.peer),
             "state": "linked" if link else "away",
             "address": list(link.address) if link else None,
             "heard_s_ago": now - state.heard if link else None,

@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
-from moodmesh.nodes.cli.output import Json, say
+from moodmesh.nodes.cli.output import Json, emit, say
 from moodmesh.nodes.errors import UsageError
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this noun."""
     app.command()(demo)
+    app.command()(bench)
+    app.command()(results)
 
 
 def demo(
@@ -45,3 +47,57 @@ def demo(
             f"\nfound each other in {t['discovery_s']:.2f} s, paired in {t['pairing_s']:.2f} s each, "
             f"first line of the job after {t['submit_to_start_ms']:.0f} ms, all in {t['total_s']:.0f} s"
         )
+
+
+Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, and marked as such.")]
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="submit, discovery, pairing or idle.")],
+    quick: Quick = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON into this directory, like docs/results.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure this machine: real daemons, the reference in the same run.
+
+    Example: moodmesh bench submit --quick
+    """
+    from moodmesh.nodes.bench import idle, mesh, submit
+
+    runs = {"submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run}
+    if name not in runs:
+        raise UsageError(f"no benchmark {name!r}; there are {', '.join(runs)}")
+    say(f"measuring {name}; this takes {'less than a minute' if quick else 'some minutes'}")
+    report = runs[name](quick)
+    if out is not None:
+        say(f"wrote {report.write(out)}")
+    emit(report.data(), json, report.text)
+
+
+def results(
+    name: Annotated[str, typer.Argument(help="A table of docs/results, like emotion.text.")],
+    data: Annotated[Path | None, typer.Option(help="The research data; MOODMESH_DATA otherwise.")] = None,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Fill the cache of predictions first; it can be resumed.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Fail when a mean leaves its stored interval.")] = False,
+    quick: Quick = False,
+    json: Json = False,
+) -> None:
+    """Compute a table of docs/results anew.
+
+    Example: moodmesh results emotion.text --data ~/research-data
+    """
+    from importlib import import_module, util
+
+    module = f"moodmesh.tasks.{name}.results"
+    try:
+        known = util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        known = False
+    if not known:
+        raise UsageError(f"no table {name!r}; there is emotion.text")
+    options = {"--retrain": retrain, "--check": check, "--quick": quick, "--json": json}
+    arguments = [*(["--data", str(data)] if data else []), *(option for option, given in options.items() if given)]
+    try:
+        raise typer.Exit(int(import_module(module).main(arguments)))
+    except ModuleNotFoundError as error:
+        raise UsageError(f"this needs what training needs ({error.name}): pip install 'moodmesh[train]'") from None

@@ -1,4 +1,4 @@
-"""Three devices on one machine: real daemons with homes of their own, driven through the command line and the local API."""
+"""Several devices on one machine: real daemons with homes of their own, driven through the command line and the local API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ class Device:
 
     name: str
     home: Path
-    process: subprocess.Popen[bytes]
+    extra: dict[str, str]
+    process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def client(self) -> Client:
@@ -56,12 +57,16 @@ class Device:
     def environment(self) -> dict[str, str]:
         """Of every process of this device."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith("MOODMESH_")}
-        return clean | {"MOODMESH_HOME": str(self.home)}
+        return clean | self.extra | {"MOODMESH_HOME": str(self.home)}
 
 
-def settings() -> dict[str, dict[str, Any]]:
-    """Profile and throttle of each device, from `configs/demo.toml`."""
-    return tomllib.loads(resources.files("moodmesh.configs").joinpath("demo.toml").read_text())
+def demo_settings(duties: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """The settings of each device of the demo, from `configs/demo.toml`; `duties` replaces throttles."""
+    found = tomllib.loads(resources.files("moodmesh.configs").joinpath("demo.toml").read_text())
+    return {
+        name: {"node.profile": v["profile"], "pool.duty": duties.get(name, v["duty"]), "power.battery_floor": 0}
+        for name, v in found.items()
+    }
 
 
 def diary() -> bytes:
@@ -70,38 +75,32 @@ def diary() -> bytes:
 
 
 class Scene:
-    """The three devices; `close` leaves nothing of them behind."""
+    """Several devices; `close` leaves nothing of them behind."""
 
-    def __init__(self, duties: Mapping[str, float]) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="moodmesh-demo-"))
+    def __init__(self, devices: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str] | None = None) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="moodmesh-scene-"))
         self._keeper = Keeper(self.root)
-        port = _free_udp_port()
-        self.devices = {
-            name: self._start(name, values["profile"], duties.get(name, values["duty"]), port)
-            for name, values in settings().items()
-        }
-
-    def _start(self, name: str, profile: str, duty: float, hello_port: int) -> Device:
-        home = self.root / name
-        home.mkdir(mode=0o700)
-        chosen = {
+        self._common = {
             "mesh.interfaces": "lo" if sys.platform == "linux" else "lo0",
-            "mesh.hello_port": hello_port,
-            "pool.duty": duty,
+            "mesh.hello_port": _free_udp_port(),
             "pool.slots": 1,
             "pool.eager": "true",
-            "power.battery_floor": 0,
         }
+        self.devices = {name: Device(name, self.root / name, dict(environment or {})) for name in devices}
+        for name, values in devices.items():
+            self.start(self.devices[name], values)
+
+    def start(self, device: Device, settings: Mapping[str, Any]) -> None:
+        """Start a device's daemon, at first or again."""
+        device.home.mkdir(mode=0o700, exist_ok=True)
+        chosen = {**self._common, "node.name": device.name, **settings}
         options = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
-        device = Device(name, home, None)  # type: ignore[arg-type]
-        with (home / "daemon.log").open("wb") as log:
+        with (device.home / "daemon.log").open("ab") as log:
             device.process = subprocess.Popen(
-                [*CLI, "up", "--profile", profile, "--name", name, *options],
-                env=device.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+                [*CLI, "up", *options], env=device.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         self._keeper.add(device.process.pid)
-        self._keeper.add(home)
-        return device
+        self._keeper.add(device.home)
 
     def wait(self, what: str, done: Callable[[Device], bool], seconds: float = START_S) -> None:
         """Until `done` holds on every device that runs."""

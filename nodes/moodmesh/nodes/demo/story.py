@@ -14,7 +14,7 @@ from typing import Any
 
 from moodmesh.nodes.cli.output import progress, say
 from moodmesh.nodes.demo.picture import png, terminal
-from moodmesh.nodes.demo.scene import CLI, DemoFailed, Device, Scene, diary
+from moodmesh.nodes.demo.scene import CLI, DemoFailed, Device, Scene, demo_settings, diary
 from moodmesh.nodes.placement.explain import table
 
 TASK = "emotion.text"
@@ -39,7 +39,7 @@ class Story:
         """Play it; the summary. `DemoFailed` names the step that went wrong. Nothing is left behind."""
         began = time.monotonic()
         with progress("starting three daemons") as bar:
-            scene = Scene(self.duties)
+            scene = Scene(demo_settings(self.duties))
             try:
                 return self._play(scene, bar, began)
             finally:
