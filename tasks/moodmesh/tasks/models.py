@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from moodmesh.tasks.errors import ModelDamaged, ModelMissing
@@ -35,6 +37,16 @@ def load_cards(file: Path) -> dict[str, Card]:
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     folder = file.parent / "weights"
     return {name: Card(name=name, folder=folder, **table | {"data": tuple(table["data"])}) for name, table in tables.items()}
+
+
+def save_cards(cards: Mapping[str, Card], file: Path) -> None:
+    """Write cards as a `models.toml` that `load_cards` reads back."""
+    lines = ["# Cards of the weights: files lie in weights/ beside this file, or in the data folder under their hash."]
+    for name, card in cards.items():
+        values = {key: value for key, value in asdict(card).items() if key not in ("name", "folder")}
+        # a JSON string, number or list of strings is also TOML
+        lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 class ModelStore:

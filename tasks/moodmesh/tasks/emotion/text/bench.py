@@ -110,7 +110,7 @@ def entries(bench: Bench) -> list[Entry]:
         if part == "dev":
             add("base", "fp32, averaged", [(bench.cache.load("base-averaged", bench.base.sha256, split) for split in splits)])
             for name in shipped():
-                add(name, "int8, shipped", [[_scored(scorer_of(name), splits[0].held)]])
+                add(name, "int8, shipped", [[scored(scorer_of(name), splits[0].held)]])
     return found
 
 
@@ -137,7 +137,8 @@ def scorer_of(variant: str) -> Scorer:
     return SCORERS[variant](card.folder / card.file)
 
 
-def _scored(scorer: Scorer, rows: Sequence[data.Rated]) -> Predicted:
-    scored = [scorer.score(row.text) for row in rows]
-    mean, sd = (np.array([pair[n] for pair in scored], np.float64) for n in (0, 1))
+def scored(scorer: Scorer, rows: Sequence[data.Rated]) -> Predicted:
+    """What a loaded model says of rows, one by one."""
+    pairs = [scorer.score(row.text) for row in rows]
+    mean, sd = (np.array([pair[n] for pair in pairs], np.float64) for n in (0, 1))
     return Predicted(mean, sd)

@@ -1,13 +1,7 @@
-"""From a trained base model to the file that ships: ONNX, int8, with its tokeniser inside (systems S30).
-
-    python -m moodmesh.tasks.emotion.text.export CHECKPOINT... --out FILE
-
-Several checkpoints of one starting point are averaged weight by weight (Wortsman et al. 2022).
-"""
+"""From a trained base model to the file that ships: ONNX, int8, with its tokeniser inside (systems S30)."""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +12,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from moodmesh.tasks.emotion.text.encoder import EncoderConfig, TextModel
-from moodmesh.tasks.emotion.text.train import Encoder, averaged
+from moodmesh.tasks.emotion.text.train import averaged
 
 
 class Shipped(nn.Module):
@@ -78,19 +72,3 @@ def save_int8(fp32: Path, file: Path) -> None:
     props = {entry.key: entry.value for entry in onnx.load(fp32, load_external_data=False).metadata_props}
     onnx.helper.set_model_props(made, props)
     onnx.save(made, file)
-
-
-def main() -> None:
-    """Export checkpoints to one int8 file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        fp32 = Path(folder) / "fp32.onnx"
-        save_fp32(load(args.checkpoint, EncoderConfig()), Encoder.installed().tokenizer, fp32)
-        save_int8(fp32, args.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -291,7 +291,7 @@ def predict(
 
 
 def probe_threads(candidates: Sequence[int] = (1, 2), steps: int = 10) -> int:
-    """The fastest of the candidate thread counts over `steps` matrix products of a training step's size."""
+    """Set the fastest of the candidate thread counts over `steps` rounds of a training step's matrix products; tell which."""
     seconds: dict[int, float] = {}
     a, b = torch.randn(768, 384), torch.randn(384, 1536)
     for threads in candidates:
@@ -301,7 +301,9 @@ def probe_threads(candidates: Sequence[int] = (1, 2), steps: int = 10) -> int:
         for _ in range(steps * 36):
             a @ b
         seconds[threads] = time.perf_counter() - began
-    return min(seconds, key=seconds.__getitem__)
+    fastest = min(seconds, key=seconds.__getitem__)
+    torch.set_num_threads(fastest)
+    return fastest
 
 
 @contextmanager
@@ -360,7 +362,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=0, help="0: probe")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads or probe_threads())
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    else:
+        probe_threads()
     recipe = load_recipe(args.recipe)
     print(json.dumps({"recipe": recipe.name, "sha256": recipe.sha256, "threads": torch.get_num_threads()}), flush=True)
     work(recipe, data.data_dir(args.data), Encoder.installed(), args.out, lambda line: print(line, flush=True))

@@ -83,9 +83,11 @@ def train(recipe: TinyRecipe, split: data.Split) -> TinyModel:
 def _fit(recipe: TinyRecipe, x: csr_matrix, vad: Floats) -> TinyModel:
     mean, sd = vad.mean(0), vad.std(0)
     idf = np.log((1 + x.shape[0]) / (1 + np.asarray((x > 0).sum(0)).ravel())) + 1
-    scaled, z = _normed(x, idf), (vad - mean) / sd
+    seen = np.unique(x.indices)  # all other buckets keep weight 0
+    scaled, z = _normed(x, idf)[:, seen], (vad - mean) / sd
     fits = [Ridge(alpha=alpha, solver="sparse_cg", tol=1e-4).fit(scaled, z[:, n]) for n, alpha in enumerate(recipe.alpha)]
-    table = np.column_stack([*(fit.coef_ for fit in fits), idf])
+    table = np.column_stack([np.zeros((len(idf), 3)), idf])
+    table[seen, :3] = np.column_stack([fit.coef_ for fit in fits])
     return TinyModel(table, np.array([fit.intercept_ for fit in fits]), mean, sd, np.zeros((5, 3)))
 
 

@@ -1,0 +1,96 @@
+"""Puts trained base models into the package: averaged, quantised, gated, with a card (systems S30, design §6).
+
+    python -m moodmesh.tasks.emotion.text.ship configs/training/emotion-text-base.toml --data DIR --work DIR
+
+Refuses when int8 differs from fp32 on EmoBank dev by more than the interval of fp32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from moodmesh.tasks.emotion.text import CARDS, baselines, data, train
+from moodmesh.tasks.emotion.text import statistics as stats
+from moodmesh.tasks.emotion.text.bench import scored
+from moodmesh.tasks.emotion.text.export import load, save_fp32, save_int8
+from moodmesh.tasks.emotion.text.predictions import Floats, Predicted
+from moodmesh.tasks.emotion.text.recipe import Recipe, load_recipe
+from moodmesh.tasks.emotion.text.runner import Base
+from moodmesh.tasks.models import Card, save_cards
+
+NAME = "emotion-text-base"
+HERE = Path(__file__).parent
+
+
+class GateFailed(Exception):
+    """The quantised model is worse than the fp32 interval allows; it must not ship."""
+
+
+def gate(small: Predicted, large: Predicted, held: tuple[data.Rated, ...]) -> Floats:
+    """Pearson r of int8 per axis; GateFailed when one lies outside the 95 % interval of fp32."""
+    documents, truth = [row.document for row in held], baselines.vad(held)
+    r = stats.pearson(stats.group_sums(small.mean, truth, documents).sum(0))
+    _, between = stats.measure(stats.pearson, stats.group_sums(large.mean, truth, documents))
+    if np.any((r < between[:, 0]) | (r > between[:, 1])):
+        raise GateFailed(f"int8 r {r.round(3).tolist()} outside the fp32 intervals {between.round(3).tolist()}")
+    return r
+
+
+def build(recipe: Recipe, rows: list[data.Rated], work: Path, encoder: train.Encoder, file: Path) -> Floats:
+    """Write the int8 file from the recipe's dev runs; its Pearson r on dev."""
+    models = [train.unit_folder(recipe, work, f"dev-s{seed}") / "model.safetensors" for seed in recipe.dev_seeds]
+    dev = data.dev_split(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        fp32 = Path(folder) / "fp32.onnx"
+        save_fp32(load(models, recipe.encoder), encoder.tokenizer, fp32)
+        save_int8(fp32, file)
+    model, scale = train.averaged(models, recipe.encoder)
+    return gate(scored(Base(file), dev.held), train.held_predictions(model, scale, dev, encoder, recipe.max_tokens), dev.held)
+
+
+def card_of(file: Path, r: Floats) -> Card:
+    """The card of the base model."""
+    content = file.read_bytes()
+    figures = "/".join(f"{value:.3f}".removeprefix("0") for value in r)
+    return Card(
+        name=NAME,
+        file=file.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+        licence="CC-BY-SA-4.0",
+        data=(
+            "EmoBank 1.0, train (Buechel and Hahn 2017), CC BY-SA 4.0",
+            "GoEmotions, train (Demszky et al. 2020), Apache-2.0",
+            "poem sentiment, train (Sheng and Uthus 2020), CC BY 4.0",
+            "encoder all-MiniLM-L6-v2, Apache-2.0",
+        ),
+        quality=f"Pearson r V/A/D {figures} on EmoBank dev (1,000 sentences); tables in docs/results/emotion.text.md",
+        training="moodmesh results emotion.text --retrain --data DIR, then python -m moodmesh.tasks.emotion.text.ship "
+        "configs/training/emotion-text-base.toml --data DIR --work .cache/training/emotion-text-base",
+    )
+
+
+def main() -> None:
+    """Build the file in `weights` and its card in `models.toml`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=HERE)
+    args = parser.parse_args()
+    file = args.out / "weights" / f"{NAME}.onnx"
+    new = file.with_suffix(".new")
+    rows = data.emobank(data.data_dir(args.data))
+    r = build(load_recipe(args.recipe), rows, args.work, train.Encoder.installed(), new)
+    new.replace(file)
+    save_cards(CARDS | {NAME: card_of(file, r)}, args.out / "models.toml")
+    print(f"{file.name}: {file.stat().st_size} bytes, r V/A/D {r.round(4).tolist()}")
+
+
+if __name__ == "__main__":
+    main()
