@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from moodmesh.mesh.seams import DeviceId
-from moodmesh.nodes.permissions import DAY, Charge, Conditions, Limits, denial
+from moodmesh.nodes.permissions import DAY, NO_LIMITS, Charge, Conditions, Limits, denial, known_action, rule_for
 from moodmesh.nodes.store import Store
 
 OWN = "own.device"
@@ -57,9 +57,14 @@ class Access:
 
     def denial(self, peer: DeviceId, action: str, seconds: float, size: int) -> str | None:
         """The rule or limit that bars an action of this cost now; None when it is allowed."""
+        if self._limits(peer, action) == NO_LIMITS:
+            return None
         charges = self._charges.get((peer, action), {}).values()
         here = replace(self._conditions(), now=self.now())
         return denial(self._rules.get(peer, {}), action, charges, Charge(here.now, seconds, size, True), here)
+
+    def _limits(self, peer: DeviceId, action: str) -> Limits | None:
+        return rule_for(self._rules.get(peer, {}), action) if known_action(action) else None
 
     async def allow(self, peer: DeviceId, rules: dict[str, Limits]) -> None:
         """Add or replace rules."""
@@ -80,10 +85,13 @@ class Access:
         self.changed(peer)
 
     async def charge(self, peer: DeviceId, action: str, attempt: str, seconds: float, size: int, *, running: bool) -> None:
-        """Count an attempt at its start with the predicted cost, and again at its end with the true one."""
-        charges = self._charges.setdefault((peer, action), {})
-        at = charges[attempt].at if attempt in charges else self.now()
-        for old in [key for key, charge in charges.items() if charge.at < self.now() - DAY]:
+        """Count an attempt at its start with the predicted cost, and again at its end with the true one; where the rule
+        has limits."""
+        if self._limits(peer, action) in (None, NO_LIMITS):
+            return
+        charges, now = self._charges.setdefault((peer, action), {}), self.now()
+        at = charges[attempt].at if attempt in charges else now
+        for old in [key for key, charge in charges.items() if charge.at < now - DAY]:
             del charges[old]
         charges[attempt] = Charge(at, seconds, size, running)
 

@@ -11,6 +11,7 @@ from moodmesh.nodes.capabilities import Capabilities
 from moodmesh.nodes.pool.seam import AttemptFailed, Event, Started, TaskPool, Work
 
 TASK_BUDGET_S = 5.0
+ENOUGH = 10
 log = logging.getLogger(__name__)
 
 
@@ -48,7 +49,7 @@ async def _measure_one(capabilities: Capabilities, pool: TaskPool, task: str, va
     work = Work(f"benchmark-{task}-{variant}", task, variant, request.params, request.input, request.seed)
     end = time.monotonic() + budget_s
     await pool.run(work, hear)
-    while True:
+    for _ in range(ENOUGH):
         done = await pool.run(work, hear)
         await capabilities.observe(task, variant, units, done.seconds, max(load))
         if time.monotonic() + done.seconds > end:

@@ -50,6 +50,9 @@ class Capabilities:
         self._pool, self._clock, self._where, self._me = pool, clock, where, me
         self._rates: dict[tuple[str, str], Rate] = {}
         self._gpus = probe.gpus()
+        self._power = probe.Recent(lambda: probe.power(config.power, probe.battery()))
+        self._memory = probe.Recent(lambda: probe.free_memory_mb(config.pool.memory_mb))
+        self._disk = probe.Recent(lambda: probe.free_disk_mb(where))
         self._revision = 0
         self.fetch: Callable[[Card], Awaitable[str]] | None = None
         self.executor: Executor | None = None
@@ -141,8 +144,8 @@ class Capabilities:
         self._revision += 1
         return Dynamic(
             revision=self._revision, valid_s=BUSY_VALID_S if running else IDLE_VALID_S, free_slots=free, running=running,
-            queue=queue, power=probe.power(self._config.power, probe.battery()), quiet=self._quiet(),
-            memory_free_mb=probe.free_memory_mb(self._config.pool.memory_mb), disk_free_mb=probe.free_disk_mb(self._where),
+            queue=queue, power=self._power(), quiet=self._quiet(),
+            memory_free_mb=self._memory(), disk_free_mb=self._disk(),
             loaded=sorted(f"{task}/{variant}" for task, variant in self._pool.loaded()),
         )  # fmt: skip
 
@@ -151,7 +154,7 @@ class Capabilities:
         return bool(hours) and in_hours(hours, local_hour(self._clock.wall()))
 
     def _fits(self, variant: Variant) -> bool:
-        return variant.memory_mb * 1.1 <= probe.free_memory_mb(self._config.pool.memory_mb)
+        return variant.memory_mb * 1.1 <= self._memory()
 
     def _present(self, variant: Variant) -> bool:
         return variant.card is None or self._models.find(variant.card) is not None
@@ -171,7 +174,8 @@ class Capabilities:
         seconds = self.predicted_s(ask.task, ask.variant, ask.units)
         if not here and (limit := self._access.denial(peer, ask.task, seconds, ask.input_bytes + ask.result_bytes)):
             return Gate("quota", f"the limit {limit} of this device's rule")
-        view = Device(self._me, "", here=here, capability=self.document(peer), dynamic=self.dynamic())
+        known = Capability.model_construct(own=here or self._access.owns(peer))
+        view = Device(self._me, "", here=here, capability=known, dynamic=self.dynamic())
         doc = self._variant(ask.task, task.spec.variant(ask.variant))
         question = Ask(ask.job, ask.task, ask.version, ask.units, ask.input_bytes, ask.result_bytes)
         return variant_gate(question, view, ask.variant, doc, seconds)

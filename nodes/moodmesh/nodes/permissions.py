@@ -80,6 +80,8 @@ def denial(rules: Rules, action: str, charges: Iterable[Charge], job: Charge, he
     limits = rule_for(rules, action) if known_action(action) else None
     if limits is None:
         return "permission"
+    if limits == NO_LIMITS:
+        return None
     if limits.expires is not None and here.now >= limits.expires:
         return "expired"
     return _over(limits, list(charges), job, here)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import psutil
 
@@ -13,6 +16,7 @@ from moodmesh.nodes.config import PowerSection
 from moodmesh.nodes.messages import Power
 
 MB = 2**20
+Reading = TypeVar("Reading")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Battery:
     mains: bool = True
 
 
+@functools.cache
 def cores() -> int:
     """Physical cores, or logical ones where the system does not tell."""
     return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
@@ -38,6 +43,19 @@ def free_memory_mb(cap_mb: int) -> int:
 def free_disk_mb(where: Path) -> int:
     """Free space of the file system that holds `where`."""
     return shutil.disk_usage(where).free // MB
+
+
+class Recent(Generic[Reading]):
+    """A reading that is taken at most once a second: sensors are files, and documents are made many times a second."""
+
+    def __init__(self, read: Callable[[], Reading]) -> None:
+        self._read, self._at = read, -1.0
+
+    def __call__(self) -> Reading:
+        """The value, at most a second old."""
+        if time.monotonic() - self._at >= 1.0:
+            self._value, self._at = self._read(), time.monotonic()
+        return self._value
 
 
 def gpus() -> list[str]:
