@@ -174,7 +174,8 @@ class Capabilities:
         seconds = self.predicted_s(ask.task, ask.variant, ask.units)
         if not here and (limit := self._access.denial(peer, ask.task, seconds, ask.input_bytes + ask.result_bytes)):
             return Gate("quota", f"the limit {limit} of this device's rule")
-        known = Capability.model_construct(own=here or self._access.owns(peer))
+        own = here or self._access.owns(peer)
+        known = Capability(revision=0, engine="", slots=0, own=own, cores=0, gpus=[], tasks={})
         view = Device(self._me, "", here=here, capability=known, dynamic=self.dynamic())
         doc = self._variant(ask.task, task.spec.variant(ask.variant))
         question = Ask(ask.job, ask.task, ask.version, ask.units, ask.input_bytes, ask.result_bytes)
@@ -183,6 +184,10 @@ class Capabilities:
     def predicted_s(self, task: str, variant: str, units: float) -> float:
         """The service seconds expected here."""
         return units * self.rate(task, variant)[0].mean
+
+    def effects(self, task: str) -> bool:
+        """Whether the task changes something outside its output."""
+        return self.tasks[task].spec.effects
 
     def model(self, task: str, variant: str) -> tuple[str, str]:
         """Name and SHA-256 of a variant's weights; empty without weights, or for what is no longer installed."""

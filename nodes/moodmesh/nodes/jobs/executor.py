@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from moodmesh.mesh.clock import Clock
@@ -55,6 +55,9 @@ class Offers(Protocol):
     def predicted_s(self, task: str, variant: str, units: float) -> float:
         """The service seconds this device expects."""
 
+    def effects(self, task: str) -> bool:
+        """Whether the task may run at most once."""
+
     def model(self, task: str, variant: str) -> tuple[str, str]:
         """Name and SHA-256 of the variant's weights; empty without weights."""
 
@@ -83,6 +86,7 @@ class _Execution:
     started_now: float = 0.0
     started_wall: float = 0.0
     load_s: float = 0.0
+    journalled: asyncio.Task[None] = field(init=False)
     seq: int = 0
     called: bool = False
 
@@ -221,8 +225,10 @@ class Executor:
         assert e.data is not None
         if gate := self._offers.admit(e.held.requester, e.ask):
             raise AttemptFailed("transient", f"gate {gate.name}: {gate.detail}")
-        await self._journal.phase(e.held, "RUNNING")
         await self._offers.charge(e.held.requester, e.ask, e.expected_s, running=True)
+        e.journalled = asyncio.create_task(self._journal.phase(e.held, "RUNNING"))
+        if self._offers.effects(e.ask.task):
+            await e.journalled
         try:
             await self._offers.prepare(e.ask.task, e.ask.variant)
         except OSError as error:
@@ -230,10 +236,9 @@ class Executor:
         name = f"{e.held.requester[:8]}-{e.held.job}-{e.held.number}"
         work = Work(name, e.ask.task, e.ask.variant, e.start.params, e.data, e.start.seed, e.start.deadline_s)
         done = await self._pool.run(work, lambda event: self._emit(e, event))
-        result = await self._result(e, done)
+        await self._deliver(e, await self._result(e, done))
         await self._offers.charge(e.held.requester, e.ask, done.seconds, running=False)
         await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, done.seconds, e.load_s)
-        await self._deliver(e, result)
 
     def _emit(self, e: _Execution, event: Event) -> None:
         job, attempt, peer = e.held.job, e.held.number, e.held.requester
@@ -241,14 +246,20 @@ class Executor:
             case Started():
                 e.started, e.load_s = event, event.load_s
                 e.started_now, e.started_wall = self._clock.now(), self._clock.wall()
-                ago = max(0.0, self._clock.now() - event.at)
-                self._net.send(peer, StartedAt(job=job, attempt=attempt, pid=event.pid, load_s=event.load_s, ago_s=ago))
+                e.journalled.add_done_callback(lambda _: self._tell_started(e))
                 self._changed()
             case Progress():
                 self._net.send(peer, ProgressNow(job=job, attempt=attempt, seq=0, share=event.share))
             case Log():
                 e.seq += 1
                 self._net.send(peer, LogLine(job=job, attempt=attempt, seq=e.seq, line=event.line[:2000]))
+
+    def _tell_started(self, e: _Execution) -> None:
+        """Said once RUNNING is on disk. A pure task need not wait for that: a restart loses it in either phase."""
+        assert e.started is not None
+        ago = max(0.0, self._clock.now() - e.started.at)
+        message = StartedAt(job=e.held.job, attempt=e.held.number, pid=e.started.pid, load_s=e.load_s, ago_s=ago)
+        self._net.send(e.held.requester, message)
 
     async def _result(self, e: _Execution, done: Done) -> Result:
         """The outputs as blobs, with signed provenance."""
@@ -362,9 +373,7 @@ class Executor:
             self._net.send(held.requester, held.result)
         elif (e := self._held.get(key)) is not None:
             if e.started is not None:
-                ago = max(0.0, self._clock.now() - e.started.at)
-                again = StartedAt(job=key[1], attempt=key[2], pid=e.started.pid, load_s=e.load_s, ago_s=ago)
-                self._net.send(e.held.requester, again)
+                self._tell_started(e)
             else:
                 self._grant(e)
 
