@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moodmesh.tasks import Cancelled, InvalidInput, ModelMissing, ModelStore, Request, Runner
-from moodmesh.tasks.emotion.text import MAX_BYTES, EmotionText, probes
+from moodmesh.tasks.emotion.text import MAX_BYTES, MAX_ITEMS, EmotionText, probes
 from moodmesh.tasks.emotion.text.schema import TextEmotion
 from moodmesh.tasks.testing import CheckContext, check_task
 
@@ -26,6 +26,7 @@ BAD = [
     Request({}, b"\x89PNG\r\n\x1a\n\x00\x00"),
     Request({}, b"word " * (MAX_BYTES // 5 + 1)),
     Request({"text": "both"}, b"given"),
+    Request({"lines": True}, b"\n" * (MAX_ITEMS + 1)),
 ]
 
 
@@ -58,6 +59,7 @@ def test_contract(variant: str, tmp_path: Path) -> None:
         (BAD[5], "binary"),
         (BAD[7], "split the file"),
         (BAD[8], "leave one of them out"),
+        (BAD[9], "30,001 pieces"),
     ],
 )
 def test_bad_input_says_what_to_do(runner: Runner, context: CheckContext, request_: Request, hint: str) -> None:
@@ -165,4 +167,6 @@ def test_sizes_grow_with_the_text() -> None:
     short, long = Request({}, b"A line.\n" * 10), Request({}, b"A line.\n" * 1000)
     assert task.units(long) == 100 * task.units(short)
     assert task.result_bytes(long) > 10 * task.result_bytes(short)
-    assert task.units(Request({})) > 0
+    for bad in BAD:
+        with pytest.raises(InvalidInput):
+            task.units(bad)

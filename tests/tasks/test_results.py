@@ -103,14 +103,13 @@ def test_check_fails_when_a_mean_leaves_its_interval(place: Path, capsys: pytest
 def test_ship_writes_a_gated_file_and_its_card(place: Path, tmp_path: Path) -> None:
     from moodmesh.tasks import ModelStore, load_cards
     from moodmesh.tasks.emotion.text import CARDS, data
-    from moodmesh.tasks.emotion.text.recipe import load_recipe
+    from moodmesh.tasks.emotion.text.bench import open_bench
     from moodmesh.tasks.models import save_cards
 
-    rows = data.emobank(place / "data")
-    recipe = load_recipe(place / "recipes" / "emotion-text-base.toml")
+    bench = open_bench(place / "data", place / "recipes", place / "out")
     (tmp_path / "weights").mkdir()
     file = tmp_path / "weights" / "emotion-text-base.onnx"
-    r = ship.build(recipe, rows, place / "work", train.Encoder.installed(), file)
+    r = ship.build(bench, place / "work", train.Encoder.installed(), file)
     card = ship.card_of(file, r)
     save_cards(CARDS | {card.name: card}, tmp_path / "models.toml")
     read = load_cards(tmp_path / "models.toml")
@@ -118,7 +117,7 @@ def test_ship_writes_a_gated_file_and_its_card(place: Path, tmp_path: Path) -> N
     assert read["emotion-text-tiny"] == CARDS["emotion-text-tiny"]
     assert ModelStore(tmp_path / "models").path(read[card.name]) == file
 
-    held = data.dev_split(rows).held
+    held = data.dev_split(bench.rows).held
     truth = Predicted(results.baselines.vad(held), results.baselines.vad(held))
     with pytest.raises(ship.GateFailed, match="outside"):
         ship.gate(Predicted(-truth.mean, truth.sd), truth, held)

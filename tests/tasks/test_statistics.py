@@ -70,6 +70,14 @@ def test_calibrated_sd_covers_80_percent_of_new_rows() -> None:
     assert sd[far, 0].mean() > 1.5 * sd[near, 0].mean()
 
 
+def test_widening_restores_coverage() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=(2000, 3)) * (1, 2, 0.5)
+    mean, sd = np.zeros((2000, 3)), np.ones((2000, 3))
+    wider = sd * calibration.widening(mean, sd, truth)
+    assert np.all(np.abs(stats.coverage(mean, wider, truth) - 0.8) < 0.001)
+
+
 def test_probes_judge_the_direction() -> None:
     right = [value for _ in probes.PLEASANT for value in (0.2, -0.2)] + [
         value for _ in probes.UNPLEASANT for value in (-0.2, 0.2)

@@ -11,7 +11,13 @@ from moodmesh.tasks.models import load_cards
 from moodmesh.tasks.task import Context, Request, Runner, TaskSpec, Variant
 
 MAX_BYTES = 1 << 20
+MAX_ITEMS = 30_000  # an item takes 0.9 kB of a worker: this many keep it within its declared memory
 CARDS = load_cards(Path(__file__).with_name("models.toml"))
+# Measured peaks of a worker at MAX_ITEMS: 105 MB (70 loaded) and 148 MB (113 loaded).
+VARIANTS = (
+    Variant("tiny", 1, 115, CARDS.get("emotion-text-tiny")),
+    Variant("base", 2, 160, CARDS.get("emotion-text-base")),
+)
 _ITEM_BYTES = 190  # one item as JSON
 _DAY = (
     "The morning was grey and nobody spoke at breakfast. Later the sun came out and we walked down to the river! "
@@ -29,14 +35,16 @@ class EmotionText:
         summary="Valence, arousal and dominance of each sentence of an English text",
         request=TextRequest,
         result=TextEmotion,
-        variants=(Variant("tiny", 1, 110, CARDS["emotion-text-tiny"]),),
+        variants=tuple(v for v in VARIANTS if v.card is not None),
         unit="character",
         personal=True,
     )
 
     def units(self, request: Request) -> float:
         """Characters of the text: seconds grow with them, sentence overhead included, within one kind of text."""
-        return float(max(1, len(text_of(request))))
+        text = text_of(request)
+        spans_of(request, text)
+        return float(len(text))
 
     def result_bytes(self, request: Request) -> int:
         """About 190 bytes an item; a sentence is taken to have 70 characters."""
@@ -77,5 +85,8 @@ def text_of(request: Request) -> str:
 
 
 def spans_of(request: Request, text: str) -> list[Span]:
-    """The pieces that get one item each: lines if asked for, else sentences."""
-    return lines(text) if request.params.get("lines") else sentences(text)
+    """The pieces that get one item each: lines if asked for, else sentences; InvalidInput when there are too many."""
+    spans = lines(text) if request.params.get("lines") else sentences(text)
+    if len(spans) > MAX_ITEMS:
+        raise InvalidInput(f"the text has {len(spans):,} pieces, more than {MAX_ITEMS:,}: split the file and submit the parts")
+    return spans

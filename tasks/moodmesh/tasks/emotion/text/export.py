@@ -37,9 +37,11 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return (x[:, None, :] * weight).sum(-1)
 
 
-def load(files: Sequence[Path], config: EncoderConfig) -> Shipped:
-    """A trained model, or the average of several."""
-    return Shipped(*averaged(files, config)).eval()
+def load(files: Sequence[Path], config: EncoderConfig, widening: Sequence[float] = (1, 1, 1)) -> Shipped:
+    """A trained model, or the average of several, its sd times a factor per axis."""
+    model, scale = averaged(files, config)
+    scale["scale.log_sd"][0] += torch.log(torch.tensor(widening))
+    return Shipped(model, scale).eval()
 
 
 def save_fp32(shipped: Shipped, tokenizer: Path, file: Path) -> None:

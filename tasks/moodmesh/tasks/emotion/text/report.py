@@ -14,7 +14,8 @@ NOTES = (
     "fits without randomness, one each; base has three seeds on dev and one in cross-validation, a run being long on a CPU.",
     "sd of base on dev is over seeds. 'averaged' is the mean of the seeds' weights, and the file that ships is its int8 form.",
     "coverage80 is the share of ratings inside the predicted 80 % interval. The sd is fitted on training rows that the weights "
-    "never saw: for tiny documents left out in turn, for base 5 % of the rows.",
+    "never saw: for tiny documents left out in turn; for base 5 % of the rows, then a factor per axis from the "
+    "cross-validation: for a fold from the other folds, for dev and the shipped file from official train rows of all folds.",
     "Ratings of writers and readers of one sentence correlate .66 (valence) and .30 (arousal), so arousal has a low ceiling. "
     "The sentences are news, blogs, fiction, letters, essays and travel guides, in English: nothing here shows how the model "
     "does on chats, on other languages, or on what a writer truly felt.",

@@ -169,7 +169,7 @@ def compute(bench: Bench) -> dict[str, Any]:
         "rows": rows,
         "controls": controls(bench, found),
         "sealed_scorings": SEALED_SCORINGS,
-        "notes": [*report.NOTES, *(f"Not in this table: {line}" for line in bench.missing)],
+        "notes": [*report.NOTES, *(f"Not in this table: {line}" for line in dict.fromkeys(bench.missing))],
         "summary": summary(rows),
     }
 

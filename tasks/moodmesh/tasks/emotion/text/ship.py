@@ -1,6 +1,6 @@
 """Puts trained base models into the package: averaged, quantised, gated, with a card (systems S30, design §6).
 
-    python -m moodmesh.tasks.emotion.text.ship configs/training/emotion-text-base.toml --data DIR --work DIR
+    python -m moodmesh.tasks.emotion.text.ship --data DIR
 
 Refuses when int8 differs from fp32 on EmoBank dev by more than the interval of fp32.
 """
@@ -16,10 +16,10 @@ import numpy as np
 
 from moodmesh.tasks.emotion.text import CARDS, baselines, data, train
 from moodmesh.tasks.emotion.text import statistics as stats
-from moodmesh.tasks.emotion.text.bench import scored
+from moodmesh.tasks.emotion.text.bench import Bench, open_bench, scored, widening
 from moodmesh.tasks.emotion.text.export import load, save_fp32, save_int8
-from moodmesh.tasks.emotion.text.predictions import Floats, Predicted
-from moodmesh.tasks.emotion.text.recipe import Recipe, load_recipe
+from moodmesh.tasks.emotion.text.predictions import Floats, Predicted, PredictionMissing
+from moodmesh.tasks.emotion.text.retrain import collect
 from moodmesh.tasks.emotion.text.runner import Base
 from moodmesh.tasks.models import Card, save_cards
 
@@ -41,16 +41,19 @@ def gate(small: Predicted, large: Predicted, held: tuple[data.Rated, ...]) -> Fl
     return r
 
 
-def build(recipe: Recipe, rows: list[data.Rated], work: Path, encoder: train.Encoder, file: Path) -> Floats:
-    """Write the int8 file from the recipe's dev runs; its Pearson r on dev."""
+def build(bench: Bench, work: Path, encoder: train.Encoder, file: Path) -> Floats:
+    """Write the int8 file from the recipe's dev runs, its sd widened for new documents; its Pearson r on dev."""
+    recipe, dev = bench.base, data.dev_split(bench.rows)
     models = [train.unit_folder(recipe, work, f"dev-s{seed}") / "model.safetensors" for seed in recipe.dev_seeds]
-    dev = data.dev_split(rows)
+    wide = widening(bench)
+    if bench.missing:
+        raise PredictionMissing(bench.missing[0])
     with tempfile.TemporaryDirectory() as folder:
         fp32 = Path(folder) / "fp32.onnx"
-        save_fp32(load(models, recipe.encoder), encoder.tokenizer, fp32)
+        save_fp32(load(models, recipe.encoder, wide.tolist()), encoder.tokenizer, fp32)
         save_int8(fp32, file)
-    model, scale = train.averaged(models, recipe.encoder)
-    return gate(scored(Base(file), dev.held), train.held_predictions(model, scale, dev, encoder, recipe.max_tokens), dev.held)
+    large = bench.cache.load("base-averaged", recipe.sha256, dev)
+    return gate(scored(Base(file), dev.held), large, dev.held)
 
 
 def card_of(file: Path, r: Floats) -> Card:
@@ -70,25 +73,26 @@ def card_of(file: Path, r: Floats) -> Card:
             "encoder all-MiniLM-L6-v2, Apache-2.0",
         ),
         quality=f"Pearson r V/A/D {figures} on EmoBank dev (1,000 sentences); tables in docs/results/emotion.text.md",
-        training="moodmesh results emotion.text --retrain --data DIR, then python -m moodmesh.tasks.emotion.text.ship "
-        "configs/training/emotion-text-base.toml --data DIR --work .cache/training/emotion-text-base",
+        training="moodmesh results emotion.text --retrain --data DIR, then "
+        "python -m moodmesh.tasks.emotion.text.ship --data DIR",
     )
 
 
 def main() -> None:
-    """Build the file in `weights` and its card in `models.toml`."""
+    """Build the file in `weights` and its card in `models.toml` from finished runs and their cached predictions."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe", type=Path)
     parser.add_argument("--data")
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--work", type=Path, default=Path(".cache/training/emotion-text-base"))
+    parser.add_argument("--configs", type=Path, default=Path("configs/training"))
+    parser.add_argument("--results", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
-    file = args.out / "weights" / f"{NAME}.onnx"
+    bench = open_bench(data.data_dir(args.data), args.configs, args.results)
+    collect(bench, args.work)
+    file = HERE / "weights" / f"{NAME}.onnx"
     new = file.with_suffix(".new")
-    rows = data.emobank(data.data_dir(args.data))
-    r = build(load_recipe(args.recipe), rows, args.work, train.Encoder.installed(), new)
+    r = build(bench, args.work, train.Encoder.installed(), new)
     new.replace(file)
-    save_cards(CARDS | {NAME: card_of(file, r)}, args.out / "models.toml")
+    save_cards(CARDS | {NAME: card_of(file, r)}, HERE / "models.toml")
     print(f"{file.name}: {file.stat().st_size} bytes, r V/A/D {r.round(4).tolist()}")
 
 
