@@ -21,6 +21,7 @@ from .admission import Admission
 from .binding import EVERYWHERE, bind
 from .clock import Clock, SystemClock
 
+QUEUE = 128  # as `listen` asks for
 log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -164,22 +165,28 @@ class Acceptor:
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
+        """Empty the queue of the listener: while it is full, the system makes everybody wait a second or more."""
         loop = asyncio.get_running_loop()
-        try:
-            sock, peer = listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:  # out of file descriptors: the queue waits, the node goes on
-            log.warning("cannot accept a connection: %s", error.strerror)
-            loop.remove_reader(listener)
-            loop.call_later(1, self._listen, listener)
-            return
-        address = self._key(peer[0])
+        for _ in range(QUEUE):
+            try:
+                sock, peer = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:  # out of file descriptors: the queue waits, the node goes on
+                log.warning("cannot accept a connection: %s", error.strerror)
+                loop.remove_reader(listener)
+                loop.call_later(1, self._listen, listener)
+                return
+            self._admit(sock, self._key(peer[0]))
+
+    def _admit(self, sock: socket.socket, address: str) -> None:
         if not self._admission.enter(address, self._clock.now()):
             sock.close()
             return
         sock.setblocking(False)
-        task = loop.create_task(self._serve(sock, self._connection(sock, address)))
+        task = asyncio.get_running_loop().create_task(self._serve(sock, self._connection(sock, address)))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
@@ -194,7 +201,8 @@ class Acceptor:
                 ssl_handshake_timeout=self._patience.handshake_s,
                 ssl_shutdown_timeout=1.0,
             )
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError) as error:
+            error.__traceback__ = None  # it holds the frames that hold the TLS buffers, and asyncio's future holds the error
             connection.lost()
         except BaseException:
             connection.lost()
