@@ -155,6 +155,14 @@ def test_progress_and_cancel(runner: Runner, context: CheckContext) -> None:
     assert stopped.checks == 7
 
 
+def test_one_endless_sentence_can_be_cancelled(runner: Runner, context: CheckContext) -> None:
+    [item] = items(runner, context, "joy " * 5_000)
+    assert (item["start"], item["end"]) == (0, 19_999)
+    assert context.checks == 10
+    gap = items(runner, context, f"joy{' ' * 9_000}joy", lines=True)
+    assert gap[0]["valence"] is not None
+
+
 def test_a_missing_model_is_an_os_error_that_names_the_hash(tmp_path: Path) -> None:
     bare = CheckContext(ModelStore(tmp_path, packaged=False))
     for variant in VARIANTS:

@@ -21,7 +21,7 @@ NOTES = (
     "does on chats, on other languages, or on what a writer truly felt.",
     "Tried for base on dev, one run each, and not better (r V/A/D): no GoEmotions stage, rate 1e-4 .717/.531/.377 and 2e-4 "
     ".726/.538/.361; ridge on frozen features after the GoEmotions stage .709/.522/.338; head set by that ridge, then two "
-    "epochs at rate 5e-5 .715/.539/.373. All lie inside one another's intervals: on dev the encoder is the limit, not the recipe.",
+    "epochs at rate 5e-5 .715/.539/.373. They lie inside one another's intervals, so none is better or worse.",
     "Times are of one thread on the machine named below, under its load at that moment; tiny is the reference for base.",
 )
 

@@ -21,6 +21,7 @@ from moodmesh.tasks.task import Context, Output, Request, Variant
 
 Floats = NDArray[np.float32]
 WINDOW = 96  # tokens the encoder was trained on
+SLICE = 2000  # characters scored between two checks for cancellation
 REPORTS = 100  # progress reports a job, at most
 
 
@@ -98,8 +99,7 @@ class TextRunner:
         items: list[dict[str, Any]] = []
         every = max(1, len(spans) // REPORTS)
         for number, (start, end) in enumerate(spans):
-            context.check()
-            items.append(self._item(text, start, end))
+            items.append(self._item(text[start:end], start, context))
             if number % every == 0:
                 context.progress(number / len(spans))
         context.progress(1.0)
@@ -108,14 +108,26 @@ class TextRunner:
         answer = TextEmotion.model_construct(items=[], variant=self._variant.name, model=card.name, sha256=card.sha256)
         return Output(answer.model_dump() | {"items": items})
 
-    def _item(self, text: str, start: int, end: int) -> dict[str, Any]:
-        if start == end:
-            return Item(start=start, end=end).model_dump()
-        mean, sd = self._scorer.score(text[start:end])
+    def _item(self, piece: str, start: int, context: Context) -> dict[str, Any]:
+        if not piece:
+            return Item(start=start, end=start).model_dump()
+        mean, sd = self._score(piece, context)
         names = ("valence", "arousal", "dominance")
         moods = {name: round(float(value), 4) for name, value in zip(names, mean, strict=True)}
         sds = {f"{name}_sd": round(float(value), 4) for name, value in zip(names, sd, strict=True)}
-        return {"start": start, "end": end} | moods | sds
+        return {"start": start, "end": start + len(piece)} | moods | sds
+
+    def _score(self, piece: str, context: Context) -> tuple[Floats, Floats]:
+        """A piece longer than a slice is the mean of its slices, by characters."""
+        slices = [piece[at : at + SLICE] for at in range(0, len(piece), SLICE)]
+        pairs, weights = [], []
+        for part in slices:
+            context.check()
+            if not part.isspace():
+                pairs.append(self._scorer.score(part))
+                weights.append(len(part))
+        mean, sd = (np.average([pair[n] for pair in pairs], axis=0, weights=weights) for n in (0, 1))
+        return mean, sd
 
 
 def open_runner(variant: Variant, context: Context) -> TextRunner:
