@@ -64,6 +64,7 @@ class Node(Services):
         """Everything in its order: lock, store, identity, pairs, tasks, pool, peers, listener; closed the other way round."""
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(locked(where))
+            stack.callback(_remove_if_empty, run_dir(where))
             clock = SystemClock()
             store = Store(where / STORE_FILE, _crash_after(config.debug.crash_after))
             store.open()
@@ -205,6 +206,11 @@ def _pool(config: Config, where: Path) -> tuple[TaskPool, str]:
         packaged=config.jobs.packaged_models, duty=p.duty, address=p.address, token_file=p.token_file,
         allow_public=p.allow_public,
     )  # fmt: skip
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def _conditions(wall: float) -> Conditions:

@@ -1,0 +1,98 @@
+"""The demo: what it shows is measured, and nothing of it stays behind (also when it is killed)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from moodmesh.nodes.demo.scene import CLI, DemoFailed, diary
+from moodmesh.nodes.demo.story import Story
+
+pytestmark = pytest.mark.timeout(180)
+LIGHT = {"pool.kind": "process", "mesh.mdns": "false"}
+
+
+def traces() -> set[str]:
+    """What a demo could leave: temp directories, shared memory, processes."""
+    temporary = {str(p) for p in Path(tempfile.gettempdir()).glob("moodmesh-scene-*")}
+    shared = {str(p) for p in Path("/dev/shm").glob("*")} if Path("/dev/shm").exists() else set()
+    ours = {
+        f"{p.pid} {' '.join(p.info['cmdline'] or [])}"
+        for p in psutil.process_iter(["cmdline"])
+        if any("moodmesh-scene-" in part or "gcs_server" in part or "raylet" in part for part in p.info["cmdline"] or [])
+        or "moodmesh-scene-" in _home(p)
+    }
+    return temporary | shared | ours
+
+
+def _home(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("MOODMESH_HOME", "")
+    except psutil.Error:
+        return ""
+
+
+def story(tmp_path: Path, **more: Any) -> Story:
+    return Story(diary(), tmp_path / "mood.png", settings=LIGHT, told=lambda line: None, **more)
+
+
+@pytest.mark.ray
+def test_the_demo_as_a_user_runs_it(tmp_path: Path) -> None:
+    before = traces()
+    done = subprocess.run(
+        [*CLI, "demo", "--json", "--picture", str(tmp_path / "mood.png")],
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert set(found) == {"nodes", "pairs", "jobs", "failover", "timings"}
+    assert len(found["nodes"]) == 3
+    assert len(found["pairs"]) == 3
+    assert [job["status"] for job in found["jobs"]] == ["SUCCEEDED", "SUCCEEDED"]
+    assert found["failover"]["lost"] == found["failover"]["duplicated"] == 0
+    assert found["failover"]["killed"] != found["failover"]["finished_on"]
+    assert set(found["timings"]) == {"discovery_s", "pairing_s", "submit_to_start_ms", "total_s"}
+    assert (tmp_path / "mood.png").read_bytes().startswith(b"\x89PNG")
+    assert traces() <= before
+
+
+def test_swapping_the_throttles_swaps_the_winner(tmp_path: Path) -> None:
+    as_shipped = story(tmp_path, interrupt=False).run()
+    swapped = story(tmp_path, interrupt=False, duties={"laptop": 1.0, "desktop": 0.4}).run()
+    assert [found["jobs"][0]["ran_on"] for found in (as_shipped, swapped)] == ["desktop", "laptop"]
+
+
+def test_a_wrong_code_fails_the_demo(tmp_path: Path) -> None:
+    before = traces()
+    with pytest.raises(DemoFailed, match="wrong code"):
+        story(tmp_path, spoil=lambda code: code[:-1] + str((int(code[-1]) + 1) % 10)).run()
+    assert traces() <= before
+
+
+def test_a_killed_demo_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = traces()
+    arguments = [sys.executable, "-c", "from moodmesh.nodes.demo.scene import Scene; import time\n"
+                 f"s = Scene({{'one': {LIGHT!r}, 'two': {LIGHT!r}}}); time.sleep(60)"]  # fmt: skip
+    with subprocess.Popen(arguments, env=os.environ) as demo:
+        end = time.monotonic() + 30
+        while not any(t.endswith("up") or " up " in t for t in traces() - before) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert traces() - before
+        demo.send_signal(signal.SIGKILL)
+    end = time.monotonic() + 20
+    while traces() - before and time.monotonic() < end:
+        time.sleep(0.1)
+    assert traces() <= before
