@@ -53,8 +53,8 @@ class EmotionText:
         return 200 + _ITEM_BYTES * items
 
     def benchmark_request(self) -> Request:
-        """A made-up diary of 180 sentences."""
-        return Request({"text": _DAY * 30})
+        """A made-up diary of 120 sentences."""
+        return Request({"text": _DAY * 20})
 
     def open(self, variant: str, context: Context) -> Runner:
         """Load a variant; OSError when its model file is missing or damaged."""
