@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodmesh.mesh.memory import ManualClock
-from moodmesh.mesh.rid import Rids, match, pair_tag, seconds_to_boundary, slots, tags
+from moodmesh.mesh.rid import Rids, match, pair_tag, seconds_to_boundary, tags
+from moodmesh.mesh.tagslots import slots, spare_slots
 
 from .support import new_identity, pair_with
 
@@ -40,7 +41,7 @@ def test_no_epoch_is_shorter_than_a_minute(wall: float) -> None:
 def test_a_pair_is_known_by_its_tag_and_by_nobody_else() -> None:
     mine, other = pair_with(new_identity(), b"a" * 32), pair_with(new_identity(), b"b" * 32)
     rid = bytes(16)
-    shown = slots(tags([mine], rid), 16)
+    shown = slots(tags([mine], rid), spare_slots(), 16)
     assert len(shown) == len(set(shown)) == 16
     assert match(shown, rid, [mine, other]) == [mine]
     assert match(shown, b"\x01" * 16, [mine, other]) == []
@@ -50,6 +51,23 @@ def test_a_pair_is_known_by_its_tag_and_by_nobody_else() -> None:
 @pytest.mark.parametrize("count", [1, 16, 256])
 def test_more_pairs_than_slots_take_turns(count: int) -> None:
     real = [index.to_bytes(4, "big") for index in range(3 * count)]
-    seen = [set(slots(real, count, turn)) for turn in range(3)]
+    seen = [set(slots(real, spare_slots(), count, turn)) for turn in range(3)]
     assert set.union(*seen) == set(real)
     assert all(len(turn) == count for turn in seen)
+
+
+@given(st.integers(0, 300), st.sampled_from([16, 64, 256]))
+def test_two_sights_of_one_epoch_do_not_tell_the_pairs_from_the_filling(pairs: int, count: int) -> None:
+    real, spare = [index.to_bytes(4, "big") for index in range(pairs)], spare_slots()
+    once, again = slots(real, spare, count), slots(real[::-1], spare, count)
+    assert len(set(once)) == count
+    if pairs <= count:
+        assert once == again
+    if pairs <= 16:
+        assert set(slots(real, spare, 16)) >= set(real)
+
+
+def test_mutation_filling_anew_each_time_counts_the_pairs() -> None:
+    real = [index.to_bytes(4, "big") for index in range(3)]
+    seen = set(slots(real, spare_slots(), 16)) & set(slots(real, spare_slots(), 16))
+    assert seen == set(real), "what both show is real: the attack that one filling an epoch prevents"

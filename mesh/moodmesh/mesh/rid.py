@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hmac
 import os
-import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 
 from .clock import Clock
 from .pairs import Pair
+from .tagslots import TAG_BYTES
 
 EPOCH_S = 600.0
 RID_BYTES = 16
-TAG_BYTES = 4
 _SHORTEST_S = 60.0
 
 
@@ -61,15 +60,6 @@ def pair_tag(k_pair: bytes, rid: bytes) -> bytes:
 def tags(pairs: Iterable[Pair], rid: bytes) -> tuple[bytes, ...]:
     """One tag a pair."""
     return tuple(pair_tag(pair.k_pair, rid) for pair in pairs)
-
-
-def slots(real: Sequence[bytes], count: int, turn: int = 0) -> tuple[bytes, ...]:
-    """Exactly `count` slots in random order, the rest random bytes; with more tags than slots, `turn` (the epoch) moves on."""
-    start = turn * count % len(real) if len(real) > count else 0
-    chosen = [*real[start:], *real[:start]][:count]
-    filled = chosen + [os.urandom(TAG_BYTES) for _ in range(count - len(chosen))]
-    random.SystemRandom().shuffle(filled)
-    return tuple(filled)
 
 
 def match(shown: Collection[bytes], rid: bytes, pairs: Iterable[Pair]) -> list[Pair]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType, Protocol
+
+from .tagslots import slots, spare_slots
 
 DeviceId = NewType("DeviceId", str)
 """52 lower-case base32 characters: SHA-256 of the device key's SubjectPublicKeyInfo (pairing §2)."""
@@ -59,13 +61,22 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Beacon:
-    """What this device shows of itself until the next one: nothing that outlives a rotation of `rid` but `port`."""
+    """What this device shows of itself until the next one: nothing that outlives a rotation of `rid` but `port`.
+
+    `tags`: one a pair; `spare`: fills their unused slots, the same for the life of the rid; `turn` counts rids.
+    """
 
     rid: bytes
     port: int
     tags: tuple[bytes, ...]
     nameplate: int | None = None
     window_port: int | None = None
+    spare: tuple[bytes, ...] = field(default_factory=spare_slots)
+    turn: int = 0
+
+    def slots(self, count: int) -> tuple[bytes, ...]:
+        """The tag slots of a radio that has room for `count` (pairing §4)."""
+        return slots(self.tags, self.spare, count, self.turn)
 
 
 class Unavailable(Exception):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from moodmesh.mesh.discovery.hello import ACTIVE_S, IDLE_S, HelloFinder
-from moodmesh.mesh.discovery.interfaces import usable
+from moodmesh.mesh.discovery.interfaces import changed, usable
 from moodmesh.mesh.discovery.mdns import MdnsFinder
 from moodmesh.mesh.discovery.table import Seen, Table
 from moodmesh.mesh.pipe import Address
 from moodmesh.mesh.rid import match, tags
-from moodmesh.mesh.seams import Beacon, DeviceId, Finder, Sighting, Unavailable
+from moodmesh.mesh.seams import Beacon, DeviceId, Sighting, Unavailable
+from moodmesh.mesh.tagslots import spare_slots
+from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.services import Part, Services
 
 RETRY_S = (1.0, 60.0)
+PROVEN_S = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -26,7 +30,8 @@ class Discovery:
     def __init__(self, node: Services) -> None:
         self._node = node
         mesh = node.config.mesh
-        self._finders: list[Finder] = []
+        self._finders: list[HelloFinder | MdnsFinder] = []
+        self._configured = [_address(peer) for peer in mesh.peers]
         if mesh.hello:
             self._finders.append(HelloFinder(mesh.interfaces, mesh.hello_port, node.clock))
         if mesh.mdns:
@@ -34,7 +39,8 @@ class Discovery:
         self._table = Table()
         self._window: tuple[int, int] | None = None
         self._news = asyncio.Event()
-        node.endpoint.rids.watch(self._show)
+        self._turn, self._spare = 0, spare_slots()
+        node.endpoint.rids.watch(self._rotated)
         node.pairs.watch(lambda peer, pair: self._show())
 
     async def run(self) -> None:
@@ -44,10 +50,7 @@ class Discovery:
             for finder in self._finders:
                 group.create_task(self._supervise(finder))
             group.create_task(self._gears())
-            for peer, known in self._node.book.addresses.items():
-                self._node.endpoint.links.seek(peer, known)
-                for host in {host for host, _ in known}:
-                    group.create_task(self._ask(host))
+            group.create_task(self._seek_known())
 
     def open_window(self, nameplate: int, port: int) -> None:
         """Show a pairing window."""
@@ -111,9 +114,14 @@ class Discovery:
     def _show(self) -> None:
         rid = self._node.endpoint.rids.current
         nameplate, port = self._window or (None, None)
-        beacon = Beacon(rid, self._node.endpoint.port, tags(self._node.pairs, rid), nameplate, port)
+        real = tags(self._node.pairs, rid)
+        beacon = Beacon(rid, self._node.endpoint.port, real, nameplate, port, self._spare, self._turn)
         for finder in self._finders:
             finder.show(beacon)
+
+    def _rotated(self) -> None:
+        self._turn, self._spare = self._turn + 1, spare_slots()
+        self._show()
 
     def _sighted(self, sighting: Sighting) -> None:
         self._table.put(sighting, self._node.clock.now())
@@ -122,10 +130,19 @@ class Discovery:
                 self._node.endpoint.links.seek(pair.peer, [(sighting.host, sighting.port)], sighting.rid)
         self._news.set()
 
-    async def _ask(self, host: str) -> None:
-        await asyncio.sleep(0)
-        for finder in self._finders:
-            await finder.ask(host)
+    async def _seek_known(self) -> None:
+        """At the start and after each change of network: dial and ask at the addresses that were good, and those configured."""
+        mesh = self._node.config.mesh
+        while True:
+            interfaces, _ = usable(mesh.interfaces)
+            for pair in list(self._node.pairs):
+                known = [*self._node.book.addresses.get(pair.peer, []), *self._configured]
+                if known:
+                    self._node.endpoint.links.seek(pair.peer, known, fresh=True)
+                for host in {host for host, _ in known}:
+                    for finder in self._finders:
+                        await finder.ask(host)
+            await changed(mesh.interfaces, interfaces, self._node.clock)
 
     async def _gears(self) -> None:
         """Active while a window is open, a pair is away or work runs; idle otherwise."""
@@ -135,12 +152,17 @@ class Discovery:
             for finder in self._finders:
                 if isinstance(finder, HelloFinder):
                     finder.interval_s = ACTIVE_S if active else IDLE_S
+                part = self._node.health.get(f"finder {finder.radio}")
+                if part is not None and part.state == "ok":
+                    part.detail = "; ".join(f"{where}: {why}" for where, why in finder.trouble.items())
             await asyncio.sleep(ACTIVE_S)
 
-    async def _supervise(self, finder: Finder) -> None:
+    async def _supervise(self, finder: HelloFinder | MdnsFinder) -> None:
         wait, name = RETRY_S[0], f"finder {finder.radio}"
+        self._node.health[name] = Part("ok")
         while True:
-            self._node.health[name] = Part("ok")
+            proof = asyncio.get_running_loop().call_later(PROVEN_S, self._node.health.update, {name: Part("ok")})
+            interfaces, _ = usable(self._node.config.mesh.interfaces)
             try:
                 await finder.run(self._sighted)
             except Unavailable as missing:
@@ -148,8 +170,19 @@ class Discovery:
             except OSError as error:
                 self._node.health[name] = Part("failed", str(error), "see `moodmesh doctor`; it is tried again")
                 log.warning("finder %s failed: %s", finder.radio, error)
-            await asyncio.sleep(wait)
+            finally:
+                proof.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await changed(self._node.config.mesh.interfaces, interfaces, self._node.clock)
             wait = min(RETRY_S[1], wait * 2)
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"mesh.peers: {text!r} is no HOST:PORT, like 192.168.1.7:40100 or [fe80::1%eth0]:40100")
+    return host.strip("[]"), int(port)
 
 
 def _device(

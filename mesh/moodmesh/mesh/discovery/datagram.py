@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from moodmesh.mesh.rid import RID_BYTES, TAG_BYTES
+from moodmesh.mesh.rid import RID_BYTES
+from moodmesh.mesh.tagslots import TAG_BYTES
 
 MAGIC = b"MMH1"
 NO_NAMEPLATE = 255

@@ -13,8 +13,7 @@ from typing import Any
 
 from moodmesh.mesh.clock import Clock, SystemClock
 from moodmesh.mesh.discovery.datagram import Hello, Kind, decode, slot_count
-from moodmesh.mesh.discovery.interfaces import Interface, usable
-from moodmesh.mesh.rid import slots
+from moodmesh.mesh.discovery.interfaces import Interface, changed, usable
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
 
 PORT = 47077
@@ -23,7 +22,7 @@ BURST_S = (0.2, 1.0, 3.0)
 ACTIVE_S, IDLE_S = 4, 20
 LIFE = 2.5
 ANSWERS, ANSWERS_PER_SOURCE = 20, 2
-REBIND_S = 5.0
+ASKED = 64
 _MULTICAST_ALL = 49  # IP_MULTICAST_ALL and IPV6_MULTICAST_ALL are 49 and 29 on Linux; the socket module names neither
 _MULTICAST_ALL6 = 29
 log = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class HelloFinder:
         self._receivers: list[asyncio.DatagramTransport] = []
         self._answers = Answers()
         self._seen: Callable[[Sighting], None] = lambda sighting: None
-        self._where: dict[bytes, str] = {}
+        self._asked: deque[str] = deque(maxlen=ASKED)
         self.interval_s = ACTIVE_S
         self.unparsable = 0
         self.trouble: dict[str, str] = {}
@@ -80,16 +79,16 @@ class HelloFinder:
         self._again.set()
 
     async def ask(self, host: str) -> None:
-        """Ask the daemons at an address, over the hello port."""
-        if self._beacon is None:
-            return
-        six = ":" in host
+        """Ask the daemons at an address, over the hello port: now, and whenever this finder starts or binds anew."""
         with contextlib.suppress(OSError):
-            found = await asyncio.get_running_loop().getaddrinfo(host, self._port, type=socket.SOCK_DGRAM)
-            data = self._encode(Kind.ASK, self._beacon)
-            for transport, _ in self._senders:
-                if (transport.get_extra_info("socket").family == socket.AF_INET6) == six:
-                    transport.sendto(data, found[0][4])
+            if host not in self._asked:
+                self._asked.append(host)
+            if self._beacon is not None:
+                await self._ask_at(host, self._encode(Kind.ASK, self._beacon))
+
+    async def _ask_at(self, host: str, data: bytes) -> None:
+        found = await asyncio.get_running_loop().getaddrinfo(host, self._port, type=socket.SOCK_DGRAM)
+        self._unicast(data, found[0][4])
 
     async def run(self, seen: Callable[[Sighting], None]) -> None:
         """Announce and listen until cancelled; binds anew when the interfaces change."""
@@ -98,26 +97,22 @@ class HelloFinder:
             while True:
                 interfaces, _ = usable(self._wanted)
                 await self._bind(interfaces)
-                watching = asyncio.create_task(self._changed(interfaces))
                 announcing = asyncio.create_task(self._announce())
                 try:
-                    await asyncio.wait({watching, announcing}, return_when=asyncio.FIRST_COMPLETED)
+                    await changed(self._wanted, interfaces, self._clock)
                 finally:
-                    for task in (watching, announcing):
-                        task.cancel()
-                    await asyncio.gather(watching, announcing, return_exceptions=True)
+                    announcing.cancel()
+                    await asyncio.gather(announcing, return_exceptions=True)
                 self._close()
         finally:
             if self._beacon is not None and self._open:
                 self._multicast(Kind.BYE, self._beacon)
             self._close()
 
-    async def _changed(self, interfaces: list[Interface]) -> None:
-        while (await asyncio.to_thread(usable, self._wanted))[0] == interfaces:
-            await self._clock.sleep(REBIND_S)
-
     async def _announce(self) -> None:
         """Ask at once, repeat soon, then announce at every interval; each new beacon starts this anew."""
+        for host in list(self._asked):
+            await self.ask(host)
         while True:
             self._again.clear()
             self._send(Kind.ASK)
@@ -149,8 +144,7 @@ class HelloFinder:
             transport.sendto(data, group)
 
     def _encode(self, kind: Kind, b: Beacon) -> bytes:
-        count = slot_count(len(b.tags))
-        tags = slots(b.tags, count)
+        tags = b.slots(slot_count(len(b.tags)))
         return Hello(kind, int(self.interval_s), b.rid, b.port, tags, b.nameplate, b.window_port).encode()
 
     # -- sockets ------------------------------------------------------------------------------------------------------------
@@ -246,26 +240,23 @@ class HelloFinder:
         if self._beacon is not None and hello.rid == self._beacon.rid:
             return
         host = str(source[0])
-        if hello.kind is Kind.BYE:
-            if self._where.get(hello.rid) == host:  # it hides a sighting of that very address, and nothing else
-                del self._where[hello.rid]
-                self._seen(self._sighting(hello, host, 0.0))
+        if hello.kind is Kind.BYE:  # the table drops what was sighted at that very address, and nothing else
+            self._seen(self._sighting(hello, host, 0.0))
             return
-        if len(self._where) > 5000:
-            self._where.clear()
-        self._where[hello.rid] = host
         self._seen(self._sighting(hello, host, LIFE * min(hello.next_s, IDLE_S)))
         if hello.kind is Kind.ASK and self._beacon is not None and self._answers.allow(host, self._clock.now()):
             self._answer(source)
 
     def _answer(self, source: tuple[Any, ...]) -> None:
         assert self._beacon is not None
-        data = self._encode(Kind.ANNOUNCE, self._beacon)
-        six = len(source) == 4
-        for transport, _ in self._senders:
-            if (transport.get_extra_info("socket").family == socket.AF_INET6) == six:
-                transport.sendto(data, source)
-                return
+        self._unicast(self._encode(Kind.ANNOUNCE, self._beacon), source)
+
+    def _unicast(self, data: bytes, to: Any) -> None:
+        """From an ephemeral socket: its answer comes back to this process, not to any of those that share the port."""
+        family = socket.AF_INET6 if len(to) == 4 else socket.AF_INET
+        sender = next((s for s, _ in self._senders if s.get_extra_info("socket").family == family), None)
+        if sender is not None:
+            sender.sendto(data, to)
 
     def _sighting(self, hello: Hello, host: str, ttl_s: float) -> Sighting:
         tags = frozenset(hello.tags)
@@ -286,7 +277,7 @@ class _Protocol(asyncio.DatagramProtocol):
 
 
 def _aim(sock: socket.socket, family: socket.AddressFamily, interface: Interface) -> tuple[Any, ...]:
-    """Bind to the interface and send multicast through it alone, one hop; the group, without its port."""
+    """Send multicast through this interface alone, one hop; the group, without its port."""
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface.index)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
@@ -294,5 +285,5 @@ def _aim(sock: socket.socket, family: socket.AddressFamily, interface: Interface
         return GROUP6, 0, interface.index
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface.v4[0]))
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
-    sock.bind((interface.v4[0], 0))
+    sock.bind(("", 0))  # a unicast answer then leaves by the interface that leads there
     return (GROUP4,)

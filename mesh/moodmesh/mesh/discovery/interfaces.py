@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -9,6 +11,11 @@ from dataclasses import dataclass
 
 import psutil
 
+from moodmesh.mesh.clock import Clock
+
+POLL_S = 5.0
+_SETTLE_S = 0.2
+_LINK_AND_ADDRESSES = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR of rtnetlink(7)
 CONTAINERS = ("docker", "veth", "br-", "virbr", "lxc", "podman", "cni", "ifb")
 POINT_TO_POINT = ("tun", "tap", "wg", "ppp", "utun", "tailscale", "zt")
 
@@ -39,6 +46,27 @@ def usable(wanted: Sequence[str] = ()) -> tuple[list[Interface], dict[str, str]]
         chosen = [interface for interface in found.values() if interface.loopback]
         skipped = {name: why for name, why in skipped.items() if name not in {i.name for i in chosen}}
     return sorted(chosen, key=lambda i: i.name), skipped
+
+
+async def changed(wanted: Sequence[str], known: Sequence[Interface], clock: Clock) -> None:
+    """Return once `usable(wanted)` is no longer what is `known`: told by the kernel on Linux, else looked up every 5 s."""
+    with contextlib.closing(_watcher()) as watcher:
+        while usable(wanted)[0] == list(known):
+            if watcher.fileno() < 0:
+                await clock.sleep(POLL_S)
+                continue
+            await asyncio.get_running_loop().sock_recv(watcher, 65536)
+            await clock.sleep(_SETTLE_S)  # addresses come one by one
+
+
+def _watcher() -> socket.socket:
+    """A netlink socket that becomes readable on each change; a closed one where there is none."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.close()
+    with contextlib.suppress(OSError, AttributeError):
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        sock.bind((0, _LINK_AND_ADDRESSES))
+    return sock
 
 
 def _skip(name: str, interface: Interface, wanted: Sequence[str]) -> str:

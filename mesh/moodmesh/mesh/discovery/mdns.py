@@ -6,21 +6,22 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
+from zeroconf import Error, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from moodmesh.mesh.clock import Clock, SystemClock
-from moodmesh.mesh.discovery.interfaces import usable
-from moodmesh.mesh.rid import RID_BYTES, TAG_BYTES, slots
+from moodmesh.mesh.discovery.interfaces import Interface, changed, usable
+from moodmesh.mesh.rid import EPOCH_S, RID_BYTES
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
+from moodmesh.mesh.tagslots import TAG_BYTES
 
 TYPE = "_moodmesh._tcp.local."
 SLOTS = 16
-LIFE_S = 120.0
+LIFE_S = EPOCH_S + 60  # a label lives for one epoch; a peer that fell silent is missed by the hello
 RESOLVE_MS = 3000
+RESOLVING, NAMES, ADDRESSES = 64, 1000, 4
 
 
 class MdnsFinder:
@@ -31,46 +32,81 @@ class MdnsFinder:
     def __init__(self, interfaces: Sequence[str] = (), clock: Clock | None = None) -> None:
         self._wanted, self._clock = interfaces, clock or SystemClock()
         self._beacon: Beacon | None = None
-        self._changed = asyncio.Event()
+        self._news = asyncio.Event()
         self._info: AsyncServiceInfo | None = None
         self._shown: bytes = b""
-        self._names: dict[str, Sighting] = {}
+        self._names: dict[str, list[Sighting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen: Callable[[Sighting], None] = lambda sighting: None
+        self.trouble: dict[str, str] = {}
 
     def show(self, beacon: Beacon) -> None:
         """Announce this from now on."""
         self._beacon = beacon
-        self._changed.set()
+        self._news.set()
 
     async def ask(self, host: str) -> None:
         """mDNS cannot ask one host."""
 
     async def run(self, seen: Callable[[Sighting], None]) -> None:
-        """Register and browse until cancelled, then unregister."""
+        """Register and browse until cancelled, then unregister; starts anew when the interfaces change."""
         self._seen = seen
-        interfaces, _ = usable(self._wanted)
-        addresses = [a for i in interfaces for a in i.v4]
-        if not addresses:
-            raise Unavailable("no interface with an IPv4 address is up", "connect to a network, or set mesh.interfaces")
-        try:
-            zeroconf = AsyncZeroconf(interfaces=addresses, ip_version=IPVersion.V4Only)
-        except (OSError, RuntimeError) as error:
-            raise Unavailable(f"mDNS cannot start: {error}", "is UDP port 5353 blocked? see `moodmesh doctor`") from None
+        while True:
+            interfaces, _ = usable(self._wanted)
+            serving = asyncio.create_task(self._serve(interfaces))
+            moving = asyncio.create_task(changed(self._wanted, interfaces, self._clock))
+            try:
+                await asyncio.wait({serving, moving}, return_when=asyncio.FIRST_COMPLETED)
+                if serving.done():
+                    serving.result()
+            finally:
+                for task in (serving, moving):
+                    task.cancel()
+                await asyncio.gather(serving, moving, return_exceptions=True)
+
+    async def _serve(self, interfaces: Sequence[Interface]) -> None:
+        zeroconf, addresses = self._open(interfaces)
+        self._info, self._shown = None, b""
         browser = AsyncServiceBrowser(zeroconf.zeroconf, [TYPE], handlers=[self._heard])
         try:
             while True:
-                self._changed.clear()
+                self._news.clear()
                 if self._beacon is not None:
                     await self._register(zeroconf, self._beacon, addresses)
-                await self._changed.wait()
+                await self._news.wait()
+        except Error as error:
+            raise Unavailable(f"mDNS cannot announce: {error!r}", "it is tried again; see `moodmesh doctor`") from None
         finally:
             for task in list(self._tasks):
                 task.cancel()
             await browser.async_cancel()
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Error, OSError):
                 await zeroconf.async_unregister_all_services()
             await zeroconf.async_close()
+
+    def _open(self, interfaces: Sequence[Interface]) -> tuple[AsyncZeroconf, list[str]]:
+        """Over every interface that works, and the IPv4 addresses to announce; `Unavailable` when none does."""
+        self.trouble.clear()
+        working = [i for i in interfaces if i.v4 and self._works(i)]
+        addresses = [address for i in working for address in i.v4]
+        if not addresses:
+            why = "; ".join(self.trouble.values()) or "no interface with an IPv4 address is up"
+            raise Unavailable(why, "connect to a network, or set mesh.interfaces; `moodmesh doctor` tells more")
+        try:
+            return AsyncZeroconf(interfaces=addresses, ip_version=IPVersion.V4Only), addresses
+        except (OSError, RuntimeError) as error:
+            raise Unavailable(f"mDNS cannot start: {error}", "is UDP port 5353 blocked? see `moodmesh doctor`") from None
+
+    def _works(self, interface: Interface) -> bool:
+        """Whether this interface takes the group of mDNS: one that does not would stop all the others in zeroconf."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                group = socket.inet_aton("224.0.0.251") + socket.inet_aton(interface.v4[0])
+                probe.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+            except OSError as error:
+                self.trouble[interface.name] = f"{interface.name}: {error.strerror}"
+                return False
+        return True
 
     async def _register(self, zeroconf: AsyncZeroconf, beacon: Beacon, addresses: list[str]) -> None:
         """A new rid gets a new random label; within one only the TXT changes."""
@@ -82,40 +118,45 @@ class MdnsFinder:
             if self._info is not None:
                 await zeroconf.async_unregister_service(self._info)
             new = _info(os.urandom(8).hex(), beacon.port, properties, addresses)
-            with contextlib.suppress(NonUniqueNameException):
-                await zeroconf.async_register_service(new, cooperating_responders=True)
+            await zeroconf.async_register_service(new, cooperating_responders=True)
         self._info, self._shown = new, beacon.rid
 
     def _heard(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         if self._info is not None and name == self._info.name:
             return
         if state_change is ServiceStateChange.Removed:
-            if (old := self._names.pop(name, None)) is not None:
-                self._seen(Sighting(self.radio, old.rid, old.host, old.port, old.tags, self._clock.now(), 0.0))
-            return
-        self._spawn(self._resolve(zeroconf, service_type, name))
+            self._replace(name, [])
+        elif len(self._tasks) < RESOLVING:  # a flood of names costs no more than this
+            task = asyncio.get_running_loop().create_task(self._resolve(zeroconf, service_type, name))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _resolve(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
         info = AsyncServiceInfo(service_type, name)
         if not await info.async_request(zeroconf, RESOLVE_MS):
             return
-        for host in info.parsed_scoped_addresses()[:4]:
-            sighting = read(info.properties, host, info.port or 0, self._clock.now())
-            if sighting is not None and (self._beacon is None or sighting.rid != self._beacon.rid):
-                if len(self._names) > 5000:
-                    self._names.clear()
-                self._names[name] = sighting
-                self._seen(sighting)
+        hosts = info.parsed_scoped_addresses()[:ADDRESSES]
+        found = [read(info.properties, host, info.port or 0, self._clock.now()) for host in hosts]
+        mine = self._beacon.rid if self._beacon is not None else None
+        self._replace(name, [sighting for sighting in found if sighting is not None and sighting.rid != mine])
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _replace(self, name: str, new: list[Sighting]) -> None:
+        """What a name stands for now; what it stood for before and does no longer is gone."""
+        keys = {(sighting.rid, sighting.host) for sighting in new}
+        for old in self._names.pop(name, []):
+            if (old.rid, old.host) not in keys:
+                self._seen(Sighting(self.radio, old.rid, old.host, old.port, old.tags, self._clock.now(), 0.0))
+        if new:
+            if len(self._names) >= NAMES:
+                self._names.pop(next(iter(self._names)))
+            self._names[name] = new
+        for sighting in new:
+            self._seen(sighting)
 
 
 def txt(beacon: Beacon) -> dict[str, str]:
     """The TXT record: version, rid, 16 tag slots; nameplate and window port while a window is open."""
-    shown = {"v": "1", "r": beacon.rid.hex(), "t": b"".join(slots(beacon.tags, SLOTS)).hex()}
+    shown = {"v": "1", "r": beacon.rid.hex(), "t": b"".join(beacon.slots(SLOTS)).hex()}
     if beacon.nameplate is not None:
         shown["p"] = f"{beacon.nameplate:02d},{beacon.window_port}"
     return shown

@@ -25,7 +25,10 @@ class Seen:
 
 
 class Table:
-    """Sightings by (rid, radio, host). A hello that fell silent takes the mDNS sighting of its rid with it: mDNS lingers."""
+    """Sightings by (rid, radio, host): a goodbye from one address hides nothing that was sighted at another.
+
+    A hello that fell silent takes the mDNS sighting of its rid with it: mDNS lingers.
+    """
 
     def __init__(self) -> None:
         self._by_key: dict[tuple[bytes, str, str], Sighting] = {}
@@ -34,7 +37,8 @@ class Table:
         """Add or renew; a `ttl_s` of 0 removes. When full, what is stale goes first, then newcomers are dropped."""
         key = (sighting.rid, sighting.radio, sighting.host)
         if sighting.ttl_s <= 0:
-            self._by_key.pop(key, None)
+            if self._by_key.pop(key, None) is not None and sighting.radio == "hello":
+                self._by_key.pop((sighting.rid, "mdns", sighting.host), None)
             return
         if key not in self._by_key and len(self._by_key) >= LARGEST:
             self._expire(now)
@@ -51,7 +55,8 @@ class Table:
 
     def _expire(self, now: float) -> None:
         stale = {key for key, s in self._by_key.items() if now - s.at > s.ttl_s}
-        silent = {rid for rid, radio, _ in stale if radio == "hello"}
+        fresh = {rid for rid, radio, _ in self._by_key.keys() - stale if radio == "hello"}
+        silent = {rid for rid, radio, _ in stale if radio == "hello"} - fresh
         self._by_key = {k: s for k, s in self._by_key.items() if k not in stale and not (k[1] == "mdns" and k[0] in silent)}
 
 
