@@ -117,7 +117,7 @@ class MdnsFinder:
         else:
             if self._info is not None:
                 await zeroconf.async_unregister_service(self._info)
-            new = _info(os.urandom(8).hex(), beacon.port, properties, addresses)
+            new = _info(new_label(), beacon.port, properties, addresses)
             await zeroconf.async_register_service(new, cooperating_responders=True)
         self._info, self._shown = new, beacon.rid
 
@@ -152,6 +152,11 @@ class MdnsFinder:
             self._names[name] = new
         for sighting in new:
             self._seen(sighting)
+
+
+def new_label() -> str:
+    """A random instance and host label, good for one epoch."""
+    return os.urandom(8).hex()
 
 
 def txt(beacon: Beacon) -> dict[str, str]:
