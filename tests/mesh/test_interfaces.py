@@ -98,7 +98,10 @@ async def main():
     known = usable()[0]
     waiting = asyncio.create_task(changed((), known, SystemClock()))
     await asyncio.sleep(0.1)
-    ip("link", "add", "wire0", "type", "veth", "peer", "name", "wire1"); ip("addr", "add", "10.9.0.1/24", "dev", "wire0"); ip("link", "set", "wire0", "up"); ip("link", "set", "wire1", "up")
+    ip("link", "add", "wire0", "type", "veth", "peer", "name", "wire1")
+    ip("addr", "add", "10.9.0.1/24", "dev", "wire0")
+    ip("link", "set", "wire0", "up")
+    ip("link", "set", "wire1", "up")
     await asyncio.wait_for(waiting, 3)
     print([i.name for i in known], [i.name for i in usable()[0]])
 asyncio.run(main())
