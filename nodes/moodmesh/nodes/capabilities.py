@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 GUESS_S_PER_UNIT = 1e-3
 BUSY_VALID_S, IDLE_VALID_S = 10.0, 30.0
+MOST_RUNNING = 64
 
 
 class Capabilities:
@@ -137,16 +138,26 @@ class Capabilities:
             fetch_bytes=0 if self._present(variant) or variant.card is None else variant.card.bytes,
         )  # fmt: skip
 
-    def dynamic(self) -> Dynamic:
-        """How busy this device is now."""
+    def dynamic(self, peer: DeviceId | None = None) -> Dynamic:
+        """How busy this device is now; for a peer, what waits of tasks that it may not use is one nameless class."""
         assert self.executor is not None
         running, queue, free = self.executor.load()
+        loaded = [f"{task}/{variant}" for task, variant in self._pool.loaded()]
+        if peer is not None:
+            hidden = [name for name in queue if not self._access.may(peer, name.split("/")[0])]
+            other = [queue.pop(name) for name in hidden]
+            if other:
+                queue[""] = (sum(count for count, _ in other), sum(seconds for _, seconds in other))
+            loaded = [name for name in loaded if self._access.may(peer, name.split("/")[0])]
+        if len(running) > MOST_RUNNING:  # their sum is what counts, and the document is small
+            running = [*running[: MOST_RUNNING - 1], sum(running[MOST_RUNNING - 1 :])]
         self._revision += 1
         return Dynamic(
-            revision=self._revision, valid_s=BUSY_VALID_S if running else IDLE_VALID_S, free_slots=free, running=running,
-            queue=queue, power=self._power(), quiet=self._quiet(),
+            revision=self._revision, valid_s=BUSY_VALID_S if running else IDLE_VALID_S, free_slots=free,
+            running=[round(s, 4) for s in running],
+            queue={name: (count, round(s, 4)) for name, (count, s) in queue.items()}, power=self._power(), quiet=self._quiet(),
             memory_free_mb=self._memory(), disk_free_mb=self._disk(),
-            loaded=sorted(f"{task}/{variant}" for task, variant in self._pool.loaded()),
+            loaded=sorted(loaded),
         )  # fmt: skip
 
     def _quiet(self) -> bool:

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from moodmesh.nodes.blobs import Models, NodeBlobs
 from moodmesh.nodes.capabilities import Capabilities, local_hour
 from moodmesh.nodes.config import Config, home, load
 from moodmesh.nodes.discovery import Discovery
-from moodmesh.nodes.errors import NodeError
+from moodmesh.nodes.errors import NodeError, StoreError
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.executor import Executor
 from moodmesh.nodes.jobs.journal import Executions, Jobs
@@ -143,8 +143,8 @@ class Node(Services):
     def _linked(self, link: PeerLink) -> None:
         self._spawn(self.book.reached(link.peer, link.address))
 
-    def _spawn(self, work: Any) -> None:
-        self._group.create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._group.create_task(_unless_full(work))
 
     async def _benchmark(self) -> None:
         if self.config.jobs.benchmark:
@@ -161,9 +161,14 @@ class Node(Services):
 
     async def _housekeeping(self) -> None:
         while True:
-            for blob in await self.jobs.forget_before(self.clock.wall() - self.config.jobs.keep_days * DAY):
-                await self.blobs.drop(blob)
-            await self.book.expire()
+            try:
+                for blob in await self.jobs.forget_before(self.clock.wall() - self.config.jobs.keep_days * DAY):
+                    await self.blobs.drop(blob)
+                await self.book.expire()
+                await self.executor.expire()
+                self.health["disk"] = Part("ok")
+            except StoreError as error:
+                self.health["disk"] = Part("failed", str(error), "free some disk space")
             await asyncio.sleep(600)
 
 
@@ -226,6 +231,14 @@ def _crash_after(step: str) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return crash if step else None
+
+
+async def _unless_full(work: Coroutine[Any, Any, None]) -> None:
+    """A full disk is no reason to stop."""
+    try:
+        await work
+    except StoreError as error:
+        log.error("%s", error)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -14,12 +14,18 @@ from moodmesh.mesh.seams import Envelope
 
 INLINE_BYTES = 64 * 1024
 KIB = 1024
+MAX_LIVE = 4096
 
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Number = Annotated[int, Field(ge=1, le=1000)]
+Number = Annotated[int, Field(ge=1, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Logarithm = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+Variance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Small = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Wall = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 Line = Annotated[str, Field(max_length=2000)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -65,11 +71,11 @@ class Blob(Part):
 class VariantDoc(Part):
     """What a device says of one variant: needs, and learned seconds per unit (mean; mean and variance of the logarithm)."""
 
-    quality: int
+    quality: Small
     memory_mb: Count
     mean: Seconds
-    log_mean: float
-    log_var: Seconds
+    log_mean: Logarithm
+    log_var: Variance
     count: Count
     guess: bool
     load_s: Seconds
@@ -79,7 +85,7 @@ class VariantDoc(Part):
 class TaskDoc(Part):
     """A task that the receiver may use here."""
 
-    version: int
+    version: Small
     variants: dict[Name, VariantDoc]
 
 
@@ -95,6 +101,24 @@ class Capability(Message):
     cores: Count
     gpus: list[Annotated[str, Field(max_length=64)]]
     tasks: dict[Name, TaskDoc]
+
+    def differs(self, told: Capability, share: float = 0.05) -> bool:
+        """Whether it says something else than an earlier document, a rate or a load time by more than `share`."""
+        if self._coarse() != told._coarse():
+            return True
+        pairs = [(v, told.tasks[task].variants[name]) for task, doc in self.tasks.items() for name, v in doc.variants.items()]
+        return any(
+            abs(v.mean - was.mean) > share * was.mean or abs(v.load_s - was.load_s) > share * was.load_s for v, was in pairs
+        )
+
+    def _coarse(self) -> Capability:
+        """Without the revision and whatever is measured."""
+        blank = {"mean": 0.0, "log_mean": 0.0, "log_var": 0.0, "count": 0, "load_s": 0.0}
+        tasks = {
+            task: doc.model_copy(update={"variants": {n: v.model_copy(update=blank) for n, v in doc.variants.items()}})
+            for task, doc in self.tasks.items()
+        }
+        return self.model_copy(update={"revision": 0, "tasks": tasks})
 
 
 Power = Literal["ok", "limited", "no", "unknown"]
@@ -129,7 +153,7 @@ class Reserve(Attempted):
 
     kind: Literal["reserve"] = "reserve"
     task: Name
-    version: int
+    version: Small
     variant: Name
     units: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
     input_bytes: Count
@@ -161,7 +185,7 @@ class Start(Attempted):
     kind: Literal["start"] = "start"
     params: dict[str, Any]
     input: Blob
-    seed: int
+    seed: Seed
     deadline_s: Seconds | None = None
 
 
@@ -197,15 +221,15 @@ class Provenance(Part):
     engine: Annotated[str, Field(max_length=32)]
     pid: Count
     task: Name
-    version: int
+    version: Small
     variant: Name
     model: Annotated[str, Field(max_length=200)]
     model_sha256: Annotated[str, Field(max_length=64)]
-    seed: int
+    seed: Seed
     input_sha256: Digest
     output_sha256: dict[str, Digest]
-    started: float
-    finished: float
+    started: Wall
+    finished: Wall
     seconds: Seconds
     load_s: Seconds
 
@@ -214,9 +238,9 @@ FailReason = Literal["invalid_input", "task_error", "out_of_memory", "worker_los
 
 
 class Result(Attempted):
-    """E: how the attempt ended; sent until acknowledged. `value` is JSON, in `files` and signed like every other output."""
+    """E: how the attempt ended; sent until acknowledged. `value` is JSON, an output signed like every other."""
 
-    cap = 512 * KIB
+    cap = 4096 * KIB
     kind: Literal["result"] = "result"
     outputs: dict[str, Blob] | None = None
     provenance: Provenance | None = None
@@ -253,9 +277,12 @@ class Live(Part):
 
 
 class Heartbeat(Message):
-    """Both: I am here. `mine` I wait for (S), `yours` I hold (E); `echo` answers the other side's last `seq` after `held_s`."""
+    """Both: I am here. `mine` I wait for (S), `yours` I hold (E); `echo` answers the other side's last `seq` after `held_s`.
 
-    cap = 64 * KIB
+    Its cap holds `MAX_LIVE` attempts in each direction.
+    """
+
+    cap = 1024 * KIB
     kind: Literal["heartbeat"] = "heartbeat"
     seq: Count
     echo: Count

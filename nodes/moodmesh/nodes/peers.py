@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.errors import BadMessage
 from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.link import PeerLink
 from moodmesh.mesh.pairs import Pair, Pairs
@@ -58,8 +59,8 @@ class Documents(Protocol):
     def document(self, peer: DeviceId) -> Capability:
         """The capability document for one peer."""
 
-    def dynamic(self) -> Dynamic:
-        """How busy this device is."""
+    def dynamic(self, peer: DeviceId | None = None) -> Dynamic:
+        """How busy this device is; for a peer, with no word of tasks it may not use."""
 
 
 @dataclass
@@ -80,6 +81,7 @@ class Peer:
     their_seq_at: float = 0.0
     rtt_s: float = 0.002
     bandwidth: float = WIRELESS
+    told: Capability | None = None
     capability: Capability | None = None
     dynamic: Dynamic | None = None
     dynamic_at: float = 0.0
@@ -165,6 +167,10 @@ class Peers:
         doc = task.variants.get(ask.variant) if task else None
         return doc.mean if doc else 0.0
 
+    def owns(self, peer: DeviceId) -> bool:
+        """Whether personal input may go there."""
+        return peer == self.me or self._access.owns(peer)
+
     def measured(self, peer: DeviceId, predicted_s: float, actual_s: float) -> None:
         """Move the peer's correction towards what happened; this device learns its own rates instead."""
         p = self.peers.get(peer)
@@ -204,6 +210,7 @@ class Peers:
         p = self._add(link.peer, self.peers[link.peer].name if link.peer in self.peers else "")
         now = self._clock.now()
         p.link, p.heard, p.silenced, p.out = link, now, False, asyncio.Queue()
+        p.their_seq, p.sent = 0, {}
         p.bandwidth = WIRED if link.address[0].startswith(("127.", "::1")) else p.bandwidth
         self._tasks.create_task(self._serve(p, link))
         self.tell_rights(p.id)
@@ -220,7 +227,7 @@ class Peers:
         p.link, p.capability, p.dynamic, p.gone_since = None, None, None, self._clock.now()
         self.on_down(peer)
         log.info("link down", extra={"peer": peer[:8], "reason": reason})
-        self._tasks.create_task(self._after_loss(p, reason))
+        self._spawn(self._after_loss(p, reason, p.gone_since))
         self.on_change(peer)
 
     def link_duplicate(self, peer: DeviceId, whose: Literal["peer", "us"]) -> None:
@@ -245,6 +252,9 @@ class Peers:
             except ValueError as error:
                 log.warning("link closed: %s", error, extra={"peer": p.id[:8]})
                 await link.close(reason=str(error))
+            except Exception:  # whatever a peer sends, the node goes on
+                log.exception("a message could not be handled: link closed", extra={"peer": p.id[:8]})
+                await link.close(reason="internal error")
             finally:
                 for task in helpers:
                     task.cancel()
@@ -252,7 +262,11 @@ class Peers:
     async def _write(self, out: asyncio.Queue[Message], link: PeerLink) -> None:
         with contextlib.suppress(LinkClosed):
             while True:
-                await link.send((await out.get()).envelope())
+                message = await out.get()
+                try:
+                    await link.send(message.envelope())
+                except BadMessage as error:  # over its cap: a fault of ours, and no reason to lose the link
+                    log.error("not sent: %s", error)
 
     async def _received(self, p: Peer, link: PeerLink, envelope: Envelope) -> None:
         p.heard = self._clock.now()
@@ -267,12 +281,27 @@ class Peers:
     async def _serve_self(self) -> None:
         here = self.peers[self.me]
         while True:
-            await self._hear(here, await here.out.get())
+            message = await here.out.get()
+            try:
+                await self._hear(here, message)
+            except Exception:
+                log.exception("a message of this device to itself could not be handled")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the reading of a link; when it fails, the node goes on."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("something for a peer failed")
+
+        self._tasks.create_task(guarded())
 
     async def _hear(self, p: Peer, message: Message) -> None:
         match message:
             case Cancel():  # waits for a worker to be gone: the link must not
-                self._tasks.create_task(self.executor.hear(p.id, message))
+                self._spawn(self.executor.hear(p.id, message))
             case Attempted():
                 await (self.executor if isinstance(message, TO_EXECUTOR) else self.submitter).hear(p.id, message)
                 self._wake_if_live(p)
@@ -288,7 +317,7 @@ class Peers:
             case Rights():
                 p.rights = tuple(message.actions)
             case SeekModel() | HaveModel():
-                self._tasks.create_task(self.models(p.id, message))
+                self._spawn(self.models(p.id, message))
 
     # -- heartbeat -----------------------------------------------------------------------------------------------------
 
@@ -331,24 +360,26 @@ class Peers:
 
     async def _beaten(self, p: Peer, beat: Heartbeat) -> None:
         now = self._clock.now()
+        if beat.seq <= p.their_seq:
+            return
         p.their_seq, p.their_seq_at = beat.seq, now
         if (sent := p.sent.get(beat.echo)) is not None:
             rtt = max(0.0, now - sent - beat.held_s)
             p.rtt_s = (1 - RTT_WEIGHT) * p.rtt_s + RTT_WEIGHT * min(rtt, 2.0)
         self.submitter.reconcile(p.id, beat.yours)
-        await self.executor.reconcile(p.id, beat.mine)
+        self.executor.reconcile(p.id, beat.mine)
 
-    async def _after_loss(self, p: Peer, reason: str) -> None:
+    async def _after_loss(self, p: Peer, reason: str, since: float) -> None:
         """A broken link may come back at once; silence has lasted long enough. Then what ran there is lost, and the lease
         of what it has running here lapses at its end."""
         silenced, p.silenced = p.silenced, False
         if not silenced:
             await self._clock.sleep(RECONNECT_S)
-        if p.link is None:
+        if p.link is None and p.gone_since == since:
             self.submitter.lost(p.id, f"{p.name} is gone: {reason}")
         if not silenced:
             await self._clock.sleep(LOST_S - RECONNECT_S)
-        if p.link is None:
+        if p.link is None and p.gone_since == since:
             await self.executor.lapse(p.id)
 
     # -- documents -----------------------------------------------------------------------------------------------------
@@ -364,11 +395,10 @@ class Peers:
                 async with asyncio.timeout(1.0 if busy else BEAT_IDLE_S):
                     await self._documents_due.wait()
             self._documents_due.clear()
-            interested = [p for p in self.peers.values() if p.link is not None and self._access.rules(p.id)]
-            if interested:
-                dynamic = self._documents.dynamic()
-                for p in interested:
-                    p.out.put_nowait(dynamic)
+            for p in self.linked():
+                if self._access.rules(p.id):
+                    self._tell_rates(p)
+                    p.out.put_nowait(self._documents.dynamic(p.id))
             self.submitter.look_again()
             await self._clock.sleep(DOCUMENT_GAP_S)
 
@@ -377,14 +407,24 @@ class Peers:
         p = self.peers.get(peer)
         if p is not None and p.link is not None:
             p.out.put_nowait(Rights(actions=sorted(self._access.rules(peer)), name=self.peers[self.me].name[:32]))
-            p.out.put_nowait(self._documents.document(peer))
+            self._tell_document(p, self._documents.document(peer))
             if self._access.rules(peer):
-                p.out.put_nowait(self._documents.dynamic())
+                p.out.put_nowait(self._documents.dynamic(peer))
 
     def retell(self) -> None:
         """Rates or tasks changed: send every peer its document anew."""
         for p in self.linked():
-            p.out.put_nowait(self._documents.document(p.id))
+            self._tell_document(p, self._documents.document(p.id))
+
+    def _tell_rates(self, p: Peer) -> None:
+        """Send the document again when something in it changed, a rate by more than 5 % (routing §3)."""
+        document = self._documents.document(p.id)
+        if p.told is None or document.differs(p.told):
+            self._tell_document(p, document)
+
+    def _tell_document(self, p: Peer, document: Capability) -> None:
+        p.told = document
+        p.out.put_nowait(document)
 
     def linked(self) -> Iterable[Peer]:
         """Peers with a live link."""
@@ -402,7 +442,8 @@ class Peers:
         return found
 
     def _remove(self, peer: DeviceId) -> None:
+        self._access.forget(peer)
         if self.peers.pop(peer, None) is not None:
             self.submitter.lost(peer, "the peer was forgotten")
-            self._tasks.create_task(self.executor.drop_peer(peer))
+            self._spawn(self.executor.drop_peer(peer))
             self.on_change(peer)

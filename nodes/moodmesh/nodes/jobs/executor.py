@@ -9,16 +9,18 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.jobs.submitter import signed_bytes
 from moodmesh.nodes.messages import (
+    MAX_LIVE,
     Attempted,
     Cancel,
     CancelledAttempt,
@@ -43,6 +45,8 @@ CALL_AHEAD_S = 2.0
 AGEING = 0.05
 KEY_CAP_S = 120.0
 KEEP_S = 24 * 3600.0
+FENCE_KEEP_S = 30 * 24 * 3600.0
+REPEAT_S = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -86,14 +90,21 @@ class _Execution:
     started_now: float = 0.0
     started_wall: float = 0.0
     load_s: float = 0.0
-    journalled: asyncio.Task[None] = field(init=False)
+    journalled: asyncio.Task[None] | None = None
     seq: int = 0
     called: bool = False
+    worked: bool = False
+    delivered: bool = False
 
     @property
     def key(self) -> tuple[str, str, int]:
         """Requester, job, fence."""
         return self.held.requester, self.held.job, self.held.number
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a slot."""
+        return self.task is not None and self.data is not None
 
     def order(self, now: float) -> float:
         """Queue key: short first, with ageing (routing §7)."""
@@ -123,6 +134,9 @@ class Executor:
         self._clock, self._boot, self._changed = clock, boot, changed
         self._held: dict[tuple[str, str, int], _Execution] = {}
         self._delivering: dict[tuple[str, str, int], Held] = {}
+        self._said: dict[tuple[str, str, int], float] = {}
+        self._stopping = 0
+        self._background: set[asyncio.Task[None]] = set()
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -145,26 +159,38 @@ class Executor:
         if key in self._held or key in self._delivering:
             self._repeat_one(key)
             return
-        gate = self._offers.admit(peer, ask)
+        try:
+            gate = self._full(peer) or self._offers.admit(peer, ask) or await self._obey(key, ask)
+        except StoreError as error:
+            gate = Gate("disk", str(error))
         if gate is None:
-            for lower in [k for k in self._held if k[:2] == key[:2] and k[2] < ask.attempt]:
-                await self._end(lower, "superseded")
-            now = self._clock.wall()
-            held = Held(
-                peer, ask.job, ask.attempt, ask.task, ask.variant, "RESERVED", ask.personal, ask.units, self._boot, None, now
-            )
-            if await self._journal.grant(held):
-                expected = self._offers.predicted_s(ask.task, ask.variant, ask.units)
-                execution = self._held[key] = _Execution(held, ask, expected, self._clock.now())
-                self._grant(execution)
-                self._changed()
-                return
-            gate = Gate("fence", "a later attempt of this job was already obeyed")
-        self._net.send(peer, RefusedReservation(job=ask.job, attempt=ask.attempt, gate=gate.name, detail=gate.detail))
+            self._grant(self._held[key], self._start_in(self._held[key]))
+            self._changed()
+        else:
+            detail = gate.detail[:2000]
+            self._net.send(peer, RefusedReservation(job=ask.job, attempt=ask.attempt, gate=gate.name, detail=detail))
 
-    def _grant(self, e: _Execution) -> None:
-        wait = self._start_in(e)
+    def _full(self, peer: DeviceId) -> Gate | None:
+        """A peer may not fill this device's memory, nor a heartbeat, with reservations."""
+        return Gate("full", f"{MAX_LIVE} attempts wait here") if sum(k[0] == peer for k in self._held) >= MAX_LIVE else None
+
+    async def _obey(self, key: tuple[DeviceId, str, int], ask: Reserve) -> Gate | None:
+        """Journal the place and hold it, and drop lower attempts of the job; the fence is the gate that bars a repeated one."""
+        held = Held(
+            key[0], ask.job, ask.attempt, ask.task, ask.variant, "RESERVED", ask.personal, ask.units, self._boot, None,
+            self._clock.wall(),
+        )  # fmt: skip
+        if not await self._journal.grant(held):
+            return Gate("fence", "this or a later attempt of the job was already obeyed")
+        for lower in [k for k in self._held if k[:2] == key[:2] and k[2] < ask.attempt]:
+            self._later(self._end(lower, "superseded"))
+        expected = self._offers.predicted_s(ask.task, ask.variant, ask.units)
+        self._held[key] = _Execution(held, ask, expected, self._clock.now())
+        return None
+
+    def _grant(self, e: _Execution, wait: float) -> None:
         e.called = wait <= CALL_AHEAD_S
+        self._said[e.key] = self._clock.now()
         self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=wait, lease_s=LEASE_S))
 
     def _start(self, key: tuple[str, str, int], start: Start) -> None:
@@ -172,27 +198,29 @@ class Executor:
         if e is None or e.start is not None:
             return
         e.start = start
-        if start.input.id is None:
-            try:
-                e.data = start.input.data()
-            except ValueError as error:
-                e.task = asyncio.create_task(self._deliver_failure(e, "invalid_input", str(error)))
-                return
-            self._pump()
-        else:
-            e.task = asyncio.create_task(self._stage(e, start))
+        e.task = asyncio.create_task(self._guarded(e, self._stage(e, start)))
 
     async def _stage(self, e: _Execution, start: Start) -> None:
-        """Fetch an input that is too large for a message."""
-        await self._journal.phase(e.held, "STAGING")
-        try:
-            e.data = await self._blobs.get(start.input, e.held.requester)
-            await self._blobs.drop(start.input)
-        except (OSError, ValueError) as error:
-            await self._deliver_failure(e, "transient", f"its input could not be fetched: {error}")
-            return
-        e.task = None
+        """Have the input here; one that is too large for a message is fetched."""
+        if start.input.id is None:
+            try:
+                data = start.input.data()
+            except ValueError as error:
+                raise AttemptFailed("invalid_input", str(error)) from None
+        else:
+            await self._journal.phase(e.held, "STAGING")
+            data = await self._fetched(e, start)
+        e.data, e.task = data, None
         self._pump()
+
+    async def _fetched(self, e: _Execution, start: Start) -> bytes:
+        """The input's bytes; its artefact does not stay, also when the attempt ends meanwhile."""
+        try:
+            return await self._blobs.get(start.input, e.held.requester)
+        except (OSError, ValueError) as error:
+            raise AttemptFailed("transient", f"its input could not be fetched: {error}") from None
+        finally:
+            await self._blobs.drop(start.input)
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -200,25 +228,32 @@ class Executor:
         """Start what can start, shortest first with ageing; call for the inputs of what comes next."""
         now = self._clock.now()
         ready = [e for e in self._held.values() if e.data is not None and e.task is None]
-        busy = sum(e.task is not None and e.data is not None for e in self._held.values())
+        busy = self._stopping + sum(e.busy for e in self._held.values())
         for e in sorted(ready, key=lambda e: e.order(now))[: max(0, self._pool.slots - busy)]:
             e.task = asyncio.create_task(self._run(e))
-        for e in self._held.values():
-            if e.start is None and not e.called and self._start_in(e) <= CALL_AHEAD_S:
-                self._grant(e)
+        for e, wait in self._queue():
+            if e.start is None and not e.called and wait <= CALL_AHEAD_S:
+                self._grant(e, wait)
         self._changed()
 
     async def _run(self, e: _Execution) -> None:
         try:
-            await self._attempt(e)
-        except AttemptFailed as failed:
-            await self._deliver_failure(e, failed.reason, str(failed))
-        except Exception as error:
-            log.exception("attempt failed in the node itself")
-            await self._deliver_failure(e, "transient", f"internal: {type(error).__name__}")
+            await self._guarded(e, self._attempt(e))
         finally:
             self._held.pop(e.key, None)
             self._pump()
+
+    async def _guarded(self, e: _Execution, work: Coroutine[None, None, None]) -> None:
+        """Whatever goes wrong in an attempt is its result, unless it had one before."""
+        try:
+            await work
+        except AttemptFailed as failed:
+            await self._deliver_failure(e, failed.reason, str(failed))
+        except StoreError as error:
+            await self._deliver_failure(e, "transient", str(error))
+        except Exception as error:
+            log.exception("attempt failed in the node itself")
+            await self._deliver_failure(e, "transient", f"internal: {type(error).__name__}")
 
     async def _attempt(self, e: _Execution) -> None:
         assert e.start is not None
@@ -226,7 +261,17 @@ class Executor:
         if gate := self._offers.admit(e.held.requester, e.ask):
             raise AttemptFailed("transient", f"gate {gate.name}: {gate.detail}")
         await self._offers.charge(e.held.requester, e.ask, e.expected_s, running=True)
-        e.journalled = asyncio.create_task(self._journal.phase(e.held, "RUNNING"))
+        began = self._clock.now()
+        try:
+            done = await self._work(e, e.start, e.data)
+            e.worked = True
+            await self._deliver(e, await self._result(e, done))
+        finally:  # also of an attempt that was killed: the peer pays for what it took, and no longer counts as running
+            await self._offers.charge(e.held.requester, e.ask, self._clock.now() - began, running=False)
+        await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, done.seconds, e.load_s)
+
+    async def _work(self, e: _Execution, start: Start, data: bytes) -> Done:
+        e.journalled = asyncio.create_task(self._journal_running(e))
         if self._offers.effects(e.ask.task):
             await e.journalled
         try:
@@ -234,11 +279,21 @@ class Executor:
         except OSError as error:
             raise AttemptFailed("transient", f"its model is not here: {error}") from None
         name = f"{e.held.requester[:8]}-{e.held.job}-{e.held.number}"
-        work = Work(name, e.ask.task, e.ask.variant, e.start.params, e.data, e.start.seed, e.start.deadline_s)
-        done = await self._pool.run(work, lambda event: self._emit(e, event))
-        await self._deliver(e, await self._result(e, done))
-        await self._offers.charge(e.held.requester, e.ask, done.seconds, running=False)
-        await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, done.seconds, e.load_s)
+        work = Work(name, e.ask.task, e.ask.variant, start.params, data, start.seed, start.deadline_s)
+        try:
+            return await self._pool.run(work, lambda event: self._emit(e, event))
+        except AttemptFailed as failed:
+            if failed.reason != "worker_lost" or self._offers.effects(e.ask.task):
+                raise
+        return await self._pool.run(work, lambda event: self._emit(e, event))  # once more inside this device (routing §9)
+
+    async def _journal_running(self, e: _Execution) -> None:
+        try:
+            await self._journal.phase(e.held, "RUNNING")
+        except StoreError as error:
+            log.warning("RUNNING is not on disk: %s", error)
+            if self._offers.effects(e.ask.task):
+                raise
 
     def _emit(self, e: _Execution, event: Event) -> None:
         job, attempt, peer = e.held.job, e.held.number, e.held.requester
@@ -246,10 +301,12 @@ class Executor:
             case Started():
                 e.started, e.load_s = event, event.load_s
                 e.started_now, e.started_wall = self._clock.now(), self._clock.wall()
+                assert e.journalled is not None
                 e.journalled.add_done_callback(lambda _: self._tell_started(e))
                 self._changed()
             case Progress():
-                self._net.send(peer, ProgressNow(job=job, attempt=attempt, seq=0, share=event.share))
+                share = min(1.0, max(0.0, event.share))
+                self._net.send(peer, ProgressNow(job=job, attempt=attempt, seq=0, share=share))
             case Log():
                 e.seq += 1
                 self._net.send(peer, LogLine(job=job, attempt=attempt, seq=e.seq, line=event.line[:2000]))
@@ -265,7 +322,11 @@ class Executor:
         """The outputs as blobs, with signed provenance."""
         assert e.data is not None
         assert e.start is not None
-        data = {"value": json.dumps(done.value, separators=(",", ":"), allow_nan=False).encode(), **done.files}
+        try:
+            value = json.dumps(done.value, separators=(",", ":"), allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise AttemptFailed("task_error", f"its result is not JSON: {error}") from None
+        data = {**done.files, "value": value}
         model, digest = self._offers.model(e.ask.task, e.ask.variant)
         provenance = Provenance(
             device=self._net.me,
@@ -289,13 +350,29 @@ class Executor:
         return result.model_copy(update={"signature": self._net.sign(signed_bytes(result)).hex()})
 
     async def _deliver(self, e: _Execution, result: Result) -> None:
+        if e.journalled is not None:
+            await asyncio.wait({e.journalled})  # or its RUNNING would come after our DELIVERING
+        if len(result.envelope().body) > Result.cap:
+            raise AttemptFailed("task_error", f"its small files together have more than {Result.cap >> 20} MiB")
         await self._journal.deliver(e.held, result)
+        e.delivered = True
         self._delivering[e.key] = e.held
         self._held.pop(e.key, None)
-        self._net.send(e.held.requester, result)
+        self._send_result(e.held)
 
     async def _deliver_failure(self, e: _Execution, reason: FailReason, message: str) -> None:
-        await self._deliver(e, Result(job=e.held.job, attempt=e.held.number, reason=reason, message=message[:2000]))
+        if e.delivered:
+            return
+        try:
+            await self._deliver(e, Result(job=e.held.job, attempt=e.held.number, reason=reason, message=message[:2000]))
+        except StoreError as error:  # no longer in our heartbeat: the submitter sees that it is lost
+            log.warning("attempt dropped: %s", error)
+            self._held.pop(e.key, None)
+
+    def _send_result(self, held: Held) -> None:
+        assert held.result is not None
+        self._said[held.requester, held.job, held.number] = self._clock.now()
+        self._net.send(held.requester, held.result)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
@@ -303,15 +380,25 @@ class Executor:
         """Kill what runs, give the slot back, forget the attempt and its data."""
         e = self._held.pop(key, None)
         if e is not None and e.task is not None:
-            e.task.cancel()
-            await asyncio.gather(e.task, return_exceptions=True)
-            await self._learn_overrun(e)
+            await self._stop(e, e.task)
         held = e.held if e is not None else self._delivering.get(key)
         if held is not None:
             log.info("attempt ended", extra={"job": held.job, "attempt": held.number, "why": why})
             self._delivering.setdefault(key, held)
             await self._forget(key)
         self._pump()
+
+    async def _stop(self, e: _Execution, task: asyncio.Task[None]) -> None:
+        """Its slot stays taken until its worker is gone; past the worker it ends by itself, or its outputs would stay."""
+        self._stopping += e.busy
+        try:
+            if not e.worked:
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        finally:
+            self._stopping -= e.busy
+        if not e.worked:
+            await self._learn_overrun(e)
 
     async def _learn_overrun(self, e: _Execution) -> None:
         """An ended attempt that ran longer than predicted counts as one observation, else stragglers are never seen."""
@@ -321,6 +408,7 @@ class Executor:
 
     async def _forget(self, key: tuple[str, str, int]) -> None:
         held = self._delivering.pop(key, None)
+        self._said.pop(key, None)
         if held is None:
             return
         await self._journal.forget(held)
@@ -329,26 +417,41 @@ class Executor:
 
     async def lapse(self, peer: DeviceId) -> None:
         """The lease of a peer's attempts lapsed: reservations are dropped and workers killed; finished results are kept."""
-        for key in [k for k in self._held if k[0] == peer]:
-            await self._end(key, "lease lapsed")
+        await self._end_all([k for k in self._held if k[0] == peer], "lease lapsed")
 
-    async def drop_peer(self, peer: DeviceId) -> None:
-        """The peer was forgotten or may no longer: nothing of it is kept."""
-        for key in [k for k in (*self._held, *self._delivering) if k[0] == peer]:
-            await self._end(key, "forgotten")
+    async def drop_peer(self, peer: DeviceId, keep: Callable[[str], bool] = lambda task: False) -> None:
+        """The peer was forgotten, or may no longer use the tasks that `keep` denies: nothing of those attempts stays."""
+        running = [k for k, e in self._held.items() if k[0] == peer and not keep(e.ask.task)]
+        done = [k for k, held in self._delivering.items() if k[0] == peer and not keep(held.task)]
+        await self._end_all(running + done, "forgotten")
 
-    async def reconcile(self, peer: DeviceId, wanted: list[Live]) -> None:
-        """The peer's list of what it waits for: attempts it no longer wants are ended."""
+    def reconcile(self, peer: DeviceId, wanted: list[Live]) -> None:
+        """The peer's list of what it waits for: the rest is ended, and what it did not answer for long is said again."""
         keep = {(w.job, w.attempt) for w in wanted}
         for key in [k for k in self._held if k[0] == peer and k[1:] not in keep]:
-            await self._end(key, "no longer wanted")
+            self._later(self._end(key, "no longer wanted"))
+        before = self._clock.now() - REPEAT_S
+        for key in [k for k, at in self._said.items() if k[0] == peer and at < before]:
+            e = self._held.get(key)
+            if key in self._delivering or (e is not None and e.called and e.start is None):
+                self._repeat_one(key)
 
     async def close(self) -> None:
         """Give every running attempt back before the link closes."""
-        for key in list(self._held):
-            requester, job, number = key
-            await self._end(key, "shutdown")
+        keys = list(self._held)
+        await self._end_all(keys, "shutdown")
+        for requester, job, number in keys:
             self._net.send(DeviceId(requester), CancelledAttempt(job=job, attempt=number, reason="shutdown"))
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def _end_all(self, keys: list[tuple[str, str, int]], why: str) -> None:
+        await asyncio.gather(*(self._end(key, why) for key in keys))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        """Killing a worker takes up to two seconds: the link does not wait for it."""
+        task = asyncio.create_task(_logged(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -362,6 +465,15 @@ class Executor:
                 lost = Result(job=held.job, attempt=held.number, reason="lost", message="the device restarted")
                 await self._journal.deliver(held, lost)
             self._delivering[held.requester, held.job, held.number] = held
+            if held.requester != self._net.me:  # a link may be up already; this device's own submitter reads its journal next
+                self._send_result(held)
+
+    async def expire(self) -> None:
+        """Forget results that nobody fetched for 24 hours, and fences older than any job."""
+        old = self._clock.wall() - KEEP_S
+        for key in [k for k, held in self._delivering.items() if held.created < old]:
+            await self._forget(key)
+        await self._journal.forget_fences(self._clock.wall() - FENCE_KEEP_S)
 
     def repeat(self, peer: DeviceId) -> None:
         """A link came up: say again where each attempt of the peer stands."""
@@ -370,12 +482,12 @@ class Executor:
 
     def _repeat_one(self, key: tuple[str, str, int]) -> None:
         if (held := self._delivering.get(key)) is not None and held.result is not None:
-            self._net.send(held.requester, held.result)
+            self._send_result(held)
         elif (e := self._held.get(key)) is not None:
             if e.started is not None:
                 self._tell_started(e)
             else:
-                self._grant(e)
+                self._grant(e, self._start_in(e))
 
     def live(self, peer: DeviceId) -> list[Live]:
         """The attempts of a peer held here, for the heartbeat."""
@@ -385,14 +497,14 @@ class Executor:
     def load(self) -> tuple[list[float], dict[str, tuple[int, float]], int]:
         """Seconds left of each running attempt; per class the queued count and seconds; free slots."""
         now = self._clock.now()
-        running = [e.remaining(now) for e in self._held.values() if e.task is not None and e.data is not None]
+        running = [e.remaining(now) for e in self._held.values() if e.busy]
         queue: dict[str, tuple[int, float]] = {}
         for e in self._held.values():
-            if e.task is None or e.data is None:
+            if not e.busy:
                 count, seconds = queue.get(f"{e.ask.task}/{e.ask.variant}", (0, 0.0))
                 queue[f"{e.ask.task}/{e.ask.variant}"] = (count + 1, seconds + e.expected_s)
         waiting = sum(count for count, _ in queue.values())
-        return running, queue, max(0, self._pool.slots - len(running) - waiting)
+        return running, queue, max(0, self._pool.slots - len(running) - self._stopping - waiting)
 
     def names(self, peer: DeviceId, artefact: str) -> bool:
         """Whether a result waiting for the peer names this artefact."""
@@ -403,10 +515,21 @@ class Executor:
         """Whether any attempt is held."""
         return bool(self._held)
 
+    def _queue(self) -> Iterator[tuple[_Execution, float]]:
+        """What waits, in its order, with the predicted seconds until each has a slot."""
+        now, slots = self._clock.now(), max(1, self._pool.slots)
+        running = [e.remaining(now) for e in self._held.values() if e.busy]
+        places, ahead = len(running) + self._stopping, sum(running)
+        for e in sorted((e for e in self._held.values() if not e.busy), key=lambda e: e.order(now)):
+            yield e, 0.0 if places < slots else ahead / slots
+            places, ahead = places + 1, ahead + e.expected_s
+
     def _start_in(self, e: _Execution) -> float:
-        now = self._clock.now()
-        others = [o for o in self._held.values() if o is not e]
-        running = [o.remaining(now) for o in others if o.task is not None and o.data is not None]
-        ahead = [o.expected_s for o in others if o.task is None and o.order(now) <= e.order(now)]
-        slots = max(1, self._pool.slots)
-        return 0.0 if len(running) + len(ahead) < slots else (sum(running) + sum(ahead)) / slots
+        return next((wait for other, wait in self._queue() if other is e), 0.0)
+
+
+async def _logged(work: Coroutine[None, None, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("an attempt could not be ended in order")

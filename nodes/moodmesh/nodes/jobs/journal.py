@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from moodmesh.mesh.seams import DeviceId
-from moodmesh.nodes.jobs.model import Attempt, AttemptState, Job, Spec, Status, may_step
+from moodmesh.nodes.jobs.model import Attempt, AttemptState, Job, Spec, Status, may_change, may_step
 from moodmesh.nodes.messages import Blob, Provenance, Result
 from moodmesh.nodes.store import Store
 
@@ -39,7 +39,7 @@ class Jobs:
         await self._store.write("attempt.offer", lambda db: _insert(db, attempt))
 
     async def step(self, attempt: Attempt, state: AttemptState, message: str = "", **times: float) -> None:
-        """An attempt's next state, the job's status with it; a step that is not allowed changes nothing."""
+        """An attempt's next state; a step that is not allowed changes nothing."""
         if not may_step(attempt.state, state):
             return
         attempt.state, attempt.message = state, message or attempt.message
@@ -55,11 +55,13 @@ class Jobs:
         await self._store.write(f"attempt.{state.lower()}", write)
 
     async def status(self, job: Job, status: Status, substate: str = "", message: str = "", at: float | None = None) -> bool:
-        """A job's next status; False, and nothing changed, when it had already ended."""
+        """A job's next status, with the time `at` when it ends; False, and nothing changed, when that step is not allowed."""
+        if not may_change(job.status, status):
+            return False
 
         def write(db: sqlite3.Connection) -> bool:
             done = db.execute(
-                "UPDATE job SET status=?, substate=?, message=?, finished=? WHERE id=? AND finished IS NULL",
+                "UPDATE job SET status=?, substate=?, message=?, finished=? WHERE id=? AND status IN ('PENDING', 'RUNNING')",
                 (status, substate, message, at, job.id),
             )
             return done.rowcount == 1
@@ -77,7 +79,7 @@ class Jobs:
         def write(db: sqlite3.Connection) -> bool:
             won = db.execute(
                 "UPDATE job SET status='SUCCEEDED', substate='', message='', winner=?, output=?, provenance=?, finished=? "
-                "WHERE id=? AND finished IS NULL",
+                "WHERE id=? AND status IN ('PENDING', 'RUNNING')",
                 (attempt.number, outputs, provenance, at, job.id),
             )
             if won.rowcount == 1:
@@ -170,12 +172,12 @@ class Executions:
         self._store = store
 
     async def grant(self, held: Held) -> bool:
-        """Before `granted` is sent; False when a higher attempt of the same job was obeyed before (fence)."""
+        """Before `granted` is sent; False when this or a higher attempt of the job was obeyed before (fence)."""
 
         def write(db: sqlite3.Connection) -> bool:
             key = (held.requester, held.job)
             row = db.execute("SELECT number FROM fence WHERE requester=? AND job=?", key).fetchone()
-            if row is not None and row["number"] > held.number:
+            if row is not None and row["number"] >= held.number:
                 return False
             db.execute("INSERT OR REPLACE INTO fence VALUES (?, ?, ?, ?)", (*key, held.number, held.created))
             db.execute(
@@ -212,6 +214,10 @@ class Executions:
         await self._store.write("execution.forget", lambda db: db.execute(query, key))
         if held.personal and held.result is not None:
             await self._store.scrub()
+
+    async def forget_fences(self, at: float) -> None:
+        """Drop fences set before a wall time."""
+        await self._store.write("execution.fences", lambda db: db.execute("DELETE FROM fence WHERE at < ?", (at,)))
 
     async def load(self) -> list[Held]:
         """Everything still held, for a restart."""

@@ -12,7 +12,7 @@ Status = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 OPEN: frozenset[str] = frozenset({"PENDING", "RUNNING"})
 JOB_STEPS: dict[str, frozenset[str]] = {
     "PENDING": frozenset({"RUNNING", "STOPPED", "FAILED", "SUCCEEDED"}),
-    "RUNNING": frozenset({"SUCCEEDED", "FAILED", "STOPPED", "PENDING"}),
+    "RUNNING": frozenset({"RUNNING", "SUCCEEDED", "FAILED", "STOPPED", "PENDING"}),
 }
 
 AttemptState = Literal[
@@ -25,6 +25,11 @@ MAX_TASK_ERRORS = 2
 MAX_ERRORS = 4
 MAX_LOSSES = 10
 NOT_AGAIN_HERE = ("task_error", "out_of_memory")
+
+
+def may_change(old: str, new: str) -> bool:
+    """Whether a job may go from one status to another: one that ended never changes."""
+    return new in JOB_STEPS.get(old, ())
 
 
 def may_step(old: str, new: str) -> bool:
@@ -87,6 +92,7 @@ class Job:
     winner: int | None = None
     finished: float | None = None
     share: float = 0.0
+    until: float = 0.0  # how long it waits for a device, on this run's monotonic clock
     attempts: list[Attempt] = field(default_factory=list)
     explain: dict[str, Any] = field(default_factory=dict)
 

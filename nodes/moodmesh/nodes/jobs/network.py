@@ -21,6 +21,9 @@ class Network(Protocol):
     def devices(self) -> Sequence[Device]:
         """This device and every paired one, as known now."""
 
+    def owns(self, peer: DeviceId) -> bool:
+        """Whether personal input may go there: this device, or one that its owner gave `own.device`."""
+
     def measured(self, peer: DeviceId, predicted_s: float, actual_s: float) -> None:
         """Learn how far a peer's claim was from what happened."""
 

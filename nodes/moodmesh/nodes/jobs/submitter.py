@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
+import logging
 import uuid
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moodmesh.mesh.clock import Clock
@@ -22,7 +26,9 @@ from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, NOT_AGAIN_HERE, Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.messages import (
+    MAX_LIVE,
     Attempted,
+    Blob,
     Cancel,
     CancelledAttempt,
     FailReason,
@@ -30,6 +36,7 @@ from moodmesh.nodes.messages import (
     Live,
     LogLine,
     ProgressNow,
+    Provenance,
     RefusedReservation,
     Reserve,
     Result,
@@ -44,6 +51,10 @@ from moodmesh.nodes.placement.view import Ask
 RESERVE_TIMEOUT_S = 1.0
 PUSH_AHEAD_S = 2.0
 RESTART_WAIT_S = 5.0
+DISK_RETRY_S = 5.0
+REFUSALS, LONGEST_PAUSE_S = 3, 600.0
+FOR_NOW = ("absent", "suspect", "documents", "backoff", "full")
+log = logging.getLogger(__name__)
 
 
 class _Over(Exception):
@@ -76,23 +87,26 @@ class Submitter:
         self._live: dict[tuple[str, int], _Live] = {}
         self._drivers: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
+        self._resumed = asyncio.Event()
+        self._late_now: dict[tuple[str, int], asyncio.Task[None]] = {}
 
     # -- what the user asks --------------------------------------------------------------------------------------------
 
     async def submit(self, spec: Spec, data: bytes) -> Job:
         """Accept a job: once this returns it is on disk and will be answered once. Its first placement is made at once."""
-        blob = await self._blobs.put(data)
+        try:
+            blob = await self._blobs.put(data)
+        except OSError as error:
+            raise StoreError(f"the input cannot be kept: {error}; free some disk space, nothing was accepted") from None
         job = Job(uuid.uuid4().hex, spec, blob, self._clock.wall())
         first = self._offer(job, self.placement(job))
         try:
             await self._jobs.accept(job)
-        except StoreError:
+        except BaseException:
             self._live.pop((job.id, 1), None)
             raise
-        self._blobs.keep(blob)
-        self._open[job.id] = job
+        self._drive(job, first)
         self._tell(job)
-        self._drivers[job.id] = asyncio.create_task(self._drive(job, first))
         return job
 
     async def cancel(self, job_id: str) -> Job:
@@ -118,27 +132,36 @@ class Submitter:
 
     def placement(self, job: Job) -> Placement:
         """Where the job would go now."""
-        return place(self._ask(job), self._net.devices())
+        devices = self._net.devices()
+        if len(self._live) >= MAX_LIVE:
+            held = Counter(live.attempt.device for live in self._live.values())
+            devices = [replace(d, full=held[d.id] >= MAX_LIVE) for d in devices]
+        return place(self._ask(job), devices)
 
     # -- what the node tells -------------------------------------------------------------------------------------------
 
     async def resume(self) -> None:
-        """After a restart: wait for executors that may still hold an attempt, then schedule the rest again."""
-        for job in await self._jobs.load(only_open=True):
-            self._open[job.id] = job
-            self._blobs.keep(job.input)
-            held = [a for a in job.attempts if a.state in ATTEMPT_LIVE]
-            for attempt in held:
-                self._live[job.id, attempt.number] = _Live(job, attempt, attempt.explain.get("chosen") or {}, resumed=True)
-            self._drivers[job.id] = asyncio.create_task(self._resume_one(job, held))
+        """After a restart: wait for executors that may still hold an attempt, then schedule the rest again.
+
+        What is heard before this is done waits: a result must not meet a submitter that has not read its journal yet.
+        """
+        for job in await self._jobs.load(only_open=True, limit=-1):
+            held = [_Live(job, a, a.explain.get("chosen") or {}, resumed=True) for a in job.attempts if a.state in ATTEMPT_LIVE]
+            self._live |= {(job.id, live.attempt.number): live for live in held}
+            self._drive(job, held[-1] if held else None, held[:-1])
+        self._resumed.set()
 
     async def hear(self, peer: DeviceId, message: Attempted) -> None:
         """A message about an attempt of ours. What concerns no live attempt is answered, so that the executor lets it go."""
-        live = self._live.get((message.job, message.attempt))
+        await self._resumed.wait()
+        key = message.job, message.attempt
+        live = self._live.get(key)
         if live is not None and live.attempt.device == peer:
             live.inbox.put_nowait(message)
         elif isinstance(message, Result):
-            await self._late(peer, message)
+            if key not in self._late_now:  # it may have to be fetched, over the link that this call holds up
+                task = self._late_now[key] = asyncio.create_task(self._late(peer, message))
+                task.add_done_callback(lambda _: self._late_now.pop(key, None))
         elif isinstance(message, Granted):
             self._net.send(peer, Cancel(job=message.job, attempt=message.attempt))
 
@@ -176,10 +199,10 @@ class Submitter:
 
     async def close(self) -> None:
         """Stop driving; open jobs stay on disk for the next run."""
-        drivers = list(self._drivers.values())
-        for task in drivers:
+        tasks = [*self._drivers.values(), *self._late_now.values()]
+        for task in tasks:
             task.cancel("closing")
-        await asyncio.gather(*drivers, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- driving one job -----------------------------------------------------------------------------------------------
 
@@ -189,7 +212,16 @@ class Submitter:
         return Ask(
             job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant, on, s.quality, s.by_s,
             frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
+            frozenset(device for device in {a.device for a in job.attempts} if self._refuses(job, device)),
         )  # fmt: skip
+
+    def _refuses(self, job: Job, device: DeviceId) -> bool:
+        """Whether a device that refused the job three times in a row is to be left alone for now: 8, 16, 32 ... 600 s."""
+        row = list(itertools.takewhile(lambda a: a.state == "REFUSED", (a for a in job.attempts[::-1] if a.device == device)))
+        if len(row) < REFUSALS:
+            return False
+        pause = min(LONGEST_PAUSE_S, 2.0 ** min(len(row), 10))
+        return 0 <= self._clock.wall() - (row[0].finished or 0.0) < pause
 
     def _offer(self, job: Job, placement: Placement) -> _Live | None:
         """A new attempt at the chosen device, in memory; None, with the reason in the job, when there is none."""
@@ -206,26 +238,39 @@ class Submitter:
         live = self._live[job.id, attempt.number] = _Live(job, attempt, _predicted(chosen))
         return live
 
-    async def _drive(self, job: Job, live: _Live | None) -> None:
-        try:
-            while job.open:
+    def _drive(self, job: Job, live: _Live | None, older: Sequence[_Live] = ()) -> None:
+        """Take a job on, with the attempts it has already."""
+        waited = max(0.0, self._clock.wall() - job.created)
+        job.until = self._clock.now() + self._wait_for_device_s - waited
+        self._open[job.id] = job
+        self._blobs.keep(job.input)
+        driver = self._drivers[job.id] = asyncio.create_task(self._driven(job, live, older))
+        driver.add_done_callback(lambda task: self._left(job, task))
+
+    def _left(self, job: Job, driver: asyncio.Task[None]) -> None:
+        """However its driver ended, also before its first step: nothing of it stays in memory but an open job's name."""
+        self._drivers.pop(job.id, None)
+        for key in [key for key in self._live if key[0] == job.id]:
+            del self._live[key]
+        if not driver.cancelled() and (error := driver.exception()):
+            log.error("a job is left until the next start", exc_info=error, extra={"job": job.id})
+        if not job.open:
+            self._open.pop(job.id, None)
+            self._blobs.release(job.input)
+
+    async def _driven(self, job: Job, live: _Live | None, older: Sequence[_Live]) -> None:
+        for one in older:
+            await self._end(one, _Over("LOST", "superseded before the restart"))
+        while job.open:
+            try:
                 live = live or await self._next(job)
                 if live is not None:
                     await self._try(live)
-                live = None
-        finally:
-            self._drivers.pop(job.id, None)
-            if not job.open:
-                self._open.pop(job.id, None)
-                self._blobs.release(job.input)
-
-    async def _resume_one(self, job: Job, held: list[Attempt]) -> None:
-        live = self._live.get((job.id, held[-1].number)) if held else None
-        if live is not None:
-            for older in held[:-1]:
-                await self._end(self._live[job.id, older.number], _Over("LOST", "superseded before the restart"))
-            await self._try(live)
-        await self._drive(job, None)
+            except StoreError as error:
+                job.message = str(error)
+                self._tell(job)
+                await self._clock.sleep(DISK_RETRY_S)
+            live = None
 
     async def _next(self, job: Job) -> _Live | None:
         """Place again and journal the attempt; waits for a change when nothing can run it."""
@@ -235,14 +280,19 @@ class Submitter:
         changed = self._changed
         live = self._offer(job, self.placement(job))
         if live is not None:
-            await self._jobs.offer(live.attempt)
+            try:
+                await self._jobs.offer(live.attempt)
+            except StoreError:
+                job.attempts.remove(live.attempt)
+                self._live.pop((job.id, live.attempt.number), None)
+                raise
             self._tell(job)
             return live
         errors = [a for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)]
-        if errors and not any(row.gate and row.gate.name == "absent" for row in self.placement(job).rows):
+        if errors and not any(row.gate and row.gate.name in FOR_NOW for row in self.placement(job).rows):
             await self._fail(job, "task_error", errors[-1].message)
             return None
-        left = job.created + self._wait_for_device_s - self._clock.wall()
+        left = job.until - self._clock.now()
         if left <= 0:
             await self._fail(job, "no_capable_device", job.message)
             return None
@@ -259,12 +309,15 @@ class Submitter:
             await self._follow(live, RESTART_WAIT_S if live.resumed else RESERVE_TIMEOUT_S)
         except _Over as over:
             await self._end(live, over)
+        except StoreError as error:
+            await self._end(live, _Over("LOST", str(error)))
         except asyncio.CancelledError as stop:
             if stop.args != ("closing",):
                 await asyncio.shield(self._withdraw(live))
             raise
         finally:
-            self._live.pop((live.job.id, live.attempt.number), None)
+            if self._live.pop((live.job.id, live.attempt.number), None) and len(self._live) == MAX_LIVE - 1:
+                self.look_again()
 
     def _reserve(self, live: _Live) -> None:
         job, a = live.job, live.attempt
@@ -327,6 +380,8 @@ class Submitter:
             a.state, a.reserved = "RESERVED", self._clock.wall()
         if message.start_in_s > PUSH_AHEAD_S or a.state not in ("RESERVED", "STAGING"):
             return
+        if job.spec.personal and not self._net.owns(a.device):  # the owner may have thought better of it since the reservation
+            raise _Over("CANCELLED", "personal input goes to own devices only")
         a.state = "STAGING"
         start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
         if not self._net.send(a.device, start):
@@ -339,32 +394,58 @@ class Submitter:
             reason = result.reason or "task_error"
             raise _Over("LOST" if reason == "lost" else "ERRORED", f"{reason}: {result.message}", reason)
         try:
-            result = await self._fetched(a, result)
-        except (OSError, ValueError) as error:
+            result = await self._fetched(job, a, result)
+        except OSError as error:
+            raise _Over("LOST", f"its result could not be fetched: {error}") from None
+        except ValueError as error:
             self._net.avoid(a.device)
             raise _Over("ERRORED", f"its result was not accepted: {error}", "transient") from None
-        await self._jobs.commit(job, a, result, self._clock.wall())
+        await self._commit(job, a, result)
         self._measure(live, result)
         self._acknowledge(a)
-        self._tell(job)
         return True
 
-    async def _fetched(self, a: Attempt, result: Result) -> Result:
-        """The result with every output on this device, its hashes and signature checked."""
-        assert result.outputs is not None
-        provenance = result.provenance
-        assert provenance is not None
+    async def _commit(self, job: Job, a: Attempt, result: Result) -> bool:
+        """Make the result the visible one; a surplus one leaves nothing behind."""
+        won = await self._jobs.commit(job, a, result, self._clock.wall())
+        if won:
+            self._tell(job)
+        else:
+            await self._drop(result)
+        return won
+
+    async def _drop(self, result: Result) -> None:
+        for blob in (result.outputs or {}).values():
+            await self._blobs.drop(blob)
+
+    async def _fetched(self, job: Job, a: Attempt, result: Result) -> Result:
+        """The result with every output on this device; ValueError when it is not what its executor signed for this attempt."""
+        provenance, outputs = result.provenance, result.outputs
+        if provenance is None or outputs is None or "value" not in outputs:
+            raise ValueError("it is not whole")
         if not self._net.verify(a.device, signed_bytes(result), bytes.fromhex(result.signature)):
             raise ValueError("bad signature")
-        if provenance.device != a.device or set(provenance.output_sha256) != set(result.outputs):
-            raise ValueError("the provenance is not that of this result")
-        kept = {}
-        for name, blob in result.outputs.items():
-            data = await self._blobs.get(blob, a.device)
-            if hashlib.sha256(data).hexdigest() != provenance.output_sha256[name]:
-                raise ValueError(f"{name} is not what was signed")
-            kept[name] = await self._blobs.put(data)
+        asked = (a.device, job.spec.task, job.spec.version, a.variant, job.spec.seed)
+        said = (provenance.device, provenance.task, provenance.version, provenance.variant, provenance.seed)
+        if said != asked or set(provenance.output_sha256) != set(outputs):
+            raise ValueError("the provenance is not that of this attempt")
+        try:
+            kept = {name: await self._checked(a, name, blob, provenance) for name, blob in outputs.items()}
+        except (OSError, ValueError):
+            await self._drop(result)
+            raise
         return result.model_copy(update={"outputs": kept})
+
+    async def _checked(self, a: Attempt, name: str, blob: Blob, provenance: Provenance) -> Blob:
+        data = await self._blobs.get(blob, a.device)
+        if hashlib.sha256(data).hexdigest() != provenance.output_sha256[name]:
+            raise ValueError(f"{name} is not what was signed")
+        if name == "value" and not isinstance(json.loads(data), dict):
+            raise ValueError("its value is no JSON object")
+        try:
+            return await self._blobs.put(data)
+        except OSError as error:
+            raise StoreError(f"the result cannot be kept: {error}; free some disk space") from None
 
     def _measure(self, live: _Live, result: Result) -> None:
         predicted = live.predicted.get("service")
@@ -377,21 +458,21 @@ class Submitter:
         attempt = next((a for a in job.attempts if a.number == result.attempt and a.device == peer), None) if job else None
         if job is not None and attempt is not None and result.outputs is not None and not job.spec.effects:
             try:
-                kept = await self._fetched(attempt, result)
-            except (OSError, ValueError):
+                kept = await self._fetched(job, attempt, result)
+                if await self._commit(job, attempt, kept) and (driver := self._drivers.get(job.id)):
+                    driver.cancel("committed")
+            except (StoreError, OSError) as error:  # not acknowledged: it is sent again
+                log.warning("a late result has to wait: %s", error)
+                return
+            except ValueError:
                 self._net.avoid(peer)
-            else:
-                if await self._jobs.commit(job, attempt, kept, self._clock.wall()):
-                    self._tell(job)
-                    if driver := self._drivers.get(job.id):
-                        driver.cancel("committed")
         self._net.send(peer, ResultAck(job=result.job, attempt=result.attempt))
 
     async def _end(self, live: _Live, over: _Over) -> None:
         """Journal how an attempt ended, and what that means for the job."""
         job, a = live.job, live.attempt
         await self._jobs.step(a, over.state, str(over), finished=self._clock.wall())
-        if over.state == "LOST":
+        if over.state in ("LOST", "CANCELLED"):
             self._net.send(a.device, Cancel(job=job.id, attempt=a.number))
         if over.reason == "invalid_input":
             await self._fail(job, "invalid_input", str(over))

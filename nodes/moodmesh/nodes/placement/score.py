@@ -65,7 +65,9 @@ def place(ask: Ask, devices: Iterable[Device]) -> Placement:
     """Decide where a job runs. Every device appears, with terms or a gate; the order of `devices` changes nothing."""
     rows = [row for device in sorted(devices, key=lambda d: d.id) for row in _rows(ask, device)]
     open_rows = [row for row in rows if row.terms is not None]
-    chosen = min(_contenders(ask, open_rows), key=lambda row: _order(ask, row, open_rows), default=None)
+    contenders = _contenders(ask, open_rows)
+    best = min((row.terms.total for row in contenders if row.terms), default=0.0)
+    chosen = min(contenders, key=lambda row: _order(ask, row, best), default=None)
     if chosen is not None:
         rows = [_beaten(row, chosen, ask) for row in rows]
     rows.sort(key=lambda row: (row is not chosen, row.terms.total if row.terms else math.inf, row.name))
@@ -131,10 +133,10 @@ def _contenders(ask: Ask, rows: Sequence[Row]) -> Sequence[Row]:
     return [row for row in rows if row.quality == best]
 
 
-def _order(ask: Ask, row: Row, rows: Sequence[Row]) -> tuple[float, bool, bool, int, str]:
+def _order(ask: Ask, row: Row, best: float) -> tuple[float, bool, bool, int, str]:
     """Smallest total first; within 2 % of the best: known rates, here, quality, then a hash so that many do not herd."""
     assert row.terms is not None
-    best = min(r.terms.total for r in _contenders(ask, rows) if r.terms)
+
     total = best if row.terms.total <= best * (1 + TIE) else row.terms.total
     spread = hashlib.sha256(f"{ask.job}{row.device}".encode()).hexdigest()
     return (total, row.guess, not row.here, -row.quality, spread)

@@ -28,6 +28,7 @@ class Ask:
     quality: Literal["best", "fast"] = "best"
     by_s: float | None = None
     failed_on: frozenset[DeviceId] = frozenset()
+    refused_by: frozenset[DeviceId] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Device:
     absent_s: float = 0.0
     suspect: bool = False
     backoff: bool = False
+    full: bool = False
     own: bool = False
     capability: Capability | None = None
     dynamic: Dynamic | None = None
