@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from moodmesh.mesh.seams import DeviceId
-from moodmesh.nodes.permissions import DAY, NO_LIMITS, Charge, Conditions, Limits, denial, known_action, rule_for
+from moodmesh.nodes.permissions import DAY, NO_LIMITS, Charge, Conditions, Limits, denial, rule_for, rule_name
 from moodmesh.nodes.store import Store
 
 OWN = "own.device"
@@ -52,31 +52,45 @@ class Access:
         return OWN in self._rules.get(peer, {})
 
     def may(self, peer: DeviceId, action: str) -> bool:
-        """Whether an action that costs nothing is allowed."""
-        return self.denial(peer, action, 0.0, 0) is None
+        """Whether a rule permits the action at all, however much of its quota is left."""
+        limits = rule_for(self._rules.get(peer, {}), action)
+        return limits is not None and (limits.expires is None or self.now() < limits.expires)
 
     def denial(self, peer: DeviceId, action: str, seconds: float, size: int) -> str | None:
         """The rule or limit that bars an action of this cost now; None when it is allowed."""
-        if self._limits(peer, action) == NO_LIMITS:
+        rules = self._rules.get(peer, {})
+        if rule_for(rules, action) == NO_LIMITS:
             return None
-        charges = self._charges.get((peer, action), {}).values()
         here = replace(self._conditions(), now=self.now())
-        return denial(self._rules.get(peer, {}), action, charges, Charge(here.now, seconds, size, True), here)
+        return denial(rules, action, self._charged(peer, action), Charge(here.now, seconds, size, True), here)
 
-    def _limits(self, peer: DeviceId, action: str) -> Limits | None:
-        return rule_for(self._rules.get(peer, {}), action) if known_action(action) else None
+    def _charged(self, peer: DeviceId, action: str) -> list[Charge]:
+        """What was charged to the rule of an action: a family's limits hold for all its tasks together."""
+        rules = self._rules.get(peer, {})
+        name = rule_name(rules, action)
+        same = [c for (p, a), c in self._charges.items() if p == peer and rule_name(rules, a) == name]
+        return [charge for charges in same for charge in charges.values()]
 
-    async def allow(self, peer: DeviceId, rules: dict[str, Limits]) -> None:
-        """Add or replace rules."""
+    async def allow(self, peer: DeviceId, rules: dict[str, Limits], *, instead: bool = False) -> None:
+        """Add or replace rules; `instead` of all that there were."""
+        known = {} if instead else self._rules.get(peer, {})
 
         def write(db: sqlite3.Connection) -> None:
+            if instead:
+                db.execute("DELETE FROM rule WHERE device=?", (peer,))
             for action, limits in rules.items():
                 row = (peer, action, limits.model_dump_json(exclude_defaults=True))
                 db.execute("INSERT OR REPLACE INTO rule VALUES (?, ?, ?)", row)
 
         await self._store.write("access.allow", write)
-        self._rules.setdefault(peer, {}).update(rules)
+        self._rules[peer] = {**known, **rules}
         self.changed(peer)
+
+    def forget(self, peer: DeviceId) -> None:
+        """The peer was unpaired: its rules and charges left the store with the pair, and leave memory with this."""
+        self._rules.pop(peer, None)
+        for key in [key for key in self._charges if key[0] == peer]:
+            del self._charges[key]
 
     async def deny(self, peer: DeviceId) -> None:
         """Drop every rule of a peer."""
@@ -87,11 +101,12 @@ class Access:
     async def charge(self, peer: DeviceId, action: str, attempt: str, seconds: float, size: int, *, running: bool) -> None:
         """Count an attempt at its start with the predicted cost, and again at its end with the true one; where the rule
         has limits."""
-        if self._limits(peer, action) in (None, NO_LIMITS):
+        limited = rule_for(self._rules.get(peer, {}), action) not in (None, NO_LIMITS)
+        if not limited and attempt not in self._charges.get((peer, action), {}):
             return
         charges, now = self._charges.setdefault((peer, action), {}), self.now()
         at = charges[attempt].at if attempt in charges else now
-        for old in [key for key, charge in charges.items() if charge.at < now - DAY]:
+        for old in [key for key, charge in charges.items() if charge.at < now - DAY and not charge.running]:
             del charges[old]
         charges[attempt] = Charge(at, seconds, size, running)
 

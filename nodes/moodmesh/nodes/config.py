@@ -13,13 +13,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moodmesh.nodes.errors import UsageError
+from moodmesh.nodes.home import HOME
+from moodmesh.nodes.home import home as home
+from moodmesh.nodes.permissions import HOURS
 
 PREFIX = "MOODMESH_"
-NOT_SETTINGS = {"MOODMESH_HOME", "MOODMESH_DATA"}
+NOT_SETTINGS = {HOME, "MOODMESH_DATA"}
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -66,7 +68,7 @@ class PowerSection(Section):
 
     battery_floor: int = Field(20, ge=0, le=100, description="Per cent below which no job is taken.")
     mains_only: bool = Field(False, description="Take jobs only on mains.")
-    quiet_hours: str = Field("", description="Hours without jobs of others, like 23-7.", pattern=r"^(\d{1,2}-\d{1,2})?$")
+    quiet_hours: str = Field("", description="Hours without jobs of others, like 23-7.", pattern=rf"^$|{HOURS}")
 
 
 class JobsSection(Section):
@@ -121,12 +123,6 @@ def keys() -> dict[str, tuple[type[Section], str]]:
     return found
 
 
-def home() -> Path:
-    """The directory of this node: `MOODMESH_HOME`, or the platform's data directory."""
-    given = os.environ.get("MOODMESH_HOME")
-    return Path(given).expanduser().resolve() if given else Path(platformdirs.user_data_dir("moodmesh"))
-
-
 def load(where: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> tuple[Config, dict[str, str]]:
     """The configuration of the node at `where` and the origin of each key; `UsageError` names what is wrong and where."""
     file = where / "moodmesh.toml"
@@ -168,6 +164,8 @@ def _toml(file: Path) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}; check its permissions, or move it away") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is not valid TOML: {error}; mend that line or move the file away") from None
 

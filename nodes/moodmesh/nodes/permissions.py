@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 HOUR, DAY = 3600.0, 86400.0
 ACTIONS = ("jobs.inspect.own", "jobs.inspect.all", "room.invite", "room.vouch", "mood.share", "own.device")
-TASK_NAME = re.compile(r"^[a-z]+\.([a-z_]+|\*)$")
+RESERVED = frozenset(action.split(".")[0] for action in ACTIONS)
+TASK_NAME = re.compile(r"[a-z][a-z0-9_]*\.([a-z0-9_]+|\*)")
+HOURS = r"^([01]?\d|2[0-4])-([01]?\d|2[0-4])$"
 
 
 class Limits(BaseModel):
@@ -24,7 +26,7 @@ class Limits(BaseModel):
     seconds_per_day: Annotated[float, Field(ge=0)] | None = None
     bytes_per_day: Annotated[int, Field(ge=0)] | None = None
     largest_s: Annotated[float, Field(gt=0)] | None = None
-    hours: Annotated[str, Field(pattern=r"^\d{1,2}-\d{1,2}$")] | None = None
+    hours: Annotated[str, Field(pattern=HOURS)] | None = None
     battery_floor: Annotated[int, Field(ge=0, le=100)] | None = None
     mains_only: bool = False
     expires: float | None = None
@@ -46,8 +48,8 @@ def preset(name: str, tasks: Iterable[str]) -> dict[str, Limits]:
 
 
 def known_action(action: str) -> bool:
-    """Whether an action may stand in a rule: a fixed one, a task name, or a family like `emotion.*`."""
-    return action in ACTIONS or bool(TASK_NAME.match(action))
+    """Whether an action may stand in a rule: a fixed one, a task name, or a family like `emotion.*`; never `own.*`."""
+    return action in ACTIONS or (bool(TASK_NAME.fullmatch(action)) and action.split(".")[0] not in RESERVED)
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,21 @@ class Conditions:
     mains: bool = True
 
 
+def rule_name(rules: Rules, action: str) -> str | None:
+    """The name of the rule that an action falls under: its own, else that of its family; None without one, or unknown."""
+    names = (action,) if action in ACTIONS else (action, action.split(".")[0] + ".*")
+    return next((name for name in names if name in rules), None) if known_action(action) else None
+
+
 def rule_for(rules: Rules, action: str) -> Limits | None:
-    """The rule of an action: its own, else that of its family."""
-    return rules.get(action) or rules.get(action.split(".")[0] + ".*")
+    """The rule that an action falls under; None without one."""
+    name = rule_name(rules, action)
+    return rules[name] if name else None
 
 
 def denial(rules: Rules, action: str, charges: Iterable[Charge], job: Charge, here: Conditions) -> str | None:
     """Why an action is denied, by the name of the rule or limit; None when it is allowed. Unknown actions are denied."""
-    limits = rule_for(rules, action) if known_action(action) else None
+    limits = rule_for(rules, action)
     if limits is None:
         return "permission"
     if limits == NO_LIMITS:
@@ -110,6 +119,6 @@ def _over(limits: Limits, charges: list[Charge], job: Charge, here: Conditions) 
 
 
 def in_hours(span: str, hour: int) -> bool:
-    """Whether a local hour lies in a span like `8-18` or, over midnight, `23-7`."""
+    """Whether a local hour lies in a span like `8-18` or, over midnight, `23-7`; `0-24` is the whole day."""
     first, last = (int(part) % 24 for part in span.split("-"))
-    return first <= hour < last if first <= last else hour >= first or hour < last
+    return first <= hour < last if first < last else hour >= first or hour < last

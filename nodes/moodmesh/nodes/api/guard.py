@@ -6,16 +6,20 @@ import hmac
 import logging
 import os
 import secrets
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from moodmesh.mesh.errors import MeshError
 from moodmesh.nodes.errors import NodeError, NotFound, Refused, UsageError
 
 TOKEN_FILE = "api.token"  # noqa: S105 - a file name
+TOKEN_CHARS = 43
 MAX_BODY = 96 * 2**20
 SAFE = ("GET", "HEAD")
 HEADERS = {
@@ -23,13 +27,18 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 }
+Body = TypeVar("Body", bound=BaseModel)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = logging.getLogger(__name__)
 
 
-def read_token(home: Path) -> str:
-    """The token of this node; OSError when there is none."""
-    return (home / TOKEN_FILE).read_text().strip()
+def token_of(home: Path) -> str:
+    """The token of this node, made when there is none, or only a piece of one."""
+    file = home / TOKEN_FILE
+    if file.exists() and len(token := file.read_text().strip()) >= TOKEN_CHARS:
+        file.chmod(0o600)
+        return token
+    return new_token(home)
 
 
 def new_token(home: Path) -> str:
@@ -60,7 +69,10 @@ class Guard:
         return response
 
     def _barred(self, request: web.Request) -> web.Response | None:
-        if self._port is not None:
+        if self._port is None:
+            if not _ours(request):
+                return failure(403, "foreign", "this socket serves its own user only")
+        else:
             hosts = {f"{name}:{self._port}" for name in ("127.0.0.1", "[::1]", "localhost")}
             origin = request.headers.get("Origin")
             if request.headers.get("Host") not in hosts or (
@@ -71,12 +83,26 @@ class Guard:
                 return failure(403, "foreign", "cross-site requests are refused")
         if request.method not in (*SAFE, "POST", "PUT", "DELETE"):
             return failure(405, "method", "use GET, POST, PUT or DELETE")
-        given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
             return failure(401, "token", "a bearer token is needed; the command line reads it from the node's home")
         if request.method not in SAFE and request.content_type != "application/json":
             return failure(415, "content_type", "send application/json")
         return None
+
+
+def _ours(request: web.Request) -> bool:
+    """Whether the process at the other end of a Unix socket is of this user, or root; where the system does not tell: yes."""
+    end = request.get_extra_info("socket")
+    if end is None or not hasattr(socket, "SO_PEERCRED"):
+        return True
+    _, uid, _ = struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return uid in (os.getuid(), 0)
+
+
+async def body(request: web.Request, model: type[Body]) -> Body:
+    """The JSON body of a request; ValidationError for anything else, whatever the bytes."""
+    return model.model_validate_json(await request.read())
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -95,6 +121,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return failure(500, "failed", str(error))
     except web.HTTPException as error:
         return failure(error.status, "http", error.reason)
+    except Exception as error:
+        log.exception("a request failed")
+        return failure(500, "internal", f"{type(error).__name__}: see the daemon's log")
 
 
 def failure(status: int, reason: str, message: str) -> web.Response:

@@ -14,12 +14,15 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.api.guard import body
 from moodmesh.nodes.errors import NotFound, Refused, UsageError
 from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.services import Services
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.task import Request, Task
+
+LARGEST_PARAMS = 128 * 1024
 
 
 class JobRequest(BaseModel):
@@ -32,10 +35,10 @@ class JobRequest(BaseModel):
     input: str = ""
     variant: str | None = None
     on: str | None = None
-    by_s: float | None = Field(None, gt=0)
+    by_s: float | None = Field(None, gt=0, allow_inf_nan=False)
     quality: Literal["best", "fast"] = "best"
     public: bool = False
-    seed: int | None = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
 
 
 def routes(node: Services) -> list[web.RouteDef]:
@@ -62,7 +65,7 @@ class JobsView:
 
     async def submit(self, request: web.Request) -> web.Response:
         """Accept a job; the answer comes once it is on disk."""
-        asked = JobRequest.model_validate(await request.json(loads=_loads))
+        asked = await body(request, JobRequest)
         try:
             data = base64.b64decode(asked.input, validate=True)
         except binascii.Error:
@@ -72,7 +75,10 @@ class JobsView:
 
     async def list(self, request: web.Request) -> web.Response:
         """The newest jobs, oldest first."""
-        jobs = await self._node.jobs.load(limit=min(1000, int(request.query.get("limit", "50"))))
+        limit = request.query.get("limit", "50")
+        if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+            raise UsageError("limit: a number from 1 to 1000")
+        jobs = await self._node.jobs.load(limit=int(limit))
         return web.json_response({"jobs": [show(self._node, await self._fresh(job)) for job in jobs]})
 
     async def show(self, request: web.Request) -> web.Response:
@@ -157,6 +163,8 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         raise UsageError(f"{asked.task} has no variant {asked.variant!r}; it has {', '.join(variants)}")
     seed = asked.seed if asked.seed is not None else secrets.randbits(31)
     request = _request(task, asked, data, seed)
+    if len(json.dumps(request.params)) > LARGEST_PARAMS:
+        raise UsageError("the parameters are too large for a message; hand large data in with --input")
     try:
         units, size = task.units(request), task.result_bytes(request)
     except InvalidInput as error:
@@ -219,10 +227,3 @@ def _no_result(job: Job) -> str:
     if job.open:
         return f"job {job.id[:8]} is {job.status}; add --wait, or see `moodmesh job show {job.id[:8]}`"
     return f"job {job.id[:8]} is {job.status} and has no result: {job.substate} {job.message}".strip()
-
-
-def _loads(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise UsageError("the body is not JSON") from None

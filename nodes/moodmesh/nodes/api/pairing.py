@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from moodmesh.mesh.errors import BadCode, PairingFailed
+from moodmesh.nodes.api.guard import body
 from moodmesh.nodes.errors import Refused, UsageError
 from moodmesh.nodes.pairing import Pairing
 
@@ -36,7 +37,7 @@ def routes(pairing: Pairing) -> list[web.RouteDef]:
         return response
 
     async def join(request: web.Request) -> web.Response:
-        asked = JoinRequest.model_validate(await request.json())
+        asked = await body(request, JoinRequest)
         try:
             return web.json_response(await pairing.join(asked.code, asked.at))
         except BadCode as error:

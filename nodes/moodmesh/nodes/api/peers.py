@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from moodmesh.mesh.pairs import Pair
+from moodmesh.nodes.api.guard import body
 from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.permissions import Limits, known_action, preset
@@ -63,13 +64,12 @@ class PeersView:
 
     async def allow(self, request: web.Request) -> web.Response:
         """Add rules."""
-        pair, asked = self._find(request), AllowRequest.model_validate(await request.json())
+        pair, asked = self._find(request), await body(request, AllowRequest)
         if asked.preset is not None:
             try:
                 rules = preset(asked.preset, self._node.tasks)
             except KeyError:
                 raise UsageError(f"no preset {asked.preset!r}; there are none, friend and own") from None
-            await self._node.access.deny(pair.peer)
         else:
             for action in asked.actions:
                 if not known_action(action):
@@ -77,7 +77,8 @@ class PeersView:
                         f"{action!r} is no action: name a task like emotion.text, a family like emotion.*, or own.device"
                     )
             rules = dict.fromkeys(asked.actions, asked.limits)
-        await self._node.access.allow(pair.peer, rules)
+        await self._node.access.allow(pair.peer, rules, instead=asked.preset is not None)
+        await self._node.executor.drop_peer(pair.peer, keep=lambda task: self._node.access.may(pair.peer, task))
         return web.json_response(self._show(pair))
 
     async def deny(self, request: web.Request) -> web.Response:

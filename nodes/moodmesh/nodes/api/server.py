@@ -11,7 +11,7 @@ from aiohttp import web
 
 from moodmesh.nodes.api import jobs, node, peers
 from moodmesh.nodes.api import pairing as pairs
-from moodmesh.nodes.api.guard import MAX_BODY, TOKEN_FILE, Guard, new_token, read_token
+from moodmesh.nodes.api.guard import MAX_BODY, Guard, new_token, token_of
 from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import Refused
 from moodmesh.nodes.pairing import Pairing
@@ -21,7 +21,7 @@ from moodmesh.nodes.services import Part, Services
 @contextlib.asynccontextmanager
 async def serve(services: Services, discovery: Discovery, pairing: Pairing, path: Path) -> AsyncIterator[None]:
     """Answer on the socket at `path` (0600, in a 0700 directory) until the block ends."""
-    token = read_token(services.home) if (services.home / TOKEN_FILE).exists() else new_token(services.home)
+    token = token_of(services.home)
     guards = [Guard(token, None)]
     nouns = [
         *node.routes(services),

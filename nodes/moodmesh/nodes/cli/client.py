@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from moodmesh.nodes.config import home
 from moodmesh.nodes.errors import NoDaemon, NodeError, NotFound, Refused, UsageError
+from moodmesh.nodes.home import home
 from moodmesh.nodes.pool.rundir import run_dir
 
 SOCKET = "api.sock"

@@ -14,7 +14,6 @@ import typer
 from moodmesh.nodes.cli.client import Client
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, progress, say
 from moodmesh.nodes.errors import NodeError, UsageError
-from moodmesh.nodes.placement.explain import table
 
 job_app = typer.Typer(help="Submit jobs and look into them. An id may be shortened to a unique prefix.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="Job id, or the beginning of one.")]
@@ -215,6 +214,8 @@ def describe(job: dict[str, Any]) -> list[str]:
 
 def explained(found: dict[str, Any]) -> list[str]:
     """The tables of every attempt."""
+    from moodmesh.nodes.placement.explain import table
+
     lines = [f"{found['id'][:8]}  {found['task']}  {state(found)}  seconds predicted for each device:"]
     for attempt, explain_ in zip(found["attempts"], found["tables"], strict=True):
         chosen = explain_["chosen"]

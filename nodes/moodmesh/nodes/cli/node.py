@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from moodmesh.nodes import config
 from moodmesh.nodes.cli.client import Client
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, say
+from moodmesh.nodes.home import home
 
 config_app = typer.Typer(help="The configuration and where each value came from.", no_args_is_help=True)
 token_app = typer.Typer(help="The token of the local API.", no_args_is_help=True)
@@ -124,7 +124,9 @@ def config_show(
 
     Example: moodmesh config show --origin
     """
-    values, origins = config.load(config.home(), {})
+    from moodmesh.nodes.config import load
+
+    values, origins = load(home(), {})
     flat = {
         f"{section}.{key}": value for section, table in values.model_dump(mode="json").items() for key, value in table.items()
     }
@@ -158,5 +160,5 @@ def identity_reset(
     if not yes:
         say("This device gets a new key: every pair is forgotten, here and, once they notice, there.")
         typer.confirm("Go on?", abort=True, err=True)
-    device = reset_identity(config.home())
+    device = reset_identity(home())
     emit({"device": device}, json, lambda: [f"new device id {device}; pair again with `moodmesh pair`"])

@@ -28,6 +28,9 @@ class _Call:
     future: asyncio.Future[Any]
 
 
+_Outcome = tuple[_Call, Any, Exception | None]
+
+
 class Store:
     """The node's database. `write` returns after the commit is on disk; a failed write changes nothing.
 
@@ -39,23 +42,24 @@ class Store:
         self._after_commit = after_commit
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="moodmesh-store")
+        self._closed = False
         self.set_aside: Path | None = None
 
     def open(self) -> None:
         """Open or create the file and bring it to this version; raises `StoreError` with the next step."""
         try:
-            self._db = _connect(self.path)
-            migrate(self._db)
+            self._db = _ready(self.path)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise StoreError(f"cannot open {self.path}: {error}; is the disk full, or the file not yours?") from error
             self.set_aside = set_aside(self.path)
-            self._db = _connect(self.path)
-            migrate(self._db)
+            self._db = _ready(self.path)
         self._thread.start()
 
     async def write(self, step: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction and return its value once it is durable; `StoreError` when the disk refuses."""
+        if self._closed:
+            raise StoreError(f"{self.path} is closed: the daemon is stopping")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._calls.put(_Call(work, step, loop, future))
@@ -71,6 +75,7 @@ class Store:
 
     def close(self) -> None:
         """Finish what was asked for, then close the file."""
+        self._closed = True
         self._calls.put(None)
         self._thread.join()
 
@@ -80,15 +85,16 @@ class Store:
             while batch[-1] is not None and not self._calls.empty():
                 batch.append(self._calls.get())
             self._run([c for c in batch if c is not None])
-            if any(c is not None and c.step == SCRUB for c in batch):
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             if batch[-1] is None:
                 break
         self._db.close()
 
     def _run(self, calls: list[_Call]) -> None:
-        """One transaction for the batch; each call in its own savepoint, so that one failure undoes only itself."""
-        outcomes: list[tuple[_Call, Any, Exception | None]] = []
+        """One transaction for the batch; each call in its own savepoint, so that one failure undoes only itself.
+
+        When the disk refuses the batch, each call gets a transaction of its own: a small one may still fit.
+        """
+        outcomes: list[_Outcome] = []
         try:
             self._db.execute("BEGIN IMMEDIATE")
             outcomes = [(call, *self._try(call)) for call in calls]
@@ -96,12 +102,28 @@ class Store:
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            failure = StoreError(f"cannot write {self.path}: {error}; free some disk space, nothing was lost")
-            outcomes = [(call, None, failure) for call in calls]
+            if len(calls) > 1:
+                for call in calls:
+                    self._run([call])
+                return
+            outcomes = [(call, None, self._refused(error)) for call in calls]
+        if any(call.step == SCRUB for call in calls):
+            outcomes = self._scrubbed(outcomes)
         for call, value, problem in outcomes:
             if problem is None and call.step and self._after_commit is not None:
                 self._after_commit(call.step)
             _answer(call, value, problem)
+
+    def _scrubbed(self, outcomes: list[_Outcome]) -> list[_Outcome]:
+        """Fold the log, with what was deleted in it, into the file; when that fails, whoever asked for it is told."""
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            return [(c, v, self._refused(error) if c.step == SCRUB else problem) for c, v, problem in outcomes]
+        return outcomes
+
+    def _refused(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(f"cannot write {self.path}: {error}; free some disk space, nothing was lost")
 
     def _try(self, call: _Call) -> tuple[Any, Exception | None]:
         self._db.execute("SAVEPOINT one")
@@ -111,10 +133,9 @@ class Store:
             raise  # a full disk or a broken file concerns the whole batch
         except Exception as error:  # noqa: BLE001 - handed to the caller
             self._db.execute("ROLLBACK TO one")
+            self._db.execute("RELEASE one")
             return None, error
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("RELEASE one")
+        self._db.execute("RELEASE one")
         return value, None
 
 
@@ -131,17 +152,21 @@ def _answer(call: _Call, value: Any, problem: Exception | None) -> None:
         call.loop.call_soon_threadsafe(settle)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _ready(path: Path) -> sqlite3.Connection:
+    """A connection to a sound file of this version; a log left by a crash is folded in, so no deleted byte stays."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    db.row_factory = sqlite3.Row
-    path.chmod(0o600)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA foreign_keys=ON")
-    db.execute("PRAGMA secure_delete=ON")
-    if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+    try:
+        db.row_factory = sqlite3.Row
+        path.chmod(0o600)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            db.execute(f"PRAGMA {pragma}")
+        if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(found)
+        migrate(db)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except BaseException:
         db.close()
-        raise sqlite3.DatabaseError(found)
+        raise
     return db
 
 
@@ -156,7 +181,6 @@ def migrate(db: sqlite3.Connection) -> None:
     scripts = migrations()
     have: int = db.execute("PRAGMA user_version").fetchone()[0]
     if have > scripts[-1][0]:
-        db.close()
         raise StoreError(
             f"this store was written by a newer Moodmesh (schema {have}, this one knows {scripts[-1][0]}); "
             "install that version again, or set MOODMESH_HOME to another directory"
