@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 
 from moodmesh.nodes.capabilities import Capabilities
 from moodmesh.nodes.pool.seam import AttemptFailed, Event, Started, TaskPool, Work
@@ -15,25 +14,31 @@ ENOUGH = 10
 log = logging.getLogger(__name__)
 
 
-async def measure(capabilities: Capabilities, pool: TaskPool, told: Callable[[], None]) -> None:
-    """Measure every (task, variant) that was never measured here; `pool` is started and stopped."""
+async def measure(capabilities: Capabilities, pool: TaskPool) -> None:
+    """Measure every (task, variant) that was never measured here, in a pool that is started and stopped for it."""
     todo = capabilities.unmeasured()
-    if not todo:
-        return
-    try:
-        await pool.start()
-        for task, variant in todo:
-            share = TASK_BUDGET_S / sum(t == task for t, _ in todo)
-            try:
-                async with asyncio.timeout(4 * TASK_BUDGET_S):
-                    await _measure_one(capabilities, pool, task, variant, share)
-            except (AttemptFailed, TimeoutError, OSError) as error:
-                log.warning("benchmark of %s %s failed: %s", task, variant, error)
-        told()
-    except OSError as error:
-        log.warning("no benchmark: %s", error)
-    finally:
-        await pool.stop()
+    if todo:
+        try:
+            await _measure(capabilities, pool, todo)
+        finally:
+            await pool.stop()
+
+
+async def warm(capabilities: Capabilities, pool: TaskPool) -> None:
+    """Start an eager pool and leave the best variant of each task in the memory of a worker; measure it on the way."""
+    await pool.start()
+    best = dict(capabilities.runnable())
+    await _measure(capabilities, pool, list(best.items()))
+
+
+async def _measure(capabilities: Capabilities, pool: TaskPool, todo: list[tuple[str, str]]) -> None:
+    for task, variant in todo:
+        share = TASK_BUDGET_S / sum(t == task for t, _ in todo)
+        try:
+            async with asyncio.timeout(4 * TASK_BUDGET_S):
+                await _measure_one(capabilities, pool, task, variant, share)
+        except (AttemptFailed, TimeoutError, OSError) as error:
+            log.warning("benchmark of %s %s failed: %s", task, variant, error)
 
 
 async def _measure_one(capabilities: Capabilities, pool: TaskPool, task: str, variant: str, budget_s: float) -> None:

@@ -71,17 +71,19 @@ class Capabilities:
 
     # -- rates ---------------------------------------------------------------------------------------------------------
 
-    def unmeasured(self) -> list[tuple[str, str]]:
-        """The (task, variant) pairs to benchmark: runnable here, and never measured or a month old."""
-        old = self._clock.wall() - rates.FRESH_S
+    def runnable(self) -> list[tuple[str, str]]:
+        """The (task, variant) pairs that fit this device and whose model is here, the best variant of a task last."""
         return [
             (name, variant.name)
             for name, task in self.tasks.items()
-            for variant in task.spec.variants
-            if self._fits(variant)
-            and self._present(variant)
-            and ((name, variant.name) not in self._rates or self._rates[name, variant.name].measured < old)
+            for variant in sorted(task.spec.variants, key=lambda v: v.quality)
+            if self._fits(variant) and self._present(variant)
         ]
+
+    def unmeasured(self) -> list[tuple[str, str]]:
+        """What to benchmark: runnable here, and never measured or a month old."""
+        old = self._clock.wall() - rates.FRESH_S
+        return [pair for pair in self.runnable() if pair not in self._rates or self._rates[pair].measured < old]
 
     async def observe(self, task: str, variant: str, units: float, seconds: float, load_s: float | None) -> None:
         """Learn from one run; the first one is the prior."""

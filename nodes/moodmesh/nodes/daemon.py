@@ -24,7 +24,7 @@ from moodmesh.mesh.pairs import Pairs
 from moodmesh.nodes import probe
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.api.server import serve
-from moodmesh.nodes.benchmark import measure
+from moodmesh.nodes.benchmark import measure, warm
 from moodmesh.nodes.blobs import Models, NodeBlobs
 from moodmesh.nodes.capabilities import Capabilities, local_hour
 from moodmesh.nodes.config import Config, home, load
@@ -147,17 +147,20 @@ class Node(Services):
         self._group.create_task(_unless_full(work))
 
     async def _benchmark(self) -> None:
+        """Learn how fast this device is; an eager pool is warm after it."""
         if self.config.jobs.benchmark:
             packaged, duty = self.config.jobs.packaged_models, self.config.pool.duty
             pool = ProcessPool(1, run_dir(self.home) / "benchmark", self.home / "models", packaged=packaged, duty=duty)
-            await measure(self.capabilities, pool, self.peers.retell)
-            self.submitter.look_again()
+            await measure(self.capabilities, pool)
         if self.config.pool.eager:
             try:
-                await self.pool.start()
+                with self.executor.borrowed_slot():
+                    await warm(self.capabilities, self.pool)
             except OSError as error:
                 self.health["pool"] = Part("failed", str(error), "see the daemon's log; `moodmesh up` tries again")
         self.ready = True
+        self.peers.retell()
+        self.submitter.look_again()
 
     async def _housekeeping(self) -> None:
         while True:

@@ -161,20 +161,20 @@ class Story:
 
 def pair(host: Device, guest: Device, spoil: Callable[[str], str] = str) -> str:
     """Pair two devices as two people would: `moodmesh pair` on one, `moodmesh pair CODE` on the other. The four words."""
-    window = subprocess.Popen([*CLI, "pair", "--json"], env=host.environment, stdout=subprocess.PIPE, text=True)
-    assert window.stdout is not None
-    try:
-        opened = json.loads(window.stdout.readline() or "{}")
-        if opened.get("event") != "open":
-            raise DemoFailed(f"{host.name} opened no pairing window")
-        joined = guest.command("pair", spoil(opened["code"]))
-        told = json.loads(window.stdout.readline() or "{}")
-        if told.get("event") != "paired" or told["words"] != joined["words"]:
-            raise DemoFailed(f"{host.name} and {guest.name} do not agree that they are paired")
-        return str(joined["words"])
-    finally:
-        window.terminate()
-        window.wait()
+    command = [*CLI, "pair", "--json"]
+    with subprocess.Popen(command, env=host.environment, stdout=subprocess.PIPE, text=True) as window:
+        assert window.stdout is not None
+        try:
+            opened = json.loads(window.stdout.readline() or "{}")
+            if opened.get("event") != "open":
+                raise DemoFailed(f"{host.name} opened no pairing window")
+            joined = guest.command("pair", spoil(opened["code"]))
+            told = json.loads(window.stdout.readline() or "{}")
+            if told.get("event") != "paired" or told["words"] != joined["words"]:
+                raise DemoFailed(f"{host.name} and {guest.name} do not agree that they are paired")
+            return str(joined["words"])
+        finally:
+            window.terminate()
 
 
 def long_text(page: bytes, client: Any, job: str) -> bytes:

@@ -6,6 +6,7 @@ Its side of an attempt: RESERVED -> STAGING -> RUNNING -> DELIVERING -> forgotte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -133,6 +134,7 @@ class Executor:
         self._net, self._blobs, self._journal, self._pool, self._offers = network, blobs, executions, pool, offers
         self._clock, self._boot, self._changed = clock, boot, changed
         self._held: dict[tuple[str, str, int], _Execution] = {}
+        self._borrowed = 0
         self._delivering: dict[tuple[str, str, int], Held] = {}
         self._said: dict[tuple[str, str, int], float] = {}
         self._stopping = 0
@@ -229,7 +231,7 @@ class Executor:
         now = self._clock.now()
         ready = [e for e in self._held.values() if e.data is not None and e.task is None]
         busy = self._stopping + sum(e.busy for e in self._held.values())
-        for e in sorted(ready, key=lambda e: e.order(now))[: max(0, self._pool.slots - busy)]:
+        for e in sorted(ready, key=lambda e: e.order(now))[: max(0, self._pool.slots - self._borrowed - busy)]:
             e.task = asyncio.create_task(self._run(e))
         for e, wait in self._queue():
             if e.start is None and not e.called and wait <= CALL_AHEAD_S:
@@ -504,12 +506,22 @@ class Executor:
                 count, seconds = queue.get(f"{e.ask.task}/{e.ask.variant}", (0, 0.0))
                 queue[f"{e.ask.task}/{e.ask.variant}"] = (count + 1, seconds + e.expected_s)
         waiting = sum(count for count, _ in queue.values())
-        return running, queue, max(0, self._pool.slots - len(running) - self._stopping - waiting)
+        return running, queue, max(0, self._pool.slots - len(running) - self._stopping - self._borrowed - waiting)
 
     def names(self, peer: DeviceId, artefact: str) -> bool:
         """Whether a result waiting for the peer names this artefact."""
         results = [held.result for held in self._delivering.values() if held.requester == peer and held.result]
         return any(blob.id == artefact for result in results for blob in (result.outputs or {}).values())
+
+    @contextlib.contextmanager
+    def borrowed_slot(self) -> Iterator[None]:
+        """A slot of the pool for the node's own use: no attempt starts in it meanwhile."""
+        self._borrowed += 1
+        try:
+            yield
+        finally:
+            self._borrowed -= 1
+            self._pump()
 
     def busy(self) -> bool:
         """Whether any attempt is held."""
@@ -519,7 +531,7 @@ class Executor:
         """What waits, in its order, with the predicted seconds until each has a slot."""
         now, slots = self._clock.now(), max(1, self._pool.slots)
         running = [e.remaining(now) for e in self._held.values() if e.busy]
-        places, ahead = len(running) + self._stopping, sum(running)
+        places, ahead = len(running) + self._stopping + self._borrowed, sum(running)
         for e in sorted((e for e in self._held.values() if not e.busy), key=lambda e: e.order(now)):
             yield e, 0.0 if places < slots else ahead / slots
             places, ahead = places + 1, ahead + e.expected_s
