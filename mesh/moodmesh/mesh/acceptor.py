@@ -128,6 +128,11 @@ class Acceptor:
         self._handshakes: set[asyncio.Task[None]] = set()
         self.port = 0
 
+    @property
+    def strangers(self) -> int:
+        """Connections that are not authenticated, now."""
+        return self._admission.inside
+
     async def start(self, port: int = 0, hosts: Sequence[str] = EVERYWHERE) -> int:
         """Listen on the same port of every host and return it (0: the system chooses); `PortTaken` when it is not free."""
         self._sockets = bind(port, hosts)

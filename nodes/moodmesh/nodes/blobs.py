@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from moodmesh.mesh.artefacts.messages import KINDS
@@ -30,7 +30,8 @@ class NodeBlobs:
     def __init__(self, root: Path, peers: Peers, jobs: Jobs, clock: Clock) -> None:
         self.store = ArtefactStore(root)
         self._peers, self._jobs = peers, jobs
-        self.transfers = Transfers(self.store, self._may_read, clock, moved=peers.transferred)
+        self.transfers = Transfers(self.store, self._may_read, clock, moved=self._moved)
+        self.watching: dict[DeviceId, Callable[[int], None]] = {}
         self._offered: set[tuple[DeviceId, str]] = set()
         peers.transfers, peers.on_down = self._route, self.transfers.drop
         self._tasks: set[asyncio.Task[None]] = set()
@@ -50,7 +51,7 @@ class NodeBlobs:
         if blob.id is None:
             return blob.data()
         try:
-            path = await self._fetch(blob.id, source)
+            path = await self._fetch(blob.id, source, blob.size)
         except (MeshError, LinkClosed, TimeoutError) as error:
             raise OSError(str(error) or "the transfer timed out") from None
         return await asyncio.to_thread(path.read_bytes)
@@ -74,12 +75,17 @@ class NodeBlobs:
         """Let a peer fetch an artefact outside any attempt: a model file it asked for."""
         self._offered.add((peer, artefact))
 
-    async def _fetch(self, artefact: str, source: DeviceId) -> Path:
+    def _moved(self, peer: DeviceId, size: int, seconds: float) -> None:
+        self._peers.transferred(peer, size, seconds)
+        if (watcher := self.watching.get(peer)) is not None:
+            watcher(size)
+
+    async def _fetch(self, artefact: str, source: DeviceId, size: int) -> Path:
         if source != self._peers.me and not await asyncio.to_thread(self.store.has, artefact):
             link = self._peers.peers[source].link if source in self._peers.peers else None
             if link is None:
                 raise LinkClosed("the device that has it is not linked")
-            return await self.transfers.fetch(link, artefact)
+            return await self.transfers.fetch(link, artefact, size)
         return await asyncio.to_thread(self.store.path, artefact)
 
     def _may_read(self, peer: DeviceId, artefact: str) -> bool:
@@ -102,18 +108,47 @@ class Models:
     def __init__(self, store: ModelStore, tasks: Mapping[str, Task], blobs: NodeBlobs, peers: Peers, access: Access) -> None:
         self._store, self._tasks, self._blobs, self._peers, self._access = store, tasks, blobs, peers, access
         self._answers: dict[tuple[DeviceId, str], asyncio.Future[str | None]] = {}
+        self._pulling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def pull(self, card: Card) -> str:
-        """Fetch a model file from the first linked peer that has it; its name. OSError when none has."""
-        for peer in list(self._peers.linked()):
-            artefact = await self._ask(peer.id, card.sha256)
-            if artefact is not None:
-                with contextlib.suppress(OSError):
-                    data = await self._blobs.get(Blob(size=card.bytes, id=artefact), peer.id)
-                    await asyncio.to_thread(self._store.add, card, data)
-                    await asyncio.to_thread(self._blobs.store.delete, artefact)
-                    return peer.name
-        raise OSError(f"no linked peer has {card.name} ({card.sha256[:16]}); pair with a device that has it, or reinstall")
+    async def pull(self, card: Card, progress: Callable[[float], None] = lambda share: None) -> str:
+        """Fetch a model file from the first linked peer that has it; its name, "" when it was here. OSError when none has.
+
+        `progress` hears the share of bytes that came, 0 to 1.
+        """
+        async with self._pulling[card.sha256]:
+            if self._store.find(card) is not None:
+                return ""
+            problems: list[str] = []
+            for peer in list(self._peers.linked()):
+                artefact = await self._ask(peer.id, card.sha256)
+                if artefact is not None:
+                    try:
+                        await self._take(card, artefact, peer.id, progress)
+                    except OSError as error:
+                        problems.append(f"{peer.name}: {error}")
+                    else:
+                        return peer.name
+        what = f"{card.name} ({card.sha256[:16]})"
+        if problems:
+            raise OSError(f"{what} could not be fetched: {'; '.join(problems)}")
+        raise OSError(f"no linked peer has {what} for this device; pair with one that has it, or reinstall")
+
+    async def _take(self, card: Card, artefact: str, peer: DeviceId, progress: Callable[[float], None]) -> None:
+        """Fetch, and keep it if it is what the card says; the copy among the artefacts goes either way."""
+        came = 0
+
+        def moved(size: int) -> None:
+            nonlocal came
+            came += size
+            progress(min(1.0, came / card.bytes))
+
+        self._blobs.watching[peer] = moved
+        try:
+            data = await self._blobs.get(Blob(size=card.bytes, id=artefact), peer)
+            await asyncio.to_thread(self._store.add, card, data)
+        finally:
+            self._blobs.watching.pop(peer, None)
+            await asyncio.to_thread(self._blobs.store.delete, artefact)
 
     async def hear(self, peer: DeviceId, message: SeekModel | HaveModel) -> None:
         """Answer a question of a peer, or take its answer."""

@@ -84,6 +84,15 @@ class Discovery:
         interfaces, _ = usable(self._node.config.mesh.interfaces)
         return [address for i in interfaces for address in (*i.v4, *(a for a in i.v6 if not a.startswith("fe80")))]
 
+    def sighted(self) -> dict[str, int]:
+        """How many devices each radio sees now."""
+        seen = self._table.now(self._node.clock.now())
+        return {finder.radio: sum(finder.radio in s.radios for s in seen) for finder in self._finders}
+
+    def unparsable(self) -> int:
+        """Datagrams on the hello port that were no hello."""
+        return sum(finder.unparsable for finder in self._finders if isinstance(finder, HelloFinder))
+
     def near(self) -> dict[str, Any]:
         """Who is sighted or linked, as `moodmesh near` shows it."""
         linked = {p.id: p for p in self._node.peers.linked()}

@@ -61,9 +61,10 @@ class Transfers:
         self._serving: dict[DeviceId, tuple[str, _Serving, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def fetch(self, link: Link, artefact: str) -> Path:
+    async def fetch(self, link: Link, artefact: str, largest: int | None = None) -> Path:
         """The file of an artefact, taken from the peer unless it is here; cut at any point, the next call goes on there.
 
+        One of more than `largest` bytes is refused before anything of it is taken (`Corrupt`).
         `NotFound`, `NoSpace`, `Corrupt`, `LinkClosed`, and TimeoutError after 30 s without a chunk.
         """
         async with self._by_artefact[artefact], self._by_peer[link.peer]:
@@ -72,7 +73,7 @@ class Transfers:
             inbox: _Inbox = asyncio.Queue(self._window + 2)
             self._inboxes[link.peer] = artefact, inbox
             try:
-                return await self._receive(link, artefact, inbox)
+                return await self._receive(link, artefact, inbox, largest)
             finally:
                 self._inboxes.pop(link.peer, None)
 
@@ -126,12 +127,14 @@ class Transfers:
             raise BadMessage("more chunks than the window allows")
         inbox.put_nowait(envelope)
 
-    async def _receive(self, link: Link, artefact: str, inbox: _Inbox) -> Path:
+    async def _receive(self, link: Link, artefact: str, inbox: _Inbox, largest: int | None) -> Path:
         await link.send(Fetch(artefact=artefact).envelope())
         answer = await self._next(inbox)
         while answer.kind == CHUNK:  # still in flight from a fetch that was given up
             answer = await self._next(inbox)
         manifest = self._manifest(answer, artefact)
+        if largest is not None and manifest.size > largest:
+            raise Corrupt(f"it has {manifest.size} bytes, more than the {largest} that were promised")
         self._store.pin(artefact)
         try:
             part = await asyncio.to_thread(self._store.begin, manifest)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from moodmesh.nodes.api import jobs, node, peers
+from moodmesh.nodes import metrics
+from moodmesh.nodes.api import jobs, models, node, peers
 from moodmesh.nodes.api import pairing as pairs
 from moodmesh.nodes.api.guard import MAX_BODY, Guard, new_token, token_of
 from moodmesh.nodes.discovery import Discovery
@@ -28,6 +29,8 @@ async def serve(services: Services, discovery: Discovery, pairing: Pairing, path
         *jobs.routes(services),
         *peers.routes(services, discovery),
         *pairs.routes(pairing),
+        *models.routes(services),
+        *metrics.routes(services, discovery),
     ]
     runners = [await _runner(services, nouns, guards, 0)]
     path.unlink(missing_ok=True)

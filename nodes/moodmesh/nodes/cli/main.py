@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from moodmesh.nodes.cli import demo, jobs, node, peers
+from moodmesh.nodes.cli import demo, doctor, jobs, models, node, peers
 from moodmesh.nodes.cli.output import say
 from moodmesh.nodes.errors import NodeError
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (demo, node, peers, jobs):
+for noun in (demo, node, doctor, peers, jobs, models):
     noun.add_to(app)
 
 

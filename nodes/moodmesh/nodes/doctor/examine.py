@@ -1,0 +1,49 @@
+"""The whole examination, with or without a running daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.config import Config, load
+from moodmesh.nodes.doctor.device import device
+from moodmesh.nodes.doctor.finding import Finding, broken, missing, ok
+from moodmesh.nodes.doctor.network import network
+from moodmesh.nodes.doctor.software import software
+from moodmesh.nodes.errors import NoDaemon, NodeError
+
+
+def examine(home: Path) -> list[Finding]:
+    """Every finding about the node of this home; changes nothing."""
+    findings: list[Finding] = []
+    try:
+        config, _ = load(home, {})
+        findings.append(ok("configuration", f"{home / 'moodmesh.toml'}, environment and defaults"))
+    except NodeError as error:
+        config = Config()
+        findings.append(broken("configuration", str(error), "mend that line; the rest is judged with the defaults"))
+    status = parts = None
+    try:
+        status, parts = Client(home, timeout=5).get("status"), Client(home, timeout=5).get("health")["parts"]
+        running = Client(home, timeout=5).get("config")["values"]
+        config = config.model_copy(update={"mesh": config.mesh.model_validate(_section(running, "mesh"))})
+    except NoDaemon:
+        pass
+    except (NodeError, OSError) as error:
+        findings.append(broken("local API", str(error), "stop the daemon and run `moodmesh up` again"))
+    findings += device(home, status)
+    findings += asyncio.run(network(config.mesh, status))
+    findings += software(config, home)
+    for name, part in (parts or {}).items():
+        if part["state"] == "failed":
+            findings.append(broken(f"daemon: {name}", part["detail"], part["remedy"]))
+        elif name.startswith("finder ") and part["state"] != "ok":
+            findings.append(missing(f"daemon: {name}", part["detail"], part["remedy"]))
+    return findings
+
+
+def _section(values: dict[str, object], name: str) -> dict[str, object]:
+    """A section of what the running daemon was started with: its flags count, not the file's."""
+    found = {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
