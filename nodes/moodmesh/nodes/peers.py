@@ -22,6 +22,7 @@ from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.mesh.signatures import verify
 from moodmesh.nodes import rates
 from moodmesh.nodes.access import Access
+from moodmesh.nodes.background import Background
 from moodmesh.nodes.jobs.executor import Executor
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import (
@@ -115,6 +116,7 @@ class Peers:
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
         self.duplicate: Literal["", "peer", "us"] = ""
         self._tasks: asyncio.TaskGroup
+        self._background = Background()
         self._serving = False
         self._documents_due = asyncio.Event()
         for pair in pairs:
@@ -130,6 +132,7 @@ class Peers:
                 await self._publish()
             finally:
                 self._serving = False
+                await self._background.finish(cancel=True)
 
     # -- Network -------------------------------------------------------------------------------------------------------
 
@@ -227,7 +230,7 @@ class Peers:
         p.link, p.capability, p.dynamic, p.gone_since = None, None, None, self._clock.now()
         self.on_down(peer)
         log.info("link down", extra={"peer": peer[:8], "reason": reason})
-        self._spawn(self._after_loss(p, reason, p.gone_since))
+        self._background.spawn(self._after_loss(p, reason, p.gone_since))
         self.on_change(peer)
 
     def link_duplicate(self, peer: DeviceId, whose: Literal["peer", "us"]) -> None:
@@ -287,21 +290,10 @@ class Peers:
             except Exception:
                 log.exception("a message of this device to itself could not be handled")
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something beside the reading of a link; when it fails, the node goes on."""
-
-        async def guarded() -> None:
-            try:
-                await work
-            except Exception:
-                log.exception("something for a peer failed")
-
-        self._tasks.create_task(guarded())
-
     async def _hear(self, p: Peer, message: Message) -> None:
         match message:
             case Cancel():  # waits for a worker to be gone: the link must not
-                self._spawn(self.executor.hear(p.id, message))
+                self._background.spawn(self.executor.hear(p.id, message))
             case Attempted():
                 await (self.executor if isinstance(message, TO_EXECUTOR) else self.submitter).hear(p.id, message)
                 self._wake_if_live(p)
@@ -317,7 +309,7 @@ class Peers:
             case Rights():
                 p.rights = tuple(message.actions)
             case SeekModel() | HaveModel():
-                self._spawn(self.models(p.id, message))
+                self._background.spawn(self.models(p.id, message))
 
     # -- heartbeat -----------------------------------------------------------------------------------------------------
 
@@ -395,6 +387,8 @@ class Peers:
                 async with asyncio.timeout(1.0 if busy else BEAT_IDLE_S):
                     await self._documents_due.wait()
             self._documents_due.clear()
+            self.submitter.reconcile(self.me, self.executor.live(self.me))
+            self.executor.reconcile(self.me, self.submitter.live(self.me))
             for p in self.linked():
                 if self._access.rules(p.id):
                     self._tell_rates(p)
@@ -445,5 +439,5 @@ class Peers:
         self._access.forget(peer)
         if self.peers.pop(peer, None) is not None:
             self.submitter.lost(peer, "the peer was forgotten")
-            self._spawn(self.executor.drop_peer(peer))
+            self._background.spawn(self.executor.drop_peer(peer))
             self.on_change(peer)

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.background import Background
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Blobs, Network
@@ -138,7 +139,7 @@ class Executor:
         self._delivering: dict[tuple[str, str, int], Held] = {}
         self._said: dict[tuple[str, str, int], float] = {}
         self._stopping = 0
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -185,7 +186,7 @@ class Executor:
         if not await self._journal.grant(held):
             return Gate("fence", "this or a later attempt of the job was already obeyed")
         for lower in [k for k in self._held if k[:2] == key[:2] and k[2] < ask.attempt]:
-            self._later(self._end(lower, "superseded"))
+            self._background.spawn(self._end(lower, "superseded"))
         expected = self._offers.predicted_s(ask.task, ask.variant, ask.units)
         self._held[key] = _Execution(held, ask, expected, self._clock.now())
         return None
@@ -200,7 +201,7 @@ class Executor:
         if e is None or e.start is not None:
             return
         e.start = start
-        e.task = asyncio.create_task(self._guarded(e, self._stage(e, start)))
+        e.task = asyncio.create_task(self._guarded(e, lambda: self._stage(e, start)))
 
     async def _stage(self, e: _Execution, start: Start) -> None:
         """Have the input here; one that is too large for a message is fetched."""
@@ -240,15 +241,15 @@ class Executor:
 
     async def _run(self, e: _Execution) -> None:
         try:
-            await self._guarded(e, self._attempt(e))
+            await self._guarded(e, lambda: self._attempt(e))
         finally:
             self._held.pop(e.key, None)
             self._pump()
 
-    async def _guarded(self, e: _Execution, work: Coroutine[None, None, None]) -> None:
+    async def _guarded(self, e: _Execution, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Whatever goes wrong in an attempt is its result, unless it had one before."""
         try:
-            await work
+            await work()
         except AttemptFailed as failed:
             await self._deliver_failure(e, failed.reason, str(failed))
         except StoreError as error:
@@ -367,9 +368,11 @@ class Executor:
             return
         try:
             await self._deliver(e, Result(job=e.held.job, attempt=e.held.number, reason=reason, message=message[:2000]))
-        except StoreError as error:  # no longer in our heartbeat: the submitter sees that it is lost
+        except StoreError as error:
             log.warning("attempt dropped: %s", error)
             self._held.pop(e.key, None)
+            self._delivering[e.key] = e.held
+            self._net.send(e.held.requester, CancelledAttempt(job=e.held.job, attempt=e.held.number, reason="disk"))
 
     def _send_result(self, held: Held) -> None:
         assert held.result is not None
@@ -409,11 +412,13 @@ class Executor:
             await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, elapsed, None)
 
     async def _forget(self, key: tuple[str, str, int]) -> None:
-        held = self._delivering.pop(key, None)
-        self._said.pop(key, None)
+        """Row, result and its data go; what a full disk keeps is tried again at the next acknowledgement, or by `expire`."""
+        held = self._delivering.get(key)
         if held is None:
             return
         await self._journal.forget(held)
+        self._delivering.pop(key, None)
+        self._said.pop(key, None)
         for blob in (held.result.outputs or {}).values() if held.result else ():
             await self._blobs.drop(blob)
 
@@ -431,7 +436,7 @@ class Executor:
         """The peer's list of what it waits for: the rest is ended, and what it did not answer for long is said again."""
         keep = {(w.job, w.attempt) for w in wanted}
         for key in [k for k in self._held if k[0] == peer and k[1:] not in keep]:
-            self._later(self._end(key, "no longer wanted"))
+            self._background.spawn(self._end(key, "no longer wanted"))  # takes up to 2 s: the link does not wait for it
         before = self._clock.now() - REPEAT_S
         for key in [k for k, at in self._said.items() if k[0] == peer and at < before]:
             e = self._held.get(key)
@@ -444,16 +449,10 @@ class Executor:
         await self._end_all(keys, "shutdown")
         for requester, job, number in keys:
             self._net.send(DeviceId(requester), CancelledAttempt(job=job, attempt=number, reason="shutdown"))
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._background.finish()
 
     async def _end_all(self, keys: list[tuple[str, str, int]], why: str) -> None:
         await asyncio.gather(*(self._end(key, why) for key in keys))
-
-    def _later(self, work: Coroutine[None, None, None]) -> None:
-        """Killing a worker takes up to two seconds: the link does not wait for it."""
-        task = asyncio.create_task(_logged(work))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -471,9 +470,9 @@ class Executor:
                 self._send_result(held)
 
     async def expire(self) -> None:
-        """Forget results that nobody fetched for 24 hours, and fences older than any job."""
+        """Forget results that nobody fetched for 24 hours, what could not be forgotten before, and old fences."""
         old = self._clock.wall() - KEEP_S
-        for key in [k for k, held in self._delivering.items() if held.created < old]:
+        for key in [k for k, held in self._delivering.items() if held.created < old or held.result is None]:
             await self._forget(key)
         await self._journal.forget_fences(self._clock.wall() - FENCE_KEEP_S)
 
@@ -538,10 +537,3 @@ class Executor:
 
     def _start_in(self, e: _Execution) -> float:
         return next((wait for other, wait in self._queue() if other is e), 0.0)
-
-
-async def _logged(work: Coroutine[None, None, None]) -> None:
-    try:
-        await work
-    except Exception:
-        log.exception("an attempt could not be ended in order")

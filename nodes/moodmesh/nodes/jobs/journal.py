@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from moodmesh.mesh.seams import DeviceId
-from moodmesh.nodes.jobs.model import Attempt, AttemptState, Job, Spec, Status, may_change, may_step
+from moodmesh.nodes.jobs.model import OPEN, Attempt, AttemptState, Job, Spec, Status, may_change, may_step
 from moodmesh.nodes.messages import Blob, Provenance, Result
 from moodmesh.nodes.store import Store
+
+
+@dataclass(frozen=True)
+class After:
+    """What a job is after something happened to it."""
+
+    status: Status
+    substate: str = ""
+    message: str = ""
 
 
 class Jobs:
@@ -42,31 +51,34 @@ class Jobs:
         """An attempt's next state; a step that is not allowed changes nothing."""
         if not may_step(attempt.state, state):
             return
-        attempt.state, attempt.message = state, message or attempt.message
-        for name, value in times.items():
-            setattr(attempt, name, value)
+        change: dict[str, Any] = {"state": state, "message": message or attempt.message, **times}
+        new = replace(attempt, **change)
+        await self._store.write(f"attempt.{state.lower()}", lambda db: _update(db, new))
+        vars(attempt).update(change)
 
-        def write(db: sqlite3.Connection) -> None:
-            db.execute(
-                "UPDATE attempt SET state=?, message=?, reserved=?, started=?, finished=? WHERE job=? AND number=?",
-                (state, attempt.message, attempt.reserved, attempt.started, attempt.finished, attempt.job, attempt.number),
-            )
+    async def end(self, job: Job, attempt: Attempt, state: AttemptState, message: str, at: float, then: After) -> None:
+        """The end of an attempt and what follows for its job, in one transaction: a crash between them would forget why."""
+        change: dict[str, Any] = {"state": state, "message": message or attempt.message, "finished": at}
+        if not may_step(attempt.state, state):
+            change = {}
+        new = replace(attempt, **change)
+        finished = None if then.status in OPEN else at
 
-        await self._store.write(f"attempt.{state.lower()}", write)
+        def write(db: sqlite3.Connection) -> bool:
+            _update(db, new)
+            return _change(db, job.id, then, finished)
+
+        if await self._store.write(f"attempt.{state.lower()}", write):
+            job.status, job.substate, job.message, job.finished = then.status, then.substate, then.message, finished
+        vars(attempt).update(change)
 
     async def status(self, job: Job, status: Status, substate: str = "", message: str = "", at: float | None = None) -> bool:
         """A job's next status, with the time `at` when it ends; False, and nothing changed, when that step is not allowed."""
         if not may_change(job.status, status):
             return False
 
-        def write(db: sqlite3.Connection) -> bool:
-            done = db.execute(
-                "UPDATE job SET status=?, substate=?, message=?, finished=? WHERE id=? AND status IN ('PENDING', 'RUNNING')",
-                (status, substate, message, at, job.id),
-            )
-            return done.rowcount == 1
-
-        if not await self._store.write(f"job.{status.lower()}", write):
+        after = After(status, substate, message)
+        if not await self._store.write(f"job.{status.lower()}", lambda db: _change(db, job.id, after, at)):
             return False
         job.status, job.substate, job.message, job.finished = status, substate, message, at
         return True
@@ -223,6 +235,22 @@ class Executions:
         """Everything still held, for a restart."""
         query = "SELECT * FROM execution ORDER BY created"
         return await self._store.read(lambda db: [_held(row) for row in db.execute(query)])
+
+
+def _update(db: sqlite3.Connection, a: Attempt) -> None:
+    db.execute(
+        "UPDATE attempt SET state=?, message=?, reserved=?, started=?, finished=? WHERE job=? AND number=?",
+        (a.state, a.message, a.reserved, a.started, a.finished, a.job, a.number),
+    )
+
+
+def _change(db: sqlite3.Connection, job: str, to: After, finished: float | None) -> bool:
+    """A job's next status; False when it had already ended."""
+    done = db.execute(
+        "UPDATE job SET status=?, substate=?, message=?, finished=? WHERE id=? AND status IN ('PENDING', 'RUNNING')",
+        (to.status, to.substate, to.message, finished, job),
+    )
+    return done.rowcount == 1
 
 
 def _insert(db: sqlite3.Connection, a: Attempt) -> None:

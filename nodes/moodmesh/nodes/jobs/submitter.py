@@ -22,7 +22,7 @@ from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import NotFound, Refused, StoreError, UsageError
 from moodmesh.nodes.jobs.events import Hub
-from moodmesh.nodes.jobs.journal import Jobs
+from moodmesh.nodes.jobs.journal import After, Jobs
 from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, NOT_AGAIN_HERE, Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.messages import (
@@ -75,6 +75,7 @@ class _Live:
     inbox: asyncio.Queue[Attempted | _Over] = field(default_factory=asyncio.Queue)
     resumed: bool = False
     log_seq: int = 0
+    sent: bool = False
 
 
 class Submitter:
@@ -382,7 +383,7 @@ class Submitter:
             return
         if job.spec.personal and not self._net.owns(a.device):  # the owner may have thought better of it since the reservation
             raise _Over("CANCELLED", "personal input goes to own devices only")
-        a.state = "STAGING"
+        a.state, live.sent = "STAGING", True
         start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
         if not self._net.send(a.device, start):
             raise _Over("LOST", "the link closed before the start")
@@ -469,17 +470,21 @@ class Submitter:
         self._net.send(peer, ResultAck(job=result.job, attempt=result.attempt))
 
     async def _end(self, live: _Live, over: _Over) -> None:
-        """Journal how an attempt ended, and what that means for the job."""
+        """Journal how an attempt ended, however long the disk refuses: what follows for the job depends on it."""
+        while True:
+            try:
+                return await self._ended(live, over)
+            except StoreError as error:
+                live.job.message = str(error)
+                self._tell(live.job)
+                await self._clock.sleep(DISK_RETRY_S)
+
+    async def _ended(self, live: _Live, over: _Over) -> None:
+        """The attempt's end, and what it means for the job."""
         job, a = live.job, live.attempt
-        await self._jobs.step(a, over.state, str(over), finished=self._clock.wall())
+        await self._jobs.end(job, a, over.state, str(over), self._clock.wall(), _after(live, over))
         if over.state in ("LOST", "CANCELLED"):
             self._net.send(a.device, Cancel(job=job.id, attempt=a.number))
-        if over.reason == "invalid_input":
-            await self._fail(job, "invalid_input", str(over))
-        elif over.state == "LOST" and job.spec.effects and a.started is not None:
-            await self._fail(job, "unknown_outcome", "its device was lost while it ran, and it may not run twice")
-        elif job.status == "RUNNING":
-            await self._jobs.status(job, "PENDING", "scoring", f"attempt {a.number}: {over}")
         job.share = 0.0
         self._tell(job)
 
@@ -498,6 +503,18 @@ class Submitter:
     def _tell(self, job: Job) -> None:
         self._events.tell("job", job=job.id, task=job.spec.task, status=job.status, substate=job.substate,
                           message=job.message, share=job.share, attempts=len(job.attempts))  # fmt: skip
+
+
+def _after(live: _Live, over: _Over) -> After:
+    """What the end of an attempt means for its job: another attempt, or the end."""
+    may_have_run = live.sent or live.resumed  # what was sent before a restart is not known
+    if over.reason == "invalid_input":
+        return After("FAILED", "invalid_input", str(over))
+    if live.job.spec.effects and may_have_run and over.state == "LOST":
+        return After("FAILED", "unknown_outcome", "its device was lost while it may have run, and it may not run twice")
+    if live.job.spec.effects and may_have_run and over.state == "ERRORED":
+        return After("FAILED", "task_error", f"{over}; it may not run twice")
+    return After("PENDING", "scoring", f"attempt {live.attempt.number}: {over}")
 
 
 def signed_bytes(result: Result) -> bytes:
