@@ -180,6 +180,19 @@ async def test_one_request_a_connection_and_no_name_of_the_software() -> None:
         writer.transport.abort()
 
 
+@pytest.mark.parametrize("noise", [b"\0" * 64 + b"\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /out HTTP/1.1\r\nA b: c\r\n\r\n"])
+async def test_what_is_no_request_learns_nothing_of_the_software_either(noise: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with opened() as server:
+        reader, writer = await server.connect()
+        writer.write(noise)
+        answer = (await reader.read()).lower()
+        assert b"python" not in answer
+        assert b"aiohttp" not in answer
+        assert server.requests == []
+        writer.transport.abort()
+    assert not caplog.records
+
+
 async def test_the_shipped_limits() -> None:
     assert Limits() == Limits(total=64, per_address=4, per_loopback=32, failures=5, window_s=60.0)
     assert Patience() == Patience(handshake_s=5.0, head_s=10.0, head_bytes=8192)

@@ -105,6 +105,23 @@ class _Connection(asyncio.Protocol):
         self._gone()
 
 
+class _Silent(web.RequestHandler):
+    """Answers what is no request with a bare status, where aiohttp would name itself and log a traceback."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer is on its way already")
+        if status >= 500:
+            log.error("a request failed", exc_info=exc)
+        response = web.Response(status=status, headers={"Server": ""})
+        response.force_close()
+        return response
+
+
 class Acceptor:
     """Serves an aiohttp application over TLS. A handler calls `settle(request)` once its caller is authenticated."""
 
@@ -216,7 +233,7 @@ class Acceptor:
 
     def _connection(self, sock: socket.socket, address: str) -> _Connection:
         assert self._runner.server is not None
-        inner = self._runner.server()
+        inner = _Silent(self._runner.server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
         connection = _Connection(
             sock,
             inner,
