@@ -42,8 +42,8 @@ def _home(process: psutil.Process) -> str:
         return ""
 
 
-def story(tmp_path: Path, **more: Any) -> Story:
-    return Story(diary(), tmp_path / "mood.png", settings=LIGHT, told=lambda line: None, **more)
+def story(tmp_path: Path, settings: dict[str, str] | None = None, **more: Any) -> Story:
+    return Story(diary(), tmp_path / "mood.png", settings=LIGHT | (settings or {}), told=lambda line: None, **more)
 
 
 @pytest.mark.ray
@@ -64,21 +64,23 @@ def test_the_demo_as_a_user_runs_it(tmp_path: Path) -> None:
     assert [job["status"] for job in found["jobs"]] == ["SUCCEEDED", "SUCCEEDED"]
     assert found["failover"]["lost"] == found["failover"]["duplicated"] == 0
     assert found["failover"]["killed"] != found["failover"]["finished_on"]
+    assert found["jobs"][0]["ran_on"] == found["failover"]["killed"] == "desktop"
     assert set(found["timings"]) == {"discovery_s", "pairing_s", "submit_to_start_ms", "total_s"}
     assert (tmp_path / "mood.png").read_bytes().startswith(b"\x89PNG")
     assert traces() <= before
 
 
 def test_swapping_the_throttles_swaps_the_winner(tmp_path: Path) -> None:
-    as_shipped = story(tmp_path, interrupt=False).run()
-    swapped = story(tmp_path, interrupt=False, duties={"laptop": 1.0, "desktop": 0.4}).run()
-    assert [found["jobs"][0]["ran_on"] for found in (as_shipped, swapped)] == ["desktop", "laptop"]
+    """As shipped, the desktop wins (above); nothing but the throttles is different here."""
+    swapped = story(tmp_path, interrupt=False, duties={"laptop": 1.0, "desktop": 0.5}).run()
+    assert swapped["jobs"][0]["ran_on"] == "laptop"
 
 
 def test_a_wrong_code_fails_the_demo(tmp_path: Path) -> None:
     before = traces()
     with pytest.raises(DemoFailed, match="wrong code"):
-        story(tmp_path, spoil=lambda code: code[:-1] + str((int(code[-1]) + 1) % 10)).run()
+        wrong = story(tmp_path, {"jobs.benchmark": "false"}, spoil=lambda code: code[:-1] + str((int(code[-1]) + 1) % 10))
+        wrong.run()
     assert traces() <= before
 
 

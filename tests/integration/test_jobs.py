@@ -139,34 +139,43 @@ SUBMITTER_STEPS = ["job.accept", "attempt.running", "job.running", "job.commit"]
 EXECUTOR_STEPS = ["execution.grant", "execution.running", "execution.delivering", "execution.forget"]
 
 
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Daemon]]:
+    """Two daemons for the tests below: each kills one of them and starts it again."""
+    with daemons(tmp_path_factory.mktemp("mortal"), "alpha", "beta", **FAST) as found:
+        yield found
+
+
 @pytest.mark.parametrize("step", SUBMITTER_STEPS)
-def test_a_submitter_killed_after_any_journal_write_still_answers_once(tmp_path: Path, step: str) -> None:
-    with daemons(tmp_path, "alpha", "beta", **FAST) as (a, b):
-        a.kill()
-        a.start(debug__crash_after=step)
-        a.linked()
-        with contextlib.suppress(Exception):
-            a.submit("emotion.text", TEXT, on="beta", **TINY)
-        survive(a)
-        (job,) = a.client.get("jobs")["jobs"]
-        done = a.ended(job["id"])
-        assert done["status"] == "SUCCEEDED", done
-        assert [x["state"] for x in done["attempts"]].count("COMMITTED") == 1
-        b.wait_for(lambda: not b.rows("SELECT * FROM execution"), "rid of every attempt")
+def test_a_submitter_killed_after_any_journal_write_still_answers_once(mortal: list[Daemon], step: str) -> None:
+    a, b = mortal
+    known = {job["id"] for job in a.client.get("jobs")["jobs"]}
+    a.kill()
+    a.start(debug__crash_after=step)
+    a.linked()
+    with contextlib.suppress(Exception):
+        a.submit("emotion.text", TEXT, on="beta", **TINY)
+    survive(a)
+    (job,) = [job for job in a.client.get("jobs")["jobs"] if job["id"] not in known]
+    answered_once(a, b, job["id"])
 
 
 @pytest.mark.parametrize("step", EXECUTOR_STEPS)
-def test_an_executor_killed_after_any_journal_write_still_answers_once(tmp_path: Path, step: str) -> None:
-    with daemons(tmp_path, "alpha", "beta", **FAST) as (a, b):
-        b.kill()
-        b.start(debug__crash_after=step)
-        a.linked()
-        job = a.submit("emotion.text", TEXT, on="beta", **TINY)
-        survive(b)
-        done = a.ended(job)
-        assert done["status"] == "SUCCEEDED", done
-        assert [x["state"] for x in done["attempts"]].count("COMMITTED") == 1
-        b.wait_for(lambda: not b.rows("SELECT * FROM execution"), "rid of every attempt")
+def test_an_executor_killed_after_any_journal_write_still_answers_once(mortal: list[Daemon], step: str) -> None:
+    a, b = mortal
+    b.kill()
+    b.start(debug__crash_after=step)
+    a.linked()
+    job = a.submit("emotion.text", TEXT, on="beta", **TINY)
+    survive(b)
+    answered_once(a, b, job)
+
+
+def answered_once(a: Daemon, b: Daemon, job: str) -> None:
+    done = a.ended(job)
+    assert done["status"] == "SUCCEEDED", done
+    assert [x["state"] for x in done["attempts"]].count("COMMITTED") == 1
+    b.wait_for(lambda: not b.rows("SELECT * FROM execution"), "rid of every attempt")
 
 
 def survive(daemon: Daemon) -> None:

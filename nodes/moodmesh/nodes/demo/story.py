@@ -19,7 +19,7 @@ from moodmesh.nodes.placement.explain import table
 
 TASK = "emotion.text"
 ASKS = "phone"
-LONG_S = 10.0
+LONG_S = 8.0
 LARGEST_TEXT = 2**20
 KILL_BETWEEN = (0.1, 0.9)
 
@@ -178,7 +178,7 @@ def pair(host: Device, guest: Device, spoil: Callable[[str], str] = str) -> str:
 
 
 def long_text(page: bytes, client: Any, job: str) -> bytes:
-    """The page over and over: as long as the device that won with it needs for ten seconds, by the rate it measured."""
+    """The page over and over: as long as the device that won with it needs for eight seconds, by the rate it measured."""
     chosen = client.get("jobs", job, "explain")["tables"][-1]["chosen"]
     copies = max(2, int(LONG_S / max(chosen["service"], 1e-6)))
     whole = (page.rstrip() + b"\n") * min(copies, LARGEST_TEXT // (len(page) + 1))
