@@ -73,7 +73,7 @@ class Access:
 
     async def allow(self, peer: DeviceId, rules: dict[str, Limits], *, instead: bool = False) -> None:
         """Add or replace rules; `instead` of all that there were."""
-        known = {} if instead else self._rules.get(peer, {})
+
 
         def write(db: sqlite3.Connection) -> None:
             if instead:
@@ -83,7 +83,7 @@ class Access:
                 db.execute("INSERT OR REPLACE INTO rule VALUES (?, ?, ?)", row)
 
         await self._store.write("access.allow", write)
-        self._rules[peer] = {**known, **rules}
+        self._rules[peer] = {**({} if instead else self._rules.get(peer, {})), **rules}
         self.changed(peer)
 
     def forget(self, peer: DeviceId) -> None:
