@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from moodmesh.nodes.cli.output import Json, columns, emit
-from moodmesh.nodes.config import home
+from moodmesh.nodes.home import home
 
 
 def add_to(app: typer.Typer) -> None:
