@@ -1,0 +1,79 @@
+"""The node's side of discovery without a network: what is shown at each rotation, and what a sighting leads to (pairing §4)."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+from mesh.support import new_identity, pair_with
+from moodmesh.mesh.memory import ManualClock
+from moodmesh.mesh.pairs import Pairs
+from moodmesh.mesh.rid import Rids, pair_tag
+from moodmesh.mesh.seams import Beacon, Sighting
+from moodmesh.nodes.config import Config, MeshSection
+from moodmesh.nodes.discovery import Discovery
+
+
+class Shown:
+    """A radio that keeps what it is told to show."""
+
+    radio = "hello"
+
+    def __init__(self) -> None:
+        self.beacons: list[Beacon] = []
+
+    def show(self, beacon: Beacon) -> None:
+        self.beacons.append(beacon)
+
+
+def node(pairs: Pairs) -> Any:
+    """As much of a node as discovery touches: a store or a book of names is not part of it."""
+    sought: list[Any] = []
+    links = SimpleNamespace(seek=lambda *hint: sought.append(hint), get=lambda peer: None)
+    clock = ManualClock()
+    endpoint = SimpleNamespace(rids=Rids(clock), port=4000, links=links)
+    config = Config(mesh=MeshSection(hello=False, mdns=False))
+    return SimpleNamespace(config=config, endpoint=endpoint, pairs=pairs, clock=clock, health={}, sought=sought)
+
+
+def opened(pairs: Pairs | None = None) -> tuple[Any, Discovery, Shown]:
+    found, radio = node(pairs or Pairs()), Shown()
+    discovery = Discovery(found)
+    discovery._finders.append(radio)  # type: ignore[arg-type]
+    return found, discovery, radio
+
+
+def test_rid_tags_filling_and_turn_change_together_and_only_then() -> None:
+    pairs = Pairs()
+    pairs.add(pair_with(new_identity()))
+    found, discovery, radio = opened(pairs)
+    discovery.open_window(37, 5555)
+    discovery.close_window()
+    pairs.add(pair_with(new_identity(), os.urandom(32)))
+    first = radio.beacons[0]
+    assert (first.nameplate, first.window_port) == (37, 5555)
+    assert {(b.nameplate, b.window_port) for b in radio.beacons[1:]} == {(None, None)}
+    assert {(b.rid, b.spare, b.turn) for b in radio.beacons} == {(first.rid, first.spare, 0)}
+    assert len(set(radio.beacons[-1].slots(16)) - set(first.slots(16))) == 1, "a new pair takes one slot; the filling stays"
+    found.endpoint.rids.rotate()
+    after = radio.beacons[-1]
+    assert after.rid != first.rid
+    assert after.turn == 1
+    assert not set(after.spare) & set(first.spare)
+    assert not set(after.slots(16)) & set(first.slots(16))
+
+
+def sighting(pair: Any, rid: bytes, host: str) -> Sighting:
+    return Sighting("hello", rid, host, 6666, frozenset({pair_tag(pair.k_pair, rid)}), 0.0, 10.0)
+
+
+def test_a_sighting_with_a_tag_is_dialled_and_changes_nothing_else() -> None:
+    pairs = Pairs()
+    pairs.add(pair := pair_with(new_identity()))
+    before = list(pairs)
+    found, discovery, _ = opened(pairs)
+    discovery._sighted(sighting(pair, b"r" * 16, "192.0.2.66"))
+    discovery._sighted(sighting(pair_with(new_identity(), b"x" * 32), b"s" * 16, "192.0.2.67"))
+    assert found.sought == [(pair.peer, [("192.0.2.66", 6666)], b"r" * 16)]
+    assert list(pairs) == before
