@@ -1,0 +1,270 @@
+"""Submitter and executor at their edges, on the twins: quotas settled, slots counted, nonsense survived."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from moodmesh.mesh.memory import MemoryNet
+from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.nodes.jobs import submitter
+from moodmesh.nodes.messages import Blob, Granted, Heartbeat, Provenance, Reserve, Result, Start
+from moodmesh.nodes.permissions import Limits
+
+from .sim import EFFECTS, IDENTITIES, PURE, Node, World
+from .virtual import LoopClock, VirtualLoop, run
+
+
+@pytest.fixture(autouse=True)
+def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
+
+
+def simulate(story: Callable[[World], Awaitable[None]], count: int = 2) -> None:
+    loop = VirtualLoop()
+
+    async def whole() -> None:
+        world = World(loop, 1, count)
+        await world.start()
+        await asyncio.sleep(1)
+        await story(world)
+
+    run(whole(), loop)
+
+
+def status(node: Node, job: str) -> tuple[str, str]:
+    (row,) = node.rows("SELECT status, substate FROM job WHERE id=?", job)
+    return row["status"], row["substate"]
+
+
+def test_a_killed_attempt_no_longer_counts_as_running() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        await b.access.allow(a.id, {"test.*": Limits(concurrent=1, seconds_per_day=1000)}, instead=True)
+        first = await a.submit(units=30, on=b)
+        await asyncio.sleep(3)
+        assert b.access.denial(a.id, PURE, 1, 1) == "concurrent"
+        await a.submitter.cancel(first)
+        await asyncio.sleep(1)
+        assert b.access.denial(a.id, PURE, 1, 1) is None
+        second = await a.submit(units=1, on=b)
+        await asyncio.sleep(3)
+        assert status(a, second)[0] == "SUCCEEDED"
+
+    simulate(story)
+
+
+def test_a_slot_is_free_only_when_its_worker_is_gone() -> None:
+    async def story(world: World) -> None:
+        a, _ = world.nodes
+        running, most = 0, 0
+        real = a.run
+
+        async def slow_to_die(work, emit):
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            try:
+                return await real(work, emit)
+            except asyncio.CancelledError:
+                await asyncio.sleep(1.5)
+                raise
+            finally:
+                running -= 1
+
+        a.run = slow_to_die  # type: ignore[method-assign]
+        first = await a.submit(units=20, on=a)
+        await asyncio.sleep(1)
+        second = await a.submit(units=1, on=a)
+        await a.submitter.cancel(first)
+        await asyncio.sleep(6)
+        assert status(a, second)[0] == "SUCCEEDED"
+        assert most == 1
+
+    simulate(story)
+
+
+def test_personal_input_stays_when_the_owner_thinks_better_of_it_while_it_waits() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        long = await b.submit(units=20, on=b)
+        await asyncio.sleep(0.5)
+        job = await a.submit(units=1, on=b, personal=True)
+        await asyncio.sleep(1)
+        started: list[Start] = []
+        send = a.peers.send
+        a.peers.send = lambda peer, m: (started.append(m) if isinstance(m, Start) else None, send(peer, m))[1]  # type: ignore[method-assign]
+        await a.access.allow(b.id, {"test.*": Limits()}, instead=True)
+        await asyncio.sleep(30)
+        assert status(b, long)[0] == "SUCCEEDED"
+        assert status(a, job)[0] == "PENDING"
+        assert started == []
+        await a.access.allow(b.id, {"own.device": Limits()})
+        await asyncio.sleep(30)
+        assert status(a, job)[0] == "SUCCEEDED"
+
+    simulate(story)
+
+
+def test_a_peer_that_refuses_again_and_again_is_asked_ever_more_seldom() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        await b.access.allow(a.id, {"test.*": Limits(jobs_per_hour=0)}, instead=True)
+        job = await a.submit(units=1, on=b)
+        await asyncio.sleep(3600)
+        assert status(a, job)[0] == "PENDING"
+        (count,) = a.rows("SELECT count(*) FROM attempt WHERE job=?", job)
+        assert 3 < count[0] < 25
+
+    simulate(story)
+
+
+def test_a_job_stopped_before_its_first_step_leaves_nothing_behind() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        for _ in range(5):
+            job = await a.submit(units=5, on=b)
+            await a.submitter.cancel(job)
+        await asyncio.sleep(10)
+        assert not a.submitter._live
+        assert not a.submitter._open
+        assert not b.executor._held
+        assert not b.workers
+
+    simulate(story)
+
+
+def forged(job: str, **more: object) -> Result:
+    return Result(job=job, attempt=1, outputs={"value": Blob.of(b"{}")}, **more)  # type: ignore[arg-type]
+
+
+def test_forged_late_results_are_not_believed_and_end_nothing() -> None:
+    provenance = dict.fromkeys(("engine", "model", "model_sha256"), "") | {
+        "device": "x", "pid": 1, "task": PURE, "version": 1, "variant": "tiny", "seed": 1, "input_sha256": "0" * 64,
+        "output_sha256": {"value": "0" * 64}, "started": 0.0, "finished": 0.0, "seconds": 0.0, "load_s": 0.0,
+    }  # fmt: skip
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.crash()
+        await asyncio.sleep(1)
+        job = await a.submit(units=1, on=b)
+        a.submitter._open[job].attempts.append(
+            submitter.Attempt(job, 1, b.id, "tiny", "LOST", {}, 0.0)
+        )  # as if it had been sent there before
+        for lie in (
+            forged(job),
+            forged(job, signature="zz", provenance=Provenance(**provenance)),
+            forged(job, signature="ab" * 64, provenance=Provenance(**provenance)),
+        ):
+            await a.submitter.hear(b.id, lie)
+            await asyncio.sleep(0.1)
+        assert status(a, job)[0] == "PENDING"
+        assert not a.submitter._late_now
+
+    simulate(story)
+
+
+def test_a_peer_cannot_fill_this_device_with_reservations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moodmesh.nodes.jobs.executor.MAX_LIVE", 20)
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        for n in range(60):
+            ask = Reserve(
+                job=f"{n:032x}", attempt=1, task=PURE, version=1, variant="tiny", units=1.0, input_bytes=0, result_bytes=0,
+                personal=False, waited=0.0,
+            )  # fmt: skip
+            await b.executor.hear(a.id, ask)
+        assert len(b.executor._held) <= 20
+        await asyncio.sleep(3)
+        assert not b.executor._held  # and what its submitter does not know of is gone with the next heartbeat
+
+    simulate(story)
+
+
+def test_a_late_grant_is_cancelled_and_its_slot_free_again() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        sent = b.peers.send
+
+        def late(peer, message):
+            if isinstance(message, Granted):
+                world.loop.call_later(2.0, sent, peer, message)
+                return True
+            return sent(peer, message)
+
+        b.peers.send = late  # type: ignore[method-assign]
+        job = await a.submit(units=1)
+        a.submitter.look_again()
+        await asyncio.sleep(10)
+        assert status(a, job)[0] == "SUCCEEDED"
+        assert not b.executor._held
+
+    simulate(story)
+
+
+def test_a_heartbeat_that_was_overtaken_is_ignored() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        job = await a.submit(units=5, on=b)
+        await asyncio.sleep(3)
+        peer = b.peers.peers[a.id]
+        await b.peers._beaten(peer, Heartbeat(seq=peer.their_seq, echo=0, held_s=0.0, mine=[], yours=[]))
+        await asyncio.sleep(5)
+        assert status(a, job)[0] == "SUCCEEDED"
+        (count,) = a.rows("SELECT count(*) FROM attempt WHERE job=?", job)
+        assert count[0] == 1
+
+    simulate(story)
+
+
+def test_a_task_with_effects_is_not_tried_again_after_an_error() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.fails = True
+        job = await a.submit(EFFECTS, units=1, on=b)
+        await asyncio.sleep(10)
+        assert status(a, job) == ("FAILED", "task_error")
+        assert len(world.ran) == 1
+
+    simulate(story)
+
+
+def test_a_forgotten_peer_loses_its_rules_in_memory_too() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        assert b.access.may(a.id, PURE)
+        b.peers._pair_changed(a.id, None)
+        assert not b.access.may(a.id, PURE)
+
+    simulate(story)
+
+
+def test_twenty_nodes_on_real_links_find_each_other_and_run_a_job_each() -> None:
+    loop = VirtualLoop()
+
+    async def story() -> None:
+        world = World(loop, 3, count=20)
+        for node in world.nodes:
+            await node.start()
+        net = MemoryNet(LoopClock(loop), delay_s=0.002)
+        books = {node.id: Pairs() for node in world.nodes}
+        for one, other in itertools.permutations(world.nodes, 2):
+            books[one.id].add(Pair(other.id, other.id[:6], other.identity.credential.certificate, b"k" * 32))
+        links = {node.id: net.join(node.id, books[node.id], node.peers) for node in world.nodes}
+        for one, other in itertools.combinations(world.nodes, 2):
+            links[one.id].seek(other.id, [net.address(other.id)], net.rid(other.id))
+        await asyncio.sleep(5)
+        assert {len(list(node.peers.linked())) for node in world.nodes} == {19}
+        jobs = [(node, await node.submit(units=1)) for node in world.nodes]
+        await asyncio.sleep(30)
+        assert {status(node, job)[0] for node, job in jobs} == {"SUCCEEDED"}
+        assert len({device for _, _, device in world.ran}) > 5
+        await asyncio.gather(*(link.close() for link in links.values()))
+
+    assert len(IDENTITIES) == 20
+    run(story(), loop)
