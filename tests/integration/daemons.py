@@ -17,7 +17,7 @@ from typing import Any
 
 from moodmesh.mesh.identity import Identity
 from moodmesh.nodes.cli.client import Client
-from moodmesh.nodes.errors import NodeError, NoDaemon
+from moodmesh.nodes.errors import NoDaemon, NodeError
 from moodmesh.nodes.permissions import preset
 from moodmesh.nodes.reset import STORE_FILE
 from moodmesh.nodes.store import Store
@@ -107,7 +107,9 @@ def pair(a: Daemon, b: Daemon, rules: str = "own") -> None:
             addresses = json.dumps([["127.0.0.1", them.port]])
             certificate = them.identity.credential.certificate
             row = (them.identity.id, them.name, certificate, secret, 0, time.time(), addresses)
-            db.execute("INSERT INTO peer (device, name, certificate, k_pair, half, paired, addresses) VALUES (?,?,?,?,?,?,?)", row)
+            db.execute(
+                "INSERT INTO peer (device, name, certificate, k_pair, half, paired, addresses) VALUES (?,?,?,?,?,?,?)", row
+            )
             for action, limits in preset(rules, registry.load()[0]).items():
                 db.execute("INSERT INTO rule VALUES (?, ?, ?)", (them.identity.id, action, limits.model_dump_json()))
 

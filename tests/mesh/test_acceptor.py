@@ -317,7 +317,7 @@ async def test_a_failed_handshake_leaves_no_cycle_that_only_the_collector_would_
             async with asyncio.timeout(5):
                 while bob.endpoint.acceptor._connections or bob.endpoint.acceptor._handshakes:
                     await asyncio.sleep(0.01)
-            assert not [o for o in gc.get_objects() if isinstance(o, SSLProtocol)]
+            assert not [o for o in gc.get_objects() if type(o) is SSLProtocol]
         finally:
             gc.enable()
 
