@@ -90,8 +90,8 @@ def test_swapping_the_throttles_swaps_the_winner(tmp_path: Path) -> None:
 
 def test_a_wrong_code_fails_the_demo(tmp_path: Path) -> None:
     before = traces()
+    wrong = story(tmp_path, {"jobs.benchmark": "false"}, spoil=lambda code: code[:-1] + str((int(code[-1]) + 1) % 10))
     with pytest.raises(DemoFailed, match="wrong code"):
-        wrong = story(tmp_path, {"jobs.benchmark": "false"}, spoil=lambda code: code[:-1] + str((int(code[-1]) + 1) % 10))
         wrong.run()
     gone(before)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from moodmesh.mesh.errors import BadCode, MeshError, NoWindow, PairingFailed, WrongCode
 from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.pairing import flow, messages, spake2, window
-from moodmesh.mesh.pairing.code import Code, fresh_digits, parse, qr_text, words
+from moodmesh.mesh.pairing.code import Code, parse, qr_text, words
 from moodmesh.mesh.pairing.flow import Guest, Host, Me
 from moodmesh.mesh.pairing.join import join
 from moodmesh.mesh.pairing.messages import P1, P2, P3, P4, P5, P6, P7, P8, decode
@@ -367,11 +367,11 @@ async def greet_and_leave(port: int, guest: Guest) -> str:
 
     from moodmesh.mesh.tls import blind_context
 
-    async with ClientSession(connector=TCPConnector(ssl=blind_context())) as session:
-        async with session.ws_connect(f"https://127.0.0.1:{port}/pair") as socket:
-            await socket.send_str(guest.begin().encode())
-            message = await socket.receive()
-            return "answered" if message.type is WSMsgType.TEXT else "refused"
+    url = f"https://127.0.0.1:{port}/pair"
+    async with ClientSession(connector=TCPConnector(ssl=blind_context())) as session, session.ws_connect(url) as socket:
+        await socket.send_str(guest.begin().encode())
+        message = await socket.receive()
+        return "answered" if message.type is WSMsgType.TEXT else "refused"
 
 
 async def test_nobody_there_says_so() -> None:

@@ -74,7 +74,6 @@ class Access:
     async def allow(self, peer: DeviceId, rules: dict[str, Limits], *, instead: bool = False) -> None:
         """Add or replace rules; `instead` of all that there were."""
 
-
         def write(db: sqlite3.Connection) -> None:
             if instead:
                 db.execute("DELETE FROM rule WHERE device=?", (peer,))

@@ -87,7 +87,7 @@ class Events:
         return [event.line for event in self.all if isinstance(event, Log)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The test plug-in, installed: a dist-info with an entry point, on this process's path and that of its children."""
     site = tmp_path_factory.mktemp("site")
@@ -105,7 +105,7 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     sys.modules.pop("pool_tasks", None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def short_tmp() -> Iterator[Path]:
     """A directory short enough for sockets and Ray, with a space in it."""
     path = Path(tempfile.mkdtemp(prefix="m ", dir="/tmp"))
@@ -127,7 +127,7 @@ def make(kind: str, slots: int, home: Path, **options: Any) -> TaskPool:
     return ProcessPool(slots, home / "pool", home / "models", nice=0, **options)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def new_bench(plugin_path: Path, new_home: Callable[[], Path]) -> Callable[..., Bench]:
     """A bench of a kind of pool; its user stops the pool."""
 
@@ -145,7 +145,7 @@ def never_blocked() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def new_home(short_tmp: Path) -> Callable[[], Path]:
     numbers = iter(range(1000))
 
