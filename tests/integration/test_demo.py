@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from moodmesh.nodes.demo.scene import CLI, DemoFailed, diary
+from moodmesh.nodes.demo.keeper import PREFIX
+from moodmesh.nodes.demo.scene import CLI, DemoFailed, demo_settings, diary
 from moodmesh.nodes.demo.story import Story
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.ray]
@@ -24,13 +23,9 @@ LIGHT = {"pool.kind": "process", "mesh.mdns": "false"}
 
 def traces() -> set[str]:
     """What a demo could leave: temp directories, shared memory, processes."""
-    temporary = {str(p) for p in Path(tempfile.gettempdir()).glob("moodmesh-scene-*")}
+    temporary = {str(p) for p in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")}
     shared = {str(p) for p in Path("/dev/shm").glob("*")} if Path("/dev/shm").exists() else set()
-    return (
-        temporary
-        | shared
-        | {f"{p.pid} {' '.join(_command(p))}" for p in psutil.process_iter() if "moodmesh-scene-" in _home(p)}
-    )
+    return temporary | shared | {f"{p.pid} {' '.join(_command(p))}" for p in psutil.process_iter() if PREFIX in _home(p)}
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -83,8 +78,11 @@ def test_the_demo_as_a_user_runs_it(tmp_path: Path) -> None:
 
 
 def test_swapping_the_throttles_swaps_the_winner(tmp_path: Path) -> None:
-    """As shipped, the desktop wins (above); nothing but the throttles is different here."""
-    swapped = story(tmp_path, interrupt=False, duties={"laptop": 1.0, "desktop": 0.5}).run()
+    """As shipped, the desktop wins (above); nothing but the two throttles, exchanged, is different here."""
+    shipped = {name: values["pool.duty"] for name, values in demo_settings({}).items()}
+    assert shipped["desktop"] > shipped["laptop"]
+    exchanged = {"laptop": shipped["desktop"], "desktop": shipped["laptop"]}
+    swapped = story(tmp_path, interrupt=False, duties=exchanged).run()
     assert swapped["jobs"][0]["ran_on"] == "laptop"
 
 
@@ -96,14 +94,18 @@ def test_a_wrong_code_fails_the_demo(tmp_path: Path) -> None:
     gone(before)
 
 
-def test_a_killed_demo_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["0.2", "0.35", "0.6", "1. ", "3. ", pytest.param("5. ", marks=pytest.mark.slow)])
+def test_a_killed_demo_leaves_nothing_behind(tmp_path: Path, moment: str) -> None:
+    """Killed some seconds after its start, or as soon as it tells of this step."""
     before = traces()
-    arguments = [sys.executable, "-c", "from moodmesh.nodes.demo.scene import Scene; import time\n"
-                 f"s = Scene({{'one': {LIGHT!r}, 'two': {LIGHT!r}}}); time.sleep(60)"]  # fmt: skip
-    with subprocess.Popen(arguments, env=os.environ) as demo:
-        end = time.monotonic() + 30
-        while not any(t.endswith("up") or " up " in t for t in traces() - before) and time.monotonic() < end:
-            time.sleep(0.1)
-        assert traces() - before
+    command = [*CLI, "demo", "--json", "--picture", str(tmp_path / "mood.png")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        if moment.endswith(" "):
+            assert any(line.lstrip().startswith(moment) for line in demo.stderr)
+            assert traces() - before, "there is something to leave behind"
+        else:
+            time.sleep(float(moment))
         demo.send_signal(signal.SIGKILL)
+    time.sleep(0.5)  # what is on its way into being comes into being
     gone(before)

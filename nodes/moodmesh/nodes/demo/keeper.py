@@ -1,17 +1,17 @@
 """Leaves nothing behind, also when the demo itself is killed: a process of its own that cleans up once its pipe closes.
 
-Each line it reads is the home of a daemon, or the pid of a process to end. At the end of input it ends them all, sweeps what
-their pools left, deletes the directory it was given, and exits.
+It makes the directory under which every device of the scene has its home, so that there is no moment at which something
+exists that nobody would remove. Whatever runs for one of those homes is known by its environment; nothing needs to be reported.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,65 +20,68 @@ import psutil
 from moodmesh.nodes.pool.rundir import run_dir
 from moodmesh.nodes.pool.sweep import sweep
 
+PREFIX = "moodmesh-scene-"
 PATIENCE_S = 8.0
 
 
 class Keeper:
-    """The demo's end of the pipe."""
+    """The demo's end of the pipe; `root` is the directory to put homes in."""
 
-    def __init__(self, root: Path) -> None:
-        command = [sys.executable, "-m", "moodmesh.nodes.demo.keeper", str(root)]
+    def __init__(self) -> None:
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "moodmesh.nodes.demo.keeper"],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             text=True,
         )
-
-    def add(self, what: int | Path) -> None:
-        """A process, or a daemon's home."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{what}\n")
-        self._process.stdin.flush()
+        assert self._process.stdout is not None
+        self.root = Path(self._process.stdout.readline().strip())
 
     def finish(self) -> None:
         """Clean up now; returns when nothing is left."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 def main() -> None:
     """Wait for the end of the demo, then clean up."""
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
-    root = Path(sys.argv[1])
-    lines = [line.strip() for line in sys.stdin]
-    end([int(line) for line in lines if line.isdigit()])
-    for home in (Path(line) for line in lines if not line.isdigit()):
-        short = run_dir(home)
-        sweep(short)
-        shutil.rmtree(short, ignore_errors=True)
+    root = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+    with contextlib.suppress(BrokenPipeError):  # the demo may be gone already
+        print(root, flush=True)
+    sys.stdin.read()
+    end(root)
+    for home in root.iterdir():
+        sweep(run_dir(home))
     shutil.rmtree(root, ignore_errors=True)
 
 
-def end(pids: list[int]) -> None:
-    """SIGTERM, patience, SIGKILL; to each and to what it started."""
-    found: list[psutil.Process] = []
-    for pid in pids:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found += [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+def inhabitants(root: Path) -> list[psutil.Process]:
+    """Every process that runs for a home below `root`."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # gone, or not ours
+            if Path(process.environ().get("MOODMESH_HOME", "")).is_relative_to(root):
+                found.append(process)
+    return found
+
+
+def end(root: Path) -> None:
+    """SIGTERM to each process that no other inhabitant started (a daemon ends its own children), patience, SIGKILL to all."""
+    asked: set[int] = set()
     deadline = time.monotonic() + PATIENCE_S
-    _, alive = psutil.wait_procs(found, timeout=max(0.0, deadline - time.monotonic()))
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=2)
+    while found := inhabitants(root):
+        pids, late = {process.pid for process in found}, time.monotonic() > deadline
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if late:
+                    process.kill()
+                elif process.pid not in asked and process.ppid() not in pids:
+                    process.terminate()
+                    asked.add(process.pid)
+        psutil.wait_procs(found, timeout=0.1)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -78,8 +77,8 @@ class Scene:
     """Several devices; `close` leaves nothing of them behind."""
 
     def __init__(self, devices: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str] | None = None) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="moodmesh-scene-"))
-        self._keeper = Keeper(self.root)
+        self._keeper = Keeper()
+        self.root = self._keeper.root
         self._common = {
             "mesh.interfaces": "lo" if sys.platform == "linux" else "lo0",
             "mesh.hello_port": _free_udp_port(),
@@ -99,8 +98,6 @@ class Scene:
             device.process = subprocess.Popen(
                 [*CLI, "up", *options], env=device.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self._keeper.add(device.process.pid)
-        self._keeper.add(device.home)
 
     def wait(self, what: str, done: Callable[[Device], bool], seconds: float = START_S) -> None:
         """Until `done` holds on every device that runs."""
