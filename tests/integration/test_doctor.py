@@ -251,6 +251,24 @@ def test_the_service_installed_or_not(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert on_software.service() == Finding("systemd unit", "ok", str(place))
 
 
+def test_the_service_of_a_virtual_environment_is_put_where_the_unit_looks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The remedy, pasted into a shell (systemctl's part aside), makes the unit's own search find this `moodmesh`."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "a home"))
+    monkeypatch.setattr(on_software, "PATH", ())
+    remedy = on_software.service().remedy
+    command = remedy[remedy.index("`") + 1 : -1]
+    link, _, start = command.rpartition(" && ")
+    assert start == f"systemctl --user enable --now '{sys.prefix}/share/systemd/user/moodmesh.service'"
+    subprocess.run(["/bin/sh", "-c", link], check=True)
+    found = shutil.which("moodmesh", path=str(tmp_path / "a home/.local/bin"))
+    assert found
+    assert Path(found).resolve() == Path(sys.prefix).resolve() / "bin/moodmesh"
+    assert "ln -s" not in on_software.service().remedy
+
+
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze on this machine")

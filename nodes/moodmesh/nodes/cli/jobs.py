@@ -160,6 +160,7 @@ def result(
 def _follow(job_id: str) -> dict[str, Any]:
     """Show progress until the job ends; the job then."""
     client = Client()
+    say(f"job {job_id}")
     with progress("waiting for a device") as show_progress:
         for event in client.events("jobs", job_id, "events"):
             if event["event"] == "job":
@@ -207,7 +208,7 @@ def describe(job: dict[str, Any]) -> list[str]:
     if job["message"]:
         lines.append(f"  {job['message']}")
     for a in job["attempts"]:
-        times = ", ".join(f"{k} {a[k] - job['created']:.3f}" for k in ("reserved", "started", "finished") if a[k])
+        times = ", ".join(f"{k} at {a[k] - job['created']:.3f} s" for k in ("reserved", "started", "finished") if a[k])
         lines.append(f"  attempt {a['number']}  {a['name']}  {a['variant']}  {a['state']}  {times}  {a['message']}".rstrip())
     return lines
 

@@ -49,9 +49,16 @@ def interactive() -> bool:
 
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[Callable[[float, str], None]]:
-    """A bar on a terminal; silent otherwise. Call it with the share done and a few words."""
+    """A bar on a terminal, a line for each new step otherwise. Call it with the share done and a few words."""
     if not interactive():
-        yield lambda share, words: None
+        told: list[str] = []
+
+        def tell(share: float, words: str) -> None:
+            if words and words not in told[-1:]:
+                told[:] = [words]
+                say(words)
+
+        yield tell
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

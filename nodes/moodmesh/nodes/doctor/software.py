@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from moodmesh.tasks.models import Card, ModelStore
 from moodmesh.tasks.task import Task
 
 UNIT = "moodmesh.service"
+PATH = ("/usr/local/bin", "/usr/bin", "/bin")  # as in the unit, after ~/.local/bin
 BLUETOOTH = Path("/sys/class/bluetooth")
 
 
@@ -109,7 +111,10 @@ def service() -> Finding:
     if found is not None:
         return ok("systemd unit", str(found))
     unit = Path(sys.prefix) / "share/systemd/user" / UNIT
-    remedy = (
-        f"to start with your session: `systemctl --user enable --now {unit}`" if unit.exists() else "run `moodmesh up` yourself"
-    )
-    return missing("systemd unit", "not installed", remedy)
+    if not unit.exists():
+        return missing("systemd unit", "not installed", "run `moodmesh up` yourself")
+    start = f"systemctl --user enable --now '{unit}'"
+    own = Path.home() / ".local/bin/moodmesh"
+    if not shutil.which("moodmesh", path=os.pathsep.join(map(str, (own.parent, *PATH)))):
+        start = f"mkdir -p '{own.parent}' && ln -sf '{Path(sys.prefix) / 'bin/moodmesh'}' '{own}' && {start}"
+    return missing("systemd unit", "not installed", f"to start with your session: `{start}`")
