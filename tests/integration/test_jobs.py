@@ -227,6 +227,14 @@ def test_pairs_and_rules_survive_a_restart(tmp_path: Path) -> None:
         (peer,) = a.client.get("peers")["peers"]
         assert set(peer["may"]) == {"emotion.*", "jobs.inspect.all", "own.device"}
         assert peer["state"] == "linked"
+        for _ in range(3):
+            job = a.submit("emotion.text", b"A good day.", variant="tiny", on="beta")
+            assert a.ended(job)["status"] == "SUCCEEDED"
+        learnt = a.wait_for(lambda: a.client.get("peers", "beta")["correction"] - 1, "corrected")
+        a.wait_for(lambda: a.rows("SELECT correction FROM peer")[0][0], "written")
+        a.kill()
+        a.start()
+        assert a.client.get("peers", "beta")["correction"] - 1 == pytest.approx(learnt, abs=0.1)
     finally:
         a.kill(signal.SIGTERM)
         b.kill(signal.SIGTERM)

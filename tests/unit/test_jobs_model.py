@@ -97,7 +97,7 @@ def test_the_updates_are_those_of_the_specification() -> None:
 def test_a_peer_that_flatters_itself_is_corrected_after_a_few_jobs() -> None:
     correction = 0.0
     for _ in range(10):
-        correction = rates.correct(correction, actual_s=10.0, predicted_s=1.0)
+        correction = rates.correct(correction, actual_s=10.0, claim_s=1.0)
     assert math.exp(correction) > 3.5
     for _ in range(50):
         correction = rates.correct(correction, 1e9, 1e-9)

@@ -16,6 +16,7 @@ from moodmesh.nodes.placement import gates
 from moodmesh.nodes.placement.explain import COLUMNS, summary, table
 from moodmesh.nodes.placement.score import Placement, place
 from moodmesh.nodes.placement.view import Ask, Device
+from moodmesh.nodes.rates import correct
 
 TASK = "emotion.text"
 ASK = Ask("j" * 32, TASK, 1, units=100.0, input_bytes=10_000, result_bytes=1000)
@@ -354,6 +355,18 @@ def test_with_that_gate_removed_personal_input_leaks(monkeypatch: pytest.MonkeyP
     real = gates.device_gate
     monkeypatch.setattr("moodmesh.nodes.placement.score.device_gate", lambda ask, d: real(replace(ask, personal=False), d))
     assert place(replace(ASK, personal=True), [stranger]).chosen is not None
+
+
+@pytest.mark.parametrize("truth", [0.7, 1.3, 3.0])
+def test_a_peer_whose_claims_are_wrong_is_predicted_right_after_some_jobs(truth: float) -> None:
+    ask, wrong = replace(ASK, units=10.0), device("wrong", capability=rate(0.5))
+    for _ in range(40):
+        row = place(ask, [wrong]).rows[0]
+        assert row.terms
+        wrong = replace(wrong, correction=correct(wrong.correction, truth * 5.0, row.terms.claim))
+    row = place(ask, [wrong]).rows[0]
+    assert row.terms
+    assert row.terms.service == pytest.approx(truth * 5.0, rel=0.01)
 
 
 def test_two_hundred_candidates_are_scored_once_each() -> None:

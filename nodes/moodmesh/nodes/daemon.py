@@ -83,6 +83,8 @@ class Node(Services):
             await capabilities.load()
             name = config.node.name or socket.gethostname()[:32]
             peers = Peers(identity, name, pairs, access, capabilities, clock)
+            for peer, correction in book.corrections.items():
+                peers.peers[peer].correction = correction
             events, jobs = Hub(), Jobs(store)
             blobs = NodeBlobs(where / "artefacts", peers, jobs, clock)
             pulled = Models(models, tasks, blobs, peers, access)
@@ -109,6 +111,7 @@ class Node(Services):
         self._report()
         self.peers.on_linked = self._linked
         self.peers.on_confirmed = lambda peer: self._spawn(self.book.confirm(peer))
+        self.peers.on_corrected = lambda peer, value: self._spawn(self.book.corrected(peer, value))
         async with asyncio.TaskGroup() as self._group:
             serving = self._group.create_task(self.peers.run())
             try:

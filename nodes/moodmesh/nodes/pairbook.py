@@ -16,6 +16,8 @@ from moodmesh.nodes.store import Store
 
 HALF_LIFE_S = 600.0
 KEPT_ADDRESSES = 3
+CORRECTED = 0.05
+"""A correction that moved by more (5 %) is written down."""
 
 
 class PairBook:
@@ -25,6 +27,7 @@ class PairBook:
         self._store, self.pairs, self._wall = store, pairs, wall
         self.addresses: dict[DeviceId, list[Address]] = {}
         self.stored: dict[DeviceId, float] = {}
+        self.corrections: dict[DeviceId, float] = {}
 
     async def load(self) -> None:
         """Fill the book; a half-paired entry older than ten minutes is deleted (pairing §5.1)."""
@@ -33,6 +36,7 @@ class PairBook:
         def read(db: sqlite3.Connection) -> None:
             for row in db.execute("SELECT * FROM peer"):
                 peer = DeviceId(row["device"])
+                self.corrections[peer] = row["correction"]
                 self.addresses[peer] = [(host, port) for host, port in json.loads(row["addresses"])]
                 self.pairs.add(Pair(peer, row["name"], row["certificate"], row["k_pair"], bool(row["half"]), row["paired"]))
 
@@ -65,9 +69,10 @@ class PairBook:
         """Drop pin, secret, rules and quotas; the live link closes, its jobs are ended."""
         self.pairs.remove(peer)
         self.addresses.pop(peer, None)
+        self.corrections.pop(peer, None)
 
         def write(db: sqlite3.Connection) -> None:
-            for table in ("usage", "correction", "peer"):
+            for table in ("usage", "peer"):
                 db.execute(f"DELETE FROM {table} WHERE device=?", (peer,))  # noqa: S608 - names from this line
             db.execute("DELETE FROM execution WHERE requester=?", (peer,))
 
@@ -89,6 +94,13 @@ class PairBook:
         await self._store.write(
             "pair.reached", lambda db: db.execute("UPDATE peer SET addresses=?, last_seen=? WHERE device=?", row)
         )
+
+    async def corrected(self, peer: DeviceId, value: float) -> None:
+        """Remember what a peer's claims are worth."""
+        if abs(value - self.corrections.get(peer, 0.0)) > CORRECTED:
+            self.corrections[peer] = value
+            row = (value, peer)
+            await self._store.write("pair.corrected", lambda db: db.execute("UPDATE peer SET correction=? WHERE device=?", row))
 
     def find(self, name: str) -> Pair:
         """The pair with this name or DeviceId (or a prefix of at least six characters of it)."""

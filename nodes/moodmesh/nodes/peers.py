@@ -112,6 +112,7 @@ class Peers:
         self.models: Callable[[DeviceId, SeekModel | HaveModel], Coroutine[Any, Any, None]]
         self.on_change: Callable[[DeviceId], None] = lambda peer: None
         self.on_confirmed: Callable[[DeviceId], None] = lambda peer: None
+        self.on_corrected: Callable[[DeviceId, float], None] = lambda peer, correction: None
         self.on_down: Callable[[DeviceId], None] = lambda peer: None
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
         self.duplicate: Literal["", "peer", "us"] = ""
@@ -174,11 +175,12 @@ class Peers:
         """Whether personal input may go there."""
         return peer == self.me or self._access.owns(peer)
 
-    def measured(self, peer: DeviceId, predicted_s: float, actual_s: float) -> None:
+    def measured(self, peer: DeviceId, claim_s: float, actual_s: float) -> None:
         """Move the peer's correction towards what happened; this device learns its own rates instead."""
         p = self.peers.get(peer)
         if p is not None and not p.here:
-            p.correction = rates.correct(p.correction, actual_s, predicted_s)
+            p.correction = rates.correct(p.correction, actual_s, claim_s)
+            self.on_corrected(peer, p.correction)
 
     def transferred(self, peer: DeviceId, size: int, seconds: float) -> None:
         """Learn the bandwidth from a real transfer of more than 256 KiB."""

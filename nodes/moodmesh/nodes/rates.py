@@ -45,8 +45,11 @@ def observe(rate: Rate, seconds_per_unit: float, load_s: float | None, now: floa
     )
 
 
-def correct(correction: float, actual_s: float, predicted_s: float) -> float:
-    """EWMA of ln(actual / predicted) of another device's claims, clipped to [ln 0.5, ln 4] (routing §3)."""
-    ratio = math.log(max(actual_s, 1e-6) / max(predicted_s, 1e-6))
+def correct(correction: float, actual_s: float, claim_s: float) -> float:
+    """EWMA of ln(actual / claim) of another device's claims, clipped to [ln 0.5, ln 4] (routing §3).
+
+    Against the claim, not the corrected prediction: else it would settle at half of what is missing.
+    """
+    ratio = math.log(max(actual_s, 1e-6) / max(claim_s, 1e-6))
     low, high = CORRECTION_BOUNDS
     return min(high, max(low, (1 - WEIGHT) * correction + WEIGHT * ratio))

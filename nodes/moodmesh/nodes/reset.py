@@ -19,6 +19,6 @@ def reset_identity(home: Path) -> DeviceId:
         if (home / STORE_FILE).exists():
             with sqlite3.connect(home / STORE_FILE) as db:
                 db.execute("PRAGMA foreign_keys=ON")
-                for table in ("rule", "usage", "correction", "execution", "fence", "peer"):
+                for table in ("rule", "usage", "execution", "fence", "peer"):
                     db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from this line
     return identity.id

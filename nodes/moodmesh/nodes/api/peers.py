@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from aiohttp import web
@@ -112,6 +113,7 @@ class PeersView:
             "heard_s_ago": now - state.heard if link else None,
             "away_s": None if link else now - state.gone_since,
             "rtt_ms": state.rtt_s * 1000,
+            "correction": math.exp(state.correction),
             "may": {a: lim.model_dump(exclude_defaults=True) for a, lim in self._node.access.rules(pair.peer).items()},
             "we_may": list(state.rights),
         }

@@ -131,6 +131,8 @@ def show(name: Name, json: Json = False) -> None:
             lines.append(f"  link      {found['address'][0]} port {found['address'][1]}, rtt {found['rtt_ms']:.1f} ms")
         lines += [f"  may       {action}  {limits or ''}".rstrip() for action, limits in sorted(found["may"].items())]
         lines.append(f"  we may    {' '.join(found['we_may']) or 'nothing'}")
+        if abs(found["correction"] - 1) > 0.05:
+            lines.append(f"  takes     {found['correction']:.2f} times what it claims")
         for task, doc in ((found["capability"] or {}).get("tasks") or {}).items():
             for variant, v in doc["variants"].items():
                 lines.append(f"  offers    {task} {variant}: {v['mean']:.3g} s per unit{' (guess)' if v['guess'] else ''}")

@@ -24,8 +24,8 @@ class Network(Protocol):
     def owns(self, peer: DeviceId) -> bool:
         """Whether personal input may go there: this device, or one that its owner gave `own.device`."""
 
-    def measured(self, peer: DeviceId, predicted_s: float, actual_s: float) -> None:
-        """Learn how far a peer's claim was from what happened."""
+    def measured(self, peer: DeviceId, claim_s: float, actual_s: float) -> None:
+        """Learn how far a peer's own claim was from what happened."""
 
     def refused(self, peer: DeviceId) -> None:
         """Count a refusal; three in 10 s make the peer back off for 10 s."""

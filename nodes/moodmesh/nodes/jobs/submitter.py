@@ -45,7 +45,7 @@ from moodmesh.nodes.messages import (
     StartedAt,
 )  # fmt: skip
 from moodmesh.nodes.placement.explain import summary
-from moodmesh.nodes.placement.score import Placement, Row, place
+from moodmesh.nodes.placement.score import Placement, place
 from moodmesh.nodes.placement.view import Ask
 
 RESERVE_TIMEOUT_S = 1.0
@@ -71,7 +71,7 @@ class _Live:
 
     job: Job
     attempt: Attempt
-    predicted: dict[str, Any]
+    claim: float  # seconds, by the executor's own rate
     inbox: asyncio.Queue[Attempted | _Over] = field(default_factory=asyncio.Queue)
     resumed: bool = False
     log_seq: int = 0
@@ -147,7 +147,11 @@ class Submitter:
         What is heard before this is done waits: a result must not meet a submitter that has not read its journal yet.
         """
         for job in await self._jobs.load(only_open=True, limit=-1):
-            held = [_Live(job, a, a.explain.get("chosen") or {}, resumed=True) for a in job.attempts if a.state in ATTEMPT_LIVE]
+            held = [
+                _Live(job, a, (a.explain.get("chosen") or {}).get("claim", 0.0), resumed=True)
+                for a in job.attempts
+                if a.state in ATTEMPT_LIVE
+            ]
             self._live |= {(job.id, live.attempt.number): live for live in held}
             self._drive(job, held[-1] if held else None, held[:-1])
         self._resumed.set()
@@ -236,7 +240,7 @@ class Submitter:
         attempt = Attempt(job.id, job.next_number, chosen.device, chosen.variant, "OFFERED", table, self._clock.wall())
         job.attempts.append(attempt)
         job.substate, job.message = "reserved", ""
-        live = self._live[job.id, attempt.number] = _Live(job, attempt, _predicted(chosen))
+        live = self._live[job.id, attempt.number] = _Live(job, attempt, _claim(attempt))
         return live
 
     def _drive(self, job: Job, live: _Live | None, older: Sequence[_Live] = ()) -> None:
@@ -449,9 +453,8 @@ class Submitter:
             raise StoreError(f"the result cannot be kept: {error}; free some disk space") from None
 
     def _measure(self, live: _Live, result: Result) -> None:
-        predicted = live.predicted.get("service")
-        if predicted and result.provenance is not None:
-            self._net.measured(live.attempt.device, predicted, result.provenance.seconds)
+        if live.claim and result.provenance is not None:
+            self._net.measured(live.attempt.device, live.claim, result.provenance.seconds)
 
     async def _late(self, peer: DeviceId, result: Result) -> None:
         """A result of an attempt that was given up: the first valid one still wins; all are acknowledged."""
@@ -532,6 +535,6 @@ def missing(placement: Placement) -> str:
     return "no device can run it now: " + "; ".join(closed) if closed else "no device is known"
 
 
-def _predicted(row: Row) -> dict[str, Any]:
-    assert row.terms is not None
-    return {"service": row.terms.service, "total": row.terms.total}
+def _claim(attempt: Attempt) -> float:
+    """Seconds that the chosen device claimed for the service, as the explanation kept with the attempt says."""
+    return float((attempt.explain.get("chosen") or {}).get("claim", 0.0))

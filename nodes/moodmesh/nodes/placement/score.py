@@ -19,11 +19,13 @@ PENDING = Gate("documents", "how busy it is has not arrived yet")
 
 @dataclass(frozen=True)
 class Terms:
-    """The parts of a prediction, in seconds; `p90` and `p95` are the same total with a slow service."""
+    """The parts of a prediction, in seconds. `service` is the device's `claim`, corrected by what its claims were worth so far;
+    `service_p90` and `service_p95` are a slow service."""
 
     transfer: float
     queue: float
     load: float
+    claim: float
     service: float
     back: float
     service_p90: float
@@ -76,7 +78,8 @@ def place(ask: Ask, devices: Iterable[Device]) -> Placement:
 
 def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
     """The predicted seconds of one variant on one device."""
-    typical = ask.units * doc.mean * math.exp(device.correction)
+    claim = ask.units * doc.mean
+    typical = claim * math.exp(device.correction)
     spread = math.sqrt(doc.log_var)
     slow = [ask.units * math.exp(doc.log_mean + z * spread + device.correction) for z in (Z90, Z95)]
     loaded = device.dynamic is not None and f"{ask.task}/{name}" in device.dynamic.loaded
@@ -85,6 +88,7 @@ def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
         transfer=0.0 if device.here else device.rtt_s + ask.input_bytes / device.bandwidth,
         queue=queue_seconds(device, typical) + (device.rtt_s if device.stale else 0.0),
         load=0.0 if loaded else doc.load_s + fetch,
+        claim=claim,
         service=typical,
         back=0.0 if device.here else device.rtt_s + ask.result_bytes / device.bandwidth,
         service_p90=max(slow[0], typical),

@@ -76,12 +76,6 @@ CREATE TABLE rate (
     PRIMARY KEY (task, variant, engine, model)
 ) STRICT;
 
-CREATE TABLE correction (          -- ln(actual / predicted) of a peer's claims, by this submitter (routing §3)
-    device TEXT PRIMARY KEY,
-    value REAL NOT NULL,
-    count INTEGER NOT NULL
-) STRICT;
-
 CREATE TABLE peer (
     device TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -90,6 +84,7 @@ CREATE TABLE peer (
     half INTEGER NOT NULL,
     paired REAL NOT NULL,
     last_seen REAL,
+    correction REAL NOT NULL DEFAULT 0,    -- mean ln(actual / claimed) seconds of its jobs for this device (routing §3)
     addresses TEXT NOT NULL DEFAULT '[]'   -- the last three good ones
 ) STRICT;
 
