@@ -24,8 +24,8 @@ from moodmesh.mesh.link import PeerLink
 from moodmesh.mesh.memory import MemoryNet
 from moodmesh.mesh.pairs import Pairs
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
+from moodmesh.nodes.bench.fuzz import mutants
 
-from .fuzz import mutants
 from .support import Recorder, new_identity, pair_with
 
 

@@ -12,8 +12,7 @@ from moodmesh.mesh.errors import BadMessage, Incompatible
 from moodmesh.mesh.frames import CHUNK, DEFAULT_CAP, Caps, Frame, decode, encode
 from moodmesh.mesh.seams import Envelope
 from moodmesh.mesh.welcome import Welcome, common_version
-
-from .fuzz import mutants
+from moodmesh.nodes.bench.fuzz import mutants
 
 KIND = st.from_regex(r"[a-z][a-z_]{0,31}", fullmatch=True).filter(lambda kind: kind != CHUNK)
 OBJECT = st.dictionaries(st.text().filter(lambda key: key != "kind"), st.none() | st.integers() | st.text(), max_size=5)

@@ -22,8 +22,7 @@ from moodmesh.mesh.discovery.table import Table
 from moodmesh.mesh.memory import ManualClock
 from moodmesh.mesh.rid import pair_tag
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
-
-from .fuzz import mutants
+from moodmesh.nodes.bench.fuzz import mutants
 
 LO = "lo"
 RID = b"r" * 16

@@ -20,8 +20,7 @@ from moodmesh.mesh.discovery.mdns import NAMES, RESOLVING, TYPE, MdnsFinder, rea
 from moodmesh.mesh.discovery.table import Table
 from moodmesh.mesh.rid import pair_tag
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
-
-from .fuzz import mutants
+from moodmesh.nodes.bench.fuzz import mutants
 
 
 class Near:

@@ -53,7 +53,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, and marked
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="submit, discovery, pairing or idle.")],
+    name: Annotated[str, typer.Argument(help="submit, discovery, pairing, idle, fuzz or timing.")],
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into this directory, like docs/results.")] = None,
     json: Json = False,
@@ -62,9 +62,10 @@ def bench(
 
     Example: moodmesh bench submit --quick
     """
-    from moodmesh.nodes.bench import idle, mesh, submit
+    from moodmesh.nodes.bench import fuzz, idle, mesh, submit, timing
 
     runs = {"submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run}
+    runs |= {"fuzz": fuzz.run, "timing": timing.run}
     if name not in runs:
         raise UsageError(f"no benchmark {name!r}; there are {', '.join(runs)}")
     say(f"measuring {name}; this takes {'less than a minute' if quick else 'some minutes'}")
