@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
+import struct
 from collections.abc import Callable, Sequence
 
 from zeroconf import Error, IPVersion, ServiceStateChange, Zeroconf
@@ -85,27 +87,33 @@ class MdnsFinder:
             await zeroconf.async_close()
 
     def _open(self, interfaces: Sequence[Interface]) -> tuple[AsyncZeroconf, list[str]]:
-        """Over every interface that works, and the IPv4 addresses to announce; `Unavailable` when none does."""
+        """Over every interface and family that works, and the addresses to announce; `Unavailable` when none does."""
         self.trouble.clear()
-        working = [i for i in interfaces if i.v4 and self._works(i)]
-        addresses = [address for i in working for address in i.v4]
-        if not addresses:
-            why = "; ".join(self.trouble.values()) or "no interface with an IPv4 address is up"
+        four = [a for i in interfaces if i.v4 and self._works(i, socket.AF_INET) for a in i.v4]
+        six = [i for i in interfaces if i.v6 and not i.loopback and self._works(i, socket.AF_INET6)]
+        if not four and not six:
+            why = "; ".join(self.trouble.values()) or "no interface with an address is up"
             raise Unavailable(why, "connect to a network, or set mesh.interfaces; `moodmesh doctor` tells more")
+        family = IPVersion.All if four and six else IPVersion.V4Only if four else IPVersion.V6Only
         try:
-            return AsyncZeroconf(interfaces=addresses, ip_version=IPVersion.V4Only), addresses
+            opened = AsyncZeroconf(interfaces=[*four, *(i.index for i in six)], ip_version=family)
         except (OSError, RuntimeError) as error:
             raise Unavailable(f"mDNS cannot start: {error}", "is UDP port 5353 blocked? see `moodmesh doctor`") from None
+        return opened, [*four, *(a.partition("%")[0] for i in six for a in i.v6)]
 
-    def _works(self, interface: Interface) -> bool:
+    def _works(self, interface: Interface, family: socket.AddressFamily) -> bool:
         """Whether this interface takes the group of mDNS: one that does not would stop all the others in zeroconf."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                group = socket.inet_aton("224.0.0.251") + socket.inet_aton(interface.v4[0])
-                probe.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
-            except OSError as error:
-                self.trouble[interface.name] = f"{interface.name}: {error.strerror}"
-                return False
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                if family == socket.AF_INET:
+                    group = socket.inet_aton("224.0.0.251") + socket.inet_aton(interface.v4[0])
+                    probe.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+                else:
+                    group = socket.inet_pton(family, "ff02::fb") + struct.pack("@I", interface.index)
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+        except OSError as error:
+            self.trouble[f"{interface.name} {family.name}"] = f"{interface.name}: {error.strerror}"
+            return False
         return True
 
     async def _register(self, zeroconf: AsyncZeroconf, beacon: Beacon, addresses: list[str]) -> None:
@@ -135,7 +143,7 @@ class MdnsFinder:
         info = AsyncServiceInfo(service_type, name)
         if not await info.async_request(zeroconf, RESOLVE_MS):
             return
-        hosts = info.parsed_scoped_addresses()[:ADDRESSES]
+        hosts = [host for host in info.parsed_scoped_addresses() if _reachable(host)][:ADDRESSES]
         found = [read(info.properties, host, info.port or 0, self._clock.now()) for host in hosts]
         mine = self._beacon.rid if self._beacon is not None else None
         self._replace(name, [sighting for sighting in found if sighting is not None and sighting.rid != mine])
@@ -152,6 +160,12 @@ class MdnsFinder:
             self._names[name] = new
         for sighting in new:
             self._seen(sighting)
+
+
+def _reachable(host: str) -> bool:
+    """An IPv6 link-local address heard over IPv4 comes without its interface: nothing can be sent there."""
+    address = ipaddress.ip_address(host)
+    return address.version == 4 or not address.is_link_local or "%" in host
 
 
 def new_label() -> str:
@@ -190,7 +204,6 @@ def read(properties: dict[bytes, bytes | None], host: str, port: int, now: float
 
 
 def _info(label: str, port: int, properties: dict[str, str], addresses: list[str]) -> AsyncServiceInfo:
-    packed = [socket.inet_aton(a) for a in addresses]
     return AsyncServiceInfo(
-        TYPE, f"{label}.{TYPE}", addresses=packed, port=port, properties=properties, server=f"{label}.local."
+        TYPE, f"{label}.{TYPE}", parsed_addresses=addresses, port=port, properties=properties, server=f"{label}.local."
     )
