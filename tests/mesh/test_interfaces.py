@@ -120,3 +120,52 @@ def test_the_kernel_tells_when_a_real_interface_comes_up() -> None:
 def test_the_watcher_of_a_machine_without_netlink_is_a_closed_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "AF_NETLINK", raising=False)
     assert interfaces._watcher().fileno() < 0
+
+
+FINDER = """
+import asyncio, os, sys
+from moodmesh.mesh.discovery.hello import HelloFinder
+from moodmesh.mesh.discovery.mdns import MdnsFinder
+from moodmesh.mesh.seams import Beacon
+async def main():
+    kind, interface = sys.argv[1:]
+    finder, heard = MdnsFinder([interface]) if kind == "mdns" else HelloFinder([interface], 47099), asyncio.Event()
+    def seen(sighting):
+        print(sighting.host, sighting.port, flush=True)
+        heard.set()
+    finder.show(Beacon(os.urandom(16), 4000, ()))
+    running = asyncio.create_task(finder.run(seen))
+    await asyncio.wait_for(heard.wait(), 10)
+    await asyncio.sleep(1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+asyncio.run(main())
+"""
+WIRE = """
+set -e
+unshare -n sleep 30 & away=$!
+while [ "$(readlink /proc/$away/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done
+ip link add home0 type veth peer name away0
+ip link set away0 netns $away
+ip link set home0 up
+nsenter -t $away -n ip link set away0 up
+while ip -6 addr show home0 | grep -q tentative || ! ip -6 addr show home0 | grep -q fe80; do sleep 0.05; done
+while nsenter -t $away -n ip -6 addr show away0 | grep -q tentative; do sleep 0.05; done
+nsenter -t $away -n "$1" -c "$2" "$3" away0 >/dev/null &
+"$1" -c "$2" "$3" home0
+kill $away
+wait
+"""
+
+
+@pytest.mark.netns
+@pytest.mark.skipif(not shutil.which("ip") or not shutil.which("unshare"), reason="needs ip and unshare")
+@pytest.mark.parametrize("radio", ["hello", "mdns"])
+def test_a_network_with_ipv6_alone(radio: str) -> None:
+    if subprocess.run(["unshare", "-Urn", "true"], capture_output=True).returncode:
+        pytest.skip("needs user namespaces or root")
+    command = ["unshare", "-Urn", "bash", "-c", WIRE, "wire", sys.executable, FINDER, radio]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=40)
+    hosts = {line.split()[0] for line in found.stdout.splitlines()}
+    assert hosts, found.stderr
+    assert all(host.startswith("fe80::") and "%" in host for host in hosts), hosts

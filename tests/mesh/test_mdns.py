@@ -7,9 +7,6 @@ import contextlib
 import os
 import random
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -188,52 +185,6 @@ async def test_one_failing_interface_does_not_stop_the_others(monkeypatch: pytes
     async with running(one, other):
         await one.until(lambda: one.sees(other))
         assert set(one.finder.trouble) == {"gone0 AF_INET"}
-
-
-FINDER = """
-import asyncio, os, sys
-from moodmesh.mesh.discovery.mdns import MdnsFinder
-from moodmesh.mesh.seams import Beacon
-async def main():
-    finder, heard = MdnsFinder([sys.argv[1]]), asyncio.Event()
-    def seen(sighting):
-        print(sighting.host, sighting.port, flush=True)
-        heard.set()
-    finder.show(Beacon(os.urandom(16), 4000, ()))
-    running = asyncio.create_task(finder.run(seen))
-    await asyncio.wait_for(heard.wait(), 10)
-    await asyncio.sleep(1)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-asyncio.run(main())
-"""
-WIRE = """
-set -e
-unshare -n sleep 30 & away=$!
-while [ "$(readlink /proc/$away/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done
-ip link add home0 type veth peer name away0
-ip link set away0 netns $away
-ip link set home0 up
-nsenter -t $away -n ip link set away0 up
-while ip -6 addr show home0 | grep -q tentative || ! ip -6 addr show home0 | grep -q fe80; do sleep 0.05; done
-while nsenter -t $away -n ip -6 addr show away0 | grep -q tentative; do sleep 0.05; done
-nsenter -t $away -n "$1" -c "$2" away0 >/dev/null &
-"$1" -c "$2" home0
-kill $away
-wait
-"""
-
-
-@pytest.mark.netns
-@pytest.mark.skipif(not shutil.which("ip") or not shutil.which("unshare"), reason="needs ip and unshare")
-def test_a_network_with_ipv6_alone() -> None:
-    if subprocess.run(["unshare", "-Urn", "true"], capture_output=True).returncode:
-        pytest.skip("needs user namespaces or root")
-    command = ["unshare", "-Urn", "bash", "-c", WIRE, "wire", sys.executable, FINDER]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=40)
-    hosts = {line.split()[0] for line in found.stdout.splitlines()}
-    assert hosts, found.stderr
-    assert all(host.startswith("fe80::") and "%" in host for host in hosts), hosts
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from .address import Address
 from .clock import Clock
 from .errors import CertificateRefused, DialFailed, MeshError
 from .pairs import Pair
-from .pipe import Address, Dialler, Pipe
+from .pipe import Dialler, Pipe
 
 STAGGER_S = 0.15
 JITTER_S = 0.15

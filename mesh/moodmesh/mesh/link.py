@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from .address import Address
 from .clock import Clock, within
 from .errors import BadMessage
 from .frames import Caps, decode, encode
-from .pipe import BAD_MESSAGE, CLOSED, Address, Pipe, PipeClosed
+from .pipe import BAD_MESSAGE, CLOSED, Pipe, PipeClosed
 from .seams import DeviceId, Envelope, LinkClosed
 from .welcome import KIND, Welcome, common_version, parse
 

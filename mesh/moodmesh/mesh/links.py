@@ -10,13 +10,14 @@ from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from .address import Address
 from .clock import Clock, within
 from .dialling import BACKOFF_S, backoff, jitter, open_pipe, ordered, race
 from .errors import BadMessage, DuplicateIdentity, Incompatible, MeshError, NotPaired
 from .frames import Caps, decode, encode
 from .link import PeerLink
 from .pairs import Pair, Pairs
-from .pipe import BAD_MESSAGE, DUPLICATE_IDENTITY, DUPLICATE_LINK, INCOMPATIBLE, Address, Dialler, Pipe, PipeClosed
+from .pipe import BAD_MESSAGE, DUPLICATE_IDENTITY, DUPLICATE_LINK, INCOMPATIBLE, Dialler, Pipe, PipeClosed
 from .rid import Rids
 from .seams import DeviceId, Envelope, LinkClosed
 from .welcome import INSTANCE, VERSIONS, Welcome, common_version, parse

@@ -13,12 +13,13 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .address import Address
 from .clock import Clock
 from .errors import CertificateRefused, DialFailed
 from .frames import Caps, Frame
 from .links import Events, Links
 from .pairs import Pair, Pairs
-from .pipe import CLOSED, Address, Pipe, PipeClosed
+from .pipe import CLOSED, Pipe, PipeClosed
 from .rid import Rids
 from .seams import Beacon, DeviceId, Sighting
 

@@ -26,6 +26,7 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from .acceptor import settle
+from .address import Address
 from .certificates import device_id
 from .errors import CertificateRefused, DialFailed, NotPaired
 from .frames import Caps, Frame
@@ -43,8 +44,6 @@ BAD_MESSAGE = 4000
 DUPLICATE_LINK = 4001
 DUPLICATE_IDENTITY = 4002
 INCOMPATIBLE = 4003
-
-Address = tuple[str, int]
 
 
 class PipeClosed(LinkClosed):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from moodmesh.mesh.address import Address, parse, show
 from moodmesh.mesh.discovery.hello import ACTIVE_S, IDLE_S, HelloFinder
 from moodmesh.mesh.discovery.interfaces import changed, usable
 from moodmesh.mesh.discovery.mdns import MdnsFinder
 from moodmesh.mesh.discovery.table import Seen, Table
-from moodmesh.mesh.pipe import Address
 from moodmesh.mesh.rid import match, tags
 from moodmesh.mesh.seams import Beacon, DeviceId, Sighting, Unavailable
 from moodmesh.mesh.tagslots import spare_slots
@@ -31,7 +31,7 @@ class Discovery:
         self._node = node
         mesh = node.config.mesh
         self._finders: list[HelloFinder | MdnsFinder] = []
-        self._configured = [_address(peer) for peer in mesh.peers]
+        self._configured = _configured(mesh.peers)
         if mesh.hello:
             self._finders.append(HelloFinder(mesh.interfaces, mesh.hello_port, node.clock))
         if mesh.mdns:
@@ -101,8 +101,9 @@ class Discovery:
         now = self._node.clock.now()
         for peer in linked.values():
             if peer.id not in sighted and peer.link is not None:
-                host, port = peer.link.address
-                devices.append(_device(peer.name, peer.id, "linked", ["link"], now - peer.heard, [f"{host}:{port}"], None))
+                devices.append(
+                    _device(peer.name, peer.id, "linked", ["link"], now - peer.heard, [show(peer.link.address)], None)
+                )
         radios = [
             {"radio": name.split()[1], "state": part.state, "reason": part.detail, "remedy": part.remedy}
             for name, part in self._node.health.items()
@@ -115,7 +116,7 @@ class Discovery:
         pair = pairs[0] if pairs else None
         linked = pair is not None and self._node.endpoint.links.get(pair.peer) is not None
         state = "linked" if linked else "known" if pair else "seen"
-        at = [f"{host}:{port}" for host, port in seen.addresses]
+        at = [show(found) for found in seen.addresses]
         return _device(
             pair.name if pair else None, pair.peer if pair else None, state, list(seen.radios), seen.age_s, at, seen.nameplate
         )
@@ -187,11 +188,11 @@ class Discovery:
             wait = min(RETRY_S[1], wait * 2)
 
 
-def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"mesh.peers: {text!r} is no HOST:PORT, like 192.168.1.7:40100 or [fe80::1%eth0]:40100")
-    return host.strip("[]"), int(port)
+def _configured(peers: Sequence[str]) -> list[Address]:
+    try:
+        return [parse(peer) for peer in peers]
+    except ValueError as error:
+        raise UsageError(f"mesh.peers: {error}") from None
 
 
 def _device(

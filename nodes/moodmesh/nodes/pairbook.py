@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from moodmesh.mesh.address import Address
 from moodmesh.mesh.pairs import Pair, Pairs
-from moodmesh.mesh.pipe import Address
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import NotFound
 from moodmesh.nodes.store import Store

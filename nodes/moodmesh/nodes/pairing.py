@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 
+from moodmesh.mesh.address import Address, parse
 from moodmesh.mesh.errors import MeshError, NoWindow
 from moodmesh.mesh.pairing import code as codes
 from moodmesh.mesh.pairing.flow import Me
 from moodmesh.mesh.pairing.join import join
 from moodmesh.mesh.pairing.window import WINDOW_S, Window
 from moodmesh.mesh.pairs import Pair
-from moodmesh.mesh.pipe import Address
 from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import Refused, UsageError
 from moodmesh.nodes.services import Services
@@ -130,7 +130,7 @@ class Pairing:
     async def join(self, text: str, at: str | None) -> dict[str, Any]:
         """Pair with the window that shows this code; `NoWindow`, `WrongCode`, `BadCode`."""
         code = codes.parse(text)
-        addresses = [_address(at)] if at else list(code.addresses) or await self._find(int(code.nameplate))
+        addresses = [_given(at)] if at else list(code.addresses) or await self._find(int(code.nameplate))
         problem: MeshError = NoWindow("no address to try")
         for address in addresses:
             try:
@@ -159,8 +159,8 @@ class Pairing:
         )
 
 
-def _address(text: str) -> Address:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit():
-        raise UsageError(f"--at {text}: write HOST:PORT, as the other device shows it")
-    return host.strip("[]"), int(port)
+def _given(at: str) -> Address:
+    try:
+        return parse(at)
+    except ValueError as error:
+        raise UsageError(f"--at: {error}, as the other device shows it") from None

@@ -239,7 +239,7 @@ class HelloFinder:
             return
         if self._beacon is not None and hello.rid == self._beacon.rid:
             return
-        host = str(source[0])
+        host = _host(source)
         if hello.kind is Kind.BYE:  # the table drops what was sighted at that very address, and nothing else
             self._seen(self._sighting(hello, host, 0.0))
             return
@@ -274,6 +274,12 @@ class _Protocol(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         log.debug("hello: %s", exc)
+
+
+def _host(source: tuple[Any, ...]) -> str:
+    """Where a datagram came from, with its interface where the address means nothing without it."""
+    scope = source[3] if len(source) == 4 else 0
+    return f"{source[0]}%{scope}" if scope and "%" not in source[0] else str(source[0])
 
 
 def _aim(sock: socket.socket, family: socket.AddressFamily, interface: Interface) -> tuple[Any, ...]:

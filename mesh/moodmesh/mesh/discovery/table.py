@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from moodmesh.mesh.pipe import Address
+from moodmesh.mesh.address import Address
 from moodmesh.mesh.seams import Sighting
 
 LARGEST = 1000

@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from moodmesh.mesh.address import Address
 from moodmesh.mesh.errors import BadCode
-from moodmesh.mesh.pipe import Address
 from moodmesh.mesh.seams import DeviceId
 
 QR_PREFIX = "moodmesh1:"

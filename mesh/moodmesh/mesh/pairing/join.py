@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, TCPConnector, WSMsgType
 
+from moodmesh.mesh.address import Address
 from moodmesh.mesh.errors import NoWindow, PairingFailed, WrongCode
 from moodmesh.mesh.pairing import spake2
 from moodmesh.mesh.pairing.code import Code
@@ -15,7 +16,7 @@ from moodmesh.mesh.pairing.flow import Guest, Me
 from moodmesh.mesh.pairing.messages import LARGEST, P2, P4, P6, P8, Message, decode
 from moodmesh.mesh.pairing.window import STEP_S, certificate_hash
 from moodmesh.mesh.pairs import Pair
-from moodmesh.mesh.pipe import Address, FixedResolver
+from moodmesh.mesh.pipe import FixedResolver
 from moodmesh.mesh.tls import blind_context
 
 M = TypeVar("M", bound=Message)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from moodmesh.mesh.address import show as address
 from moodmesh.nodes.cli.client import Client, Unreachable
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, interactive, say
 from moodmesh.nodes.errors import Refused
@@ -68,8 +69,8 @@ def _show_code(event: dict[str, Any]) -> None:
 
         segno.make(event["qr"], error="m").terminal(out=sys.stderr, compact=True)
     say(f"On the other device: moodmesh pair {event['code']}   ({event['left_s']:.0f} s left)")
-    for host, port in event["addresses"][:2]:
-        say(f"  or, if it is not found: moodmesh pair {event['code']} --at {host}:{port}")
+    for where in event["addresses"][:2]:
+        say(f"  or, if it is not found: moodmesh pair {event['code']} --at {address(where)}")
 
 
 def paired_lines(event: dict[str, Any]) -> list[str]:
