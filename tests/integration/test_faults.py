@@ -88,7 +88,7 @@ def standing_still(process: psutil.Process) -> Iterator[None]:
     """Stopped, so that what is found out about a process stays true."""
     process.suspend()
     try:
-        while process.status() != psutil.STATUS_STOPPED:
+        while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
             time.sleep(0.001)
         yield
     finally:
