@@ -19,6 +19,7 @@ import typer
 from integration.daemons import Daemon, free_port
 from moodmesh.nodes.cli.main import app
 from moodmesh.nodes.errors import NoDaemon
+from moodmesh.nodes.pool.rundir import run_dir
 
 HEAVY = {
     "aiohttp",
@@ -101,6 +102,13 @@ def test_without_a_daemon_every_command_says_how_to_start_it(
     monkeypatch.setenv("MOODMESH_HOME", str(tmp_path))
     with pytest.raises(NoDaemon, match="moodmesh up"):
         app(args, standalone_mode=False)
+
+
+def test_asking_for_a_daemon_makes_nothing(tmp_path: Path) -> None:
+    for command in ("status", "doctor"):
+        moodmesh(tmp_path / "home", command, TMPDIR=str(tmp_path), XDG_RUNTIME_DIR="")
+    assert list(tmp_path.iterdir()) == []
+    assert not run_dir(tmp_path / "home", create=False).exists()
 
 
 def test_exit_codes_and_errors_as_json(tmp_path: Path) -> None:

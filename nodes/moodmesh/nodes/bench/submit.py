@@ -60,7 +60,7 @@ class _Api:
         }
         self._connection = http.client.HTTPConnection("localhost", timeout=30)
         self._connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._connection.sock.connect(str(run_dir(home) / SOCKET))
+        self._connection.sock.connect(str(run_dir(home, create=False) / SOCKET))
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         self._connection.request(method, path, json.dumps(body) if body is not None else None, self._headers)

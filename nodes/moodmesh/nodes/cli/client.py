@@ -81,7 +81,7 @@ class Client:
         timeout: float | None,
     ) -> Iterator[http.client.HTTPResponse]:
         target = "/" + "/".join(quote(part, safe="") for part in path) + (f"?{urlencode(query)}" if query else "")
-        with contextlib.closing(_UnixConnection(run_dir(self._home) / SOCKET, timeout)) as connection:
+        with contextlib.closing(_UnixConnection(run_dir(self._home, create=False) / SOCKET, timeout)) as connection:
             response = self._ask(connection, method, target, body)
             if response.status >= 400:
                 raise _error(response.status, response.read())

@@ -54,7 +54,7 @@ def main() -> None:
     sys.stdin.read()
     end(root)
     for home in root.iterdir():
-        sweep(run_dir(home))
+        sweep(run_dir(home, create=False))
     shutil.rmtree(root, ignore_errors=True)
 
 

@@ -108,7 +108,7 @@ def _newer(db: sqlite3.Connection, wall: float) -> Iterator[Finding]:
 
 def _run_dir(home: Path) -> Finding:
     try:
-        return ok("run directory", str(run_dir(home)))
+        return ok("run directory", str(run_dir(home, create=False)))
     except RunDirRefused as error:
         return broken("run directory", str(error), "see the sentence before")
     except OSError as error:

@@ -16,11 +16,15 @@ class RunDirRefused(OSError):
     """The short directory exists and is not ours alone."""
 
 
-def run_dir(home: Path) -> Path:
-    """Create and return `mm-` + 8 hex digits of the home's hash, mode 0700, owned by this user; `RunDirRefused` otherwise."""
+def run_dir(home: Path, *, create: bool = True) -> Path:
+    """`mm-` + 8 hex digits of the home's hash, made unless only looked for: mode 0700 and this user's, or `RunDirRefused`."""
     path = _base() / f"mm-{hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:8]}"
-    path.mkdir(mode=0o700, exist_ok=True)
-    found = path.lstat()
+    if create:
+        path.mkdir(mode=0o700, exist_ok=True)
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return path
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise RunDirRefused(
             f"{path} is not a directory that only you can enter. Remove it, or set XDG_RUNTIME_DIR to a private directory."
