@@ -107,6 +107,7 @@ def test_a_forged_beacon_changes_no_name_address_or_capability(tmp_path: Path) -
                 one.rows("SELECT name, addresses FROM peer")[0][:],
             )
 
+        one.wait_for(lambda: one.client.get("peers", "other")["capability"], "told what it offers")
         before = known()
         real = captured(int(port), other.port)
         for _ in range(5):  # the peer's own rid and tags, from elsewhere, to another port

@@ -305,9 +305,9 @@ async def test_it_binds_anew_when_the_interfaces_change(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "changed", changed)
     async with near(1) as (one,):
         await one.until(lambda: one.finder._open)
-        before = {id(s) for s, _ in one.finder._senders}
+        before = [s for s, _ in one.finder._senders]
         moved.set()
-        await one.until(lambda: one.finder._open and not before & {id(s) for s, _ in one.finder._senders})
+        await one.until(lambda: one.finder._open and not any(s in before for s, _ in one.finder._senders))
         assert all(s.is_closing() is False for s, _ in one.finder._senders)
 
 

@@ -20,6 +20,7 @@ from aiohttp import web
 from .admission import Admission
 from .binding import EVERYWHERE, bind
 from .clock import Clock, SystemClock
+from .tls import abort
 
 QUEUE = 128  # as `listen` asks for
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         if self._transport is not None:
-            self._transport.abort()
+            abort(self._transport)
         else:  # in its handshake, which this ends
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)

@@ -32,7 +32,7 @@ from .errors import CertificateRefused, DialFailed, NotPaired
 from .frames import Caps, Frame
 from .pairs import Pair, Pairs
 from .seams import DeviceId, LinkClosed
-from .tls import PeerTls, read_rid
+from .tls import PeerTls, abort, read_rid
 
 PATH = "/link"
 CONNECT_S = 5.0
@@ -136,7 +136,7 @@ class WebSocketPipe:
             self._gone()
             if not self._sending.locked():  # a peer that does not read what we send will not read this either
                 await self._say_goodbye(code, reason)
-            self._transport.abort()
+            abort(self._transport)
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
         with contextlib.suppress(TimeoutError, ClientError, OSError, RuntimeError):

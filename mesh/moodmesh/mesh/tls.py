@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 
 from . import sni
@@ -99,7 +100,7 @@ async def read_rid(host: str, port: int, timeout: float = 5.0) -> bytes | None:
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(host, port, ssl=blind_context())
             certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            writer.transport.abort()
+            abort(writer.transport)
     except (OSError, TimeoutError):
         return None
     return rid_of(certificate) if certificate else None
@@ -118,3 +119,9 @@ def _context(protocol: int, credential: Credential | None, anchor: bytes | None)
     if anchor is not None:
         context.load_verify_locations(cadata=anchor)
     return context
+
+
+def abort(transport: asyncio.WriteTransport) -> None:
+    """End a TLS connection at once; one that is closing already goes by its own shutdown (an early 3.11 forgets its protocol)."""
+    with contextlib.suppress(AttributeError):
+        transport.abort()
