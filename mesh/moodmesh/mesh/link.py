@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .clock import Clock, within
 from .errors import BadMessage
 from .frames import Caps, decode, encode
-from .pipe import BAD_MESSAGE, CLOSED, Address, Pipe, PipeClosed
+from .pipe import BAD_MESSAGE, CLOSED, FORGOTTEN, Address, Pipe, PipeClosed
 from .seams import DeviceId, Envelope, LinkClosed
 from .welcome import KIND, Welcome, common_version, parse
 
@@ -24,6 +24,8 @@ class PeerLink:
         self._pipe, self._caps = pipe, caps
         self._pong = asyncio.Event()
         self._reason: str | None = None
+        self.forgotten = False
+        """Whether the peer closed it because it has forgotten this device."""
         self.on_closed: Callable[[str], None] = lambda reason: None
         self.on_duplicate: Callable[[], None] = lambda: None
 
@@ -50,7 +52,7 @@ class PeerLink:
         try:
             await self._pipe.send(frame)
         except PipeClosed as error:
-            self._ended(str(error))
+            self._broken(error)
             raise
 
     async def receive(self) -> Envelope:
@@ -62,7 +64,7 @@ class PeerLink:
                     return envelope
                 await self._handle(envelope)
             except PipeClosed as error:
-                self._ended(str(error))
+                self._broken(error)
                 raise LinkClosed(self._reason or str(error)) from error
             except BadMessage as error:
                 self._ended(str(error))
@@ -102,6 +104,10 @@ class PeerLink:
         if welcome.instance != self.welcome.instance or welcome.versions != self.welcome.versions:
             raise BadMessage("a later `welcome` may only change the rid")
         self.welcome = welcome
+
+    def _broken(self, error: PipeClosed) -> None:
+        self.forgotten |= error.code == FORGOTTEN
+        self._ended(str(error))
 
     def _ended(self, reason: str) -> None:
         if self._reason is None:

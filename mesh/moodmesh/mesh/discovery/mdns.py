@@ -12,7 +12,7 @@ from zeroconf import Error, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from moodmesh.mesh.clock import Clock, SystemClock
-from moodmesh.mesh.discovery.interfaces import Interface, changed, usable
+from moodmesh.mesh.discovery.interfaces import NO_INTERFACE, Interface, absent, changed, usable
 from moodmesh.mesh.rid import EPOCH_S, RID_BYTES
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
 from moodmesh.mesh.tagslots import TAG_BYTES
@@ -90,8 +90,8 @@ class MdnsFinder:
         working = [i for i in interfaces if i.v4 and self._works(i)]
         addresses = [address for i in working for address in i.v4]
         if not addresses:
-            why = "; ".join(self.trouble.values()) or "no interface with an IPv4 address is up"
-            raise Unavailable(why, "connect to a network, or set mesh.interfaces; `moodmesh doctor` tells more")
+            why = "; ".join(self.trouble.values()) or f"{absent(self._wanted)} with an IPv4 address"
+            raise Unavailable(why, NO_INTERFACE)
         try:
             return AsyncZeroconf(interfaces=addresses, ip_version=IPVersion.V4Only), addresses
         except (OSError, RuntimeError) as error:
