@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json as jsonlib
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from moodmesh.nodes.cli.client import Client
-from moodmesh.nodes.cli.output import Json, ago, columns, emit, progress, say
+from moodmesh.nodes.cli.output import Json, ago, columns, emit, interactive, progress, say
 from moodmesh.nodes.errors import NodeError, UsageError
 
 job_app = typer.Typer(help="Submit jobs and look into them. An id may be shortened to a unique prefix.", no_args_is_help=True)
@@ -61,6 +62,8 @@ def submit(
     job = Client().post("jobs", body=body)
     if not wait:
         emit(job, json, lambda: [job["id"]])
+        if job["message"]:
+            say(job["message"])
         return
     _finish(_follow(job["id"]), json)
 
@@ -160,11 +163,15 @@ def result(
 def _follow(job_id: str) -> dict[str, Any]:
     """Show progress until the job ends; the job then."""
     client = Client()
+    told = interactive()
     with progress("waiting for a device") as show_progress:
         for event in client.events("jobs", job_id, "events"):
             if event["event"] == "job":
                 words = event["message"] or f"{event['status'].lower()} {event['task']}"
                 show_progress(event["share"], words[:80])
+                if not told and event["status"] == "PENDING" and event["message"]:
+                    told = True
+                    say(f"it waits: {event['message']}")
     found: dict[str, Any] = client.get("jobs", job_id)
     return found
 
@@ -256,7 +263,7 @@ def _param(pair: str) -> tuple[str, Any]:
 def _seconds(text: str) -> float:
     units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-    try:
-        return float(number) * units[text[len(number) :] or "s"]
-    except (ValueError, KeyError):
-        raise UsageError(f"--by {text}: write a time like 10s, 500ms or 2min") from None
+    with contextlib.suppress(ValueError, KeyError):
+        if (seconds := float(number) * units[text[len(number) :] or "s"]) > 0:
+            return seconds
+    raise UsageError(f"--by {text}: write a time like 10s, 500ms or 2min")

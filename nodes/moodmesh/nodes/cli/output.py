@@ -35,7 +35,8 @@ def columns(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> list[str]:
 
 
 def ago(seconds: float) -> str:
-    """A duration in one unit."""
+    """A duration in one unit; none is negative, also where a clock was set back."""
+    seconds = max(0.0, seconds)
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
