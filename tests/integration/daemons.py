@@ -23,6 +23,7 @@ from moodmesh.nodes.reset import STORE_FILE
 from moodmesh.nodes.store import Store
 from moodmesh.tasks import registry
 
+CLI = (sys.executable, "-m", "moodmesh.nodes.cli")
 QUICK = {"mesh.hello": "false", "mesh.mdns": "false", "pool.kind": "process", "pool.slots": "1"}
 
 
@@ -43,11 +44,19 @@ class Daemon:
         self.client = Client(home)
         self.process: subprocess.Popen[bytes] | None = None
         self.log = home / "daemon.log"
+        self.changed = ""
+        """Statements that run in the daemon's process before anything of ours: another clock, another version."""
+
+    def run(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """The command line of this device, as its user meets it."""
+        environment = os.environ | {"MOODMESH_HOME": str(self.home)}
+        return subprocess.run([*CLI, *words], capture_output=True, text=True, env=environment, timeout=60, **more)
 
     def start(self, **settings: str) -> Daemon:
         chosen = self.settings | {k.replace("__", "."): v for k, v in settings.items()}
         options = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
-        command = [sys.executable, "-m", "moodmesh.nodes.cli", "up", "--name", self.name, *options]
+        main = f"{self.changed}\nfrom moodmesh.nodes.cli.main import main\nmain()"
+        command = [*([sys.executable, "-c", main] if self.changed else CLI), "up", "--name", self.name, *options]
         with self.log.open("ab") as log:
             environment = os.environ | {"MOODMESH_HOME": str(self.home)}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)

@@ -221,8 +221,8 @@ async def test_no_common_major_names_the_older_side_on_both(theirs: tuple[int, .
         with pytest.raises(Incompatible) as refused:
             await ann.dial(bob)
         assert refused.value.older == older
-        assert ann.endpoint.links.incompatible[bob.identity.id].older == older
-        assert bob.endpoint.links.incompatible[ann.identity.id].older == ("peer" if older == "us" else "us")
+        assert ann.endpoint.links.troubles[bob.identity.id].older == older
+        assert bob.endpoint.links.troubles[ann.identity.id].older == ("peer" if older == "us" else "us")
         assert bob.events.up.empty()
 
 

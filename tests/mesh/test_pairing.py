@@ -375,5 +375,5 @@ async def greet_and_leave(port: int, guest: Guest) -> str:
 
 
 async def test_nobody_there_says_so() -> None:
-    with pytest.raises(NoWindow, match="still open"):
+    with pytest.raises(NoWindow, match="opens one"):
         await join(me(), Code("12", b"123456"), ("127.0.0.1", 1), Kept(), COST)

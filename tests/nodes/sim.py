@@ -52,7 +52,7 @@ BEGIN INSERT INTO watched VALUES ('commit ' || NEW.id); END;
 """
 
 
-class Died(Exception):
+class Died(BaseException):
     """The process is gone: nothing it does from here on has an effect."""
 
 

@@ -16,7 +16,7 @@ from moodmesh.nodes.jobs.journal import Executions, Held, Jobs
 from moodmesh.nodes.jobs.model import Attempt, Job
 from moodmesh.nodes.messages import Result
 
-from .sim import EFFECTS, PURE, Faults, World
+from .sim import EFFECTS, PURE, Died, Faults, World
 from .virtual import VirtualLoop, run
 
 SEEDS = range(24)
@@ -36,7 +36,7 @@ async def history(world: World, effects: float = 0.3) -> list[str]:
             task = EFFECTS if rnd.random() < effects else PURE
             try:
                 accepted.add(await node.submit(task, units=rnd.choice([0.2, 1.0, 6.0]), on=on))
-            except (Exception, asyncio.CancelledError):
+            except (Exception, Died, asyncio.CancelledError):
                 assert node.dead or node.disk.full
         trouble(world)
     await asyncio.sleep(rnd.uniform(0, 5))

@@ -58,6 +58,7 @@ async def race(clock: Clock, addresses: Sequence[Address], open_one: Callable[[A
 
     tasks = {asyncio.create_task(attempt(place, address)): address for place, address in enumerate(addresses)}
     causes: list[str] = []
+    stranger = False
     winner: asyncio.Task[Pipe] | None = None
     pending = set(tasks)
     try:
@@ -68,10 +69,11 @@ async def race(clock: Clock, addresses: Sequence[Address], open_one: Callable[[A
                     winner = winner or task
                 else:
                     causes.append(_cause(tasks[task], task.exception()))
+                    stranger |= isinstance(task.exception(), CertificateRefused)
     finally:
         await _drop([task for task in tasks if task is not winner])
     if winner is None:
-        raise DialFailed("; ".join(causes) or "no address is known")
+        raise DialFailed("; ".join(causes) or "no address is known", stranger)
     return winner.result()
 
 

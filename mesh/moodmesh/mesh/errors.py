@@ -8,6 +8,7 @@ MeshError
 ├── Incompatible         no common major version of the protocol
 ├── DuplicateIdentity    another device runs with a copy of this device's key
 ├── NotPaired            the peer is unknown, or was forgotten
+├── Forgotten            the peer has forgotten this device
 ├── BadCode              what was typed or scanned is no pairing code
 ├── PairingFailed        nothing was paired
 │   ├── WrongCode        the two sides do not share the code
@@ -50,7 +51,14 @@ class CertificateRefused(MeshError):
 
 
 class DialFailed(MeshError):
-    """None of the addresses of a peer led to a link; the message names each with its cause."""
+    """None of the addresses of a peer led to a link; the message names each with its cause.
+
+    `stranger`: at one of them a device answers that does not know this one: another device, or the peer has forgotten us.
+    """
+
+    def __init__(self, message: str, stranger: bool = False) -> None:
+        super().__init__(message)
+        self.stranger = stranger
 
 
 class Incompatible(MeshError):
@@ -68,6 +76,13 @@ class DuplicateIdentity(MeshError):
 
 class NotPaired(MeshError):
     """There is no pair with this device; `moodmesh pair` makes one."""
+
+
+class Forgotten(MeshError):
+    """The peer said over the link that it has forgotten this device."""
+
+    def __init__(self) -> None:
+        super().__init__("it has forgotten this device: pair again with `moodmesh pair`")
 
 
 class BadCode(MeshError):

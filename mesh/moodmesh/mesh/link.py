@@ -9,7 +9,7 @@ from .address import Address
 from .clock import Clock, within
 from .errors import BadMessage
 from .frames import Caps, decode, encode
-from .pipe import BAD_MESSAGE, CLOSED, Pipe, PipeClosed
+from .pipe import BAD_MESSAGE, CLOSED, FORGOTTEN, Pipe, PipeClosed
 from .seams import DeviceId, Envelope, LinkClosed
 from .welcome import KIND, Welcome, common_version, parse
 
@@ -25,6 +25,8 @@ class PeerLink:
         self._pipe, self._caps = pipe, caps
         self._pong = asyncio.Event()
         self._reason: str | None = None
+        self.forgotten = False
+        """Whether the peer closed it because it has forgotten this device."""
         self.on_closed: Callable[[str], None] = lambda reason: None
         self.on_duplicate: Callable[[], None] = lambda: None
 
@@ -51,7 +53,7 @@ class PeerLink:
         try:
             await self._pipe.send(frame)
         except PipeClosed as error:
-            self._ended(str(error))
+            self._broken(error)
             raise
 
     async def receive(self) -> Envelope:
@@ -63,7 +65,7 @@ class PeerLink:
                     return envelope
                 await self._handle(envelope)
             except PipeClosed as error:
-                self._ended(str(error))
+                self._broken(error)
                 raise LinkClosed(self._reason or str(error)) from error
             except BadMessage as error:
                 self._ended(str(error))
@@ -103,6 +105,10 @@ class PeerLink:
         if welcome.instance != self.welcome.instance or welcome.versions != self.welcome.versions:
             raise BadMessage("a later `welcome` may only change the rid")
         self.welcome = welcome
+
+    def _broken(self, error: PipeClosed) -> None:
+        self.forgotten |= error.code == FORGOTTEN
+        self._ended(str(error))
 
     def _ended(self, reason: str) -> None:
         if self._reason is None:

@@ -13,11 +13,21 @@ from typing import Any, Literal, Protocol
 from .address import Address
 from .clock import Clock, within
 from .dialling import BACKOFF_S, backoff, jitter, open_pipe, ordered, race
-from .errors import BadMessage, DuplicateIdentity, Incompatible, MeshError, NotPaired
+from .errors import BadMessage, DialFailed, DuplicateIdentity, Forgotten, Incompatible, MeshError, NotPaired
 from .frames import Caps, decode, encode
 from .link import PeerLink
 from .pairs import Pair, Pairs
-from .pipe import BAD_MESSAGE, DUPLICATE_IDENTITY, DUPLICATE_LINK, INCOMPATIBLE, Dialler, Pipe, PipeClosed
+from .pipe import (
+    BAD_MESSAGE,
+    DUPLICATE_IDENTITY,
+    DUPLICATE_LINK,
+    FORGOTTEN,
+    INCOMPATIBLE,
+    STOPPED,
+    Dialler,
+    Pipe,
+    PipeClosed,
+)
 from .rid import Rids
 from .seams import DeviceId, Envelope, LinkClosed
 from .welcome import INSTANCE, VERSIONS, Welcome, common_version, parse
@@ -52,7 +62,10 @@ class _Target:
 
 
 class Links:
-    """The links of one device. `port` is the peer port that `welcome` tells; set it once the listener is up."""
+    """The links of one device. `port` is the peer port that `welcome` tells; set it once the listener is up.
+
+    `troubles`: why a peer is not linked although somebody answered for it; gone with a link, or a new pair.
+    """
 
     def __init__(
         self,
@@ -68,7 +81,7 @@ class Links:
         versions: tuple[int, ...] = VERSIONS,
     ) -> None:
         self.port = 0
-        self.incompatible: dict[DeviceId, Incompatible] = {}
+        self.troubles: dict[DeviceId, Incompatible | Forgotten | DuplicateIdentity | DialFailed] = {}
         self._us, self._pairs, self._rids, self._dialler, self._events, self._clock = us, pairs, rids, dialler, events, clock
         self._caps, self._features, self._instance, self._versions = caps or Caps(), tuple(features), instance, versions
         self._links: dict[DeviceId, PeerLink] = {}
@@ -87,6 +100,16 @@ class Links:
     def get(self, peer: DeviceId) -> PeerLink | None:
         """The live link to `peer`, None when there is none."""
         return self._links.get(peer)
+
+    def trouble(self, peer: DeviceId) -> str:
+        """Why a peer is not linked and what to do, in a sentence; empty when it is linked, or nobody answered."""
+        match self.troubles.get(peer):
+            case None:
+                return ""
+            case DialFailed():
+                return "a device that does not know this one answers at its address: if it is the peer, pair again"
+            case error:
+                return str(error)
 
     async def accept(self, pipe: Pipe) -> None:
         """Make a link of a pipe that a peer dialled; a pipe that becomes none is closed."""
@@ -127,11 +150,16 @@ class Links:
         for task in (*self._seekers.values(), *self._tasks):
             task.cancel()
         self._targets.clear()
-        await asyncio.gather(*(link.close() for link in self))
+        await asyncio.gather(*(link.close(STOPPED) for link in self))
         await asyncio.gather(*self._seekers.values(), *self._tasks, return_exceptions=True)
 
     async def _dial(self, pair: Pair, addresses: tuple[Address, ...], rid: bytes | None) -> PeerLink:
-        pipe = await race(self._clock, addresses, lambda address: open_pipe(self._dialler, pair, address, rid))
+        try:
+            pipe = await race(self._clock, addresses, lambda address: open_pipe(self._dialler, pair, address, rid))
+        except DialFailed as error:
+            if not isinstance(self.troubles.get(pair.peer), Forgotten):  # its own word is worth more than a guess
+                self._set_trouble(pair.peer, error if error.stranger else None)
+            raise
         try:
             return await self._greet(pipe)
         except BaseException:
@@ -146,7 +174,10 @@ class Links:
         except PipeClosed as error:
             if error.code == DUPLICATE_IDENTITY:
                 self._events.link_duplicate(pipe.peer, "us")
-                raise DuplicateIdentity("another device runs with a copy of this identity") from error
+                self.troubles[pipe.peer] = DuplicateIdentity(
+                    "another device runs with a copy of this identity: `moodmesh identity reset` on one of the two"
+                )
+                raise self.troubles[pipe.peer] from error
             if error.code == DUPLICATE_LINK and (linked := self.get(pipe.peer)) is not None:
                 return linked
             raise
@@ -156,11 +187,11 @@ class Links:
 
     async def _agree(self, pipe: Pipe, theirs: Welcome, greet: bool) -> None:
         """Find a common major or close; the listener still says its own, so that the dialler too knows who is older."""
-        self.incompatible.pop(pipe.peer, None)
+        self._set_trouble(pipe.peer, None)
         try:
             common_version(self._versions, theirs.versions)
         except Incompatible as error:
-            self.incompatible[pipe.peer] = error
+            self.troubles[pipe.peer] = error
             if greet:
                 await self._say(pipe)
             await pipe.close(INCOMPATIBLE, "no common protocol version")
@@ -203,19 +234,26 @@ class Links:
         if self._links.get(link.peer) is not link:
             return
         del self._links[link.peer]
+        self._set_trouble(link.peer, Forgotten() if link.forgotten else None)
         if (target := self._targets.get(link.peer)) is not None:
             target.rid, target.addresses = link.rid, ordered((link.address, *target.addresses))
             self._start_seeking(link.peer)
         self._events.link_down(link.peer, reason)
 
+    def _set_trouble(self, peer: DeviceId, error: Forgotten | DialFailed | None) -> None:
+        self.troubles.pop(peer, None)
+        if error is not None and self._pairs.get(peer) is not None:
+            self.troubles[peer] = error
+
     def _pair_changed(self, peer: DeviceId, pair: Pair | None) -> None:
+        self._set_trouble(peer, None)
         if pair is not None:
             return
         self._targets.pop(peer, None)
         if (seeker := self._seekers.pop(peer, None)) is not None:
             seeker.cancel()
         if (link := self._links.get(peer)) is not None:
-            self._spawn(link.close(reason="forgotten"))
+            self._spawn(link.close(FORGOTTEN, "forgotten"))
 
     def _rid_changed(self) -> None:
         for link in self:

@@ -40,16 +40,28 @@ SILENCE_S = 30.0
 CLOSE_S = 0.5
 
 CLOSED = 1000
+STOPPED = 1001
+LOST = 1006
 BAD_MESSAGE = 4000
 DUPLICATE_LINK = 4001
 DUPLICATE_IDENTITY = 4002
 INCOMPATIBLE = 4003
+FORGOTTEN = 4004
+_WORDS = {
+    CLOSED: "it closed the link",
+    STOPPED: "it stopped",
+    LOST: "connection lost",
+    DUPLICATE_LINK: "replaced by another link",
+    DUPLICATE_IDENTITY: "its identity runs in two places",
+    INCOMPATIBLE: "no common protocol version",
+    FORGOTTEN: "it has forgotten this device",
+}
 
 
 class PipeClosed(LinkClosed):
     """The pipe is gone; `code` is the close code (1006: without one)."""
 
-    def __init__(self, reason: str, code: int = 1006) -> None:
+    def __init__(self, reason: str, code: int = LOST) -> None:
         super().__init__(reason)
         self.code = code
 
@@ -94,49 +106,55 @@ class WebSocketPipe:
         self.peer, self.host = peer, host
         self._socket, self._transport, self._silence_s = socket_, transport, silence_s
         self.closed = asyncio.Event()
+        self._ending = False
+        self._why = PipeClosed("closed")
         self._sending = asyncio.Lock()  # aiohttp's senders share one future: one that gives up would cancel the others
 
     async def send(self, frame: Frame) -> None:
         """Send one frame; `PipeClosed`."""
         try:
             async with self._sending:
-                if self.closed.is_set():
-                    raise PipeClosed("closed")
+                if self._ending:
+                    raise PipeClosed(str(self._why), self._why.code)
                 await self._socket.send_frame(frame.data, WSMsgType.BINARY if frame.binary else WSMsgType.TEXT)
         except PipeClosed:
             raise
         except (ClientError, OSError) as error:
+            self._why = PipeClosed(str(error) or _WORDS[LOST])
             self._gone()
-            raise PipeClosed(str(error) or "connection lost") from error
+            raise self._why from error
 
     async def receive(self) -> Frame:
         """The next frame; anything but text and binary ends the pipe, so pings cannot stretch the silence."""
         try:
             message = await self._socket.receive(self._silence_s)
         except TimeoutError:
+            self._why = PipeClosed(f"no whole message for {self._silence_s:.0f} s", BAD_MESSAGE)
             await self.close(BAD_MESSAGE, "silence")
-            raise PipeClosed(f"no whole message for {self._silence_s:.0f} s", BAD_MESSAGE) from None
+            raise self._why from None
         except (ClientError, OSError, RuntimeError) as error:
+            self._why = PipeClosed(str(error) or _WORDS[LOST])
             self._gone()
-            raise PipeClosed(str(error) or "connection lost") from error
+            raise self._why from error
         if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
             return Frame(message.type is WSMsgType.BINARY, message.data)
-        code = self._socket.close_code or 1006
-        reason = (
-            str(message.extra or message.data or "")
-            if message.type is WSMsgType.CLOSE
-            else f"{message.data or 'connection lost'}"
-        )
+        code = self._socket.close_code or LOST
+        said = message.extra if message.type is WSMsgType.CLOSE else message.data
+        self._why = PipeClosed(in_words(code, str(said or "")), code)
         await self.close(BAD_MESSAGE, "unexpected frame")
-        raise PipeClosed(reason, code)
+        raise self._why
 
     async def close(self, code: int = CLOSED, reason: str = "") -> None:
         """Say why if the peer still listens, then drop the connection."""
-        if not self.closed.is_set():
-            self._gone()
+        if self._ending:
+            return
+        self._ending = True
+        try:
             if not self._sending.locked():  # a peer that does not read what we send will not read this either
                 await self._say_goodbye(code, reason)
+        finally:
             abort(self._transport)
+            self._gone()  # only now: whoever waits for it takes the connection down, and the goodbye with it
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
         with contextlib.suppress(TimeoutError, ClientError, OSError, RuntimeError):
@@ -144,7 +162,14 @@ class WebSocketPipe:
                 await self._socket.close(code=code, message=reason.encode()[:120])
 
     def _gone(self) -> None:
+        self._ending = True
         self.closed.set()
+
+
+def in_words(code: int, said: str) -> str:
+    """Why a pipe closed: our words for a code of ours, else what was said, without characters that move a terminal."""
+    heard = "".join(c for c in said if c.isprintable())
+    return _WORDS.get(code) or (f"it refused a message: {heard}" if code == BAD_MESSAGE else heard) or _WORDS[LOST]
 
 
 class WebSocketDialler:

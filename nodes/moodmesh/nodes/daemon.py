@@ -29,7 +29,7 @@ from moodmesh.nodes.blobs import Models, NodeBlobs
 from moodmesh.nodes.capabilities import Capabilities, local_hour
 from moodmesh.nodes.config import Config, home, load
 from moodmesh.nodes.discovery import Discovery
-from moodmesh.nodes.errors import NodeError, StoreError
+from moodmesh.nodes.errors import NodeError, StoreError, explained
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.executor import Executor
 from moodmesh.nodes.jobs.journal import Executions, Jobs
@@ -47,7 +47,7 @@ from moodmesh.nodes.pool.rundir import run_dir
 from moodmesh.nodes.pool.seam import TaskPool
 from moodmesh.nodes.reset import STORE_FILE
 from moodmesh.nodes.services import Part, Services
-from moodmesh.nodes.store import Store
+from moodmesh.nodes.store import Store, times
 from moodmesh.tasks import registry
 from moodmesh.tasks.models import ModelStore
 
@@ -97,6 +97,7 @@ class Node(Services):
             endpoint = await stack.enter_async_context(
                 open_endpoint(identity, pairs, peers, clock=clock, port=config.mesh.port, caps=caps)
             )
+            peers.trouble = endpoint.links.trouble
             node = cls(
                 config=config, origins=origins, home=where, name=name, clock=clock, identity=identity, store=store, pairs=pairs,
                 book=book, access=access, tasks=tasks, broken=broken, models=models, pulled=pulled, pool=pool,
@@ -136,9 +137,10 @@ class Node(Services):
         """Health of what is known from the start."""
         self.health["store"] = Part("ok", str(self.store.path))
         if self.store.set_aside:
-            kept = f"a damaged store was set aside as {self.store.set_aside}"
-            self.health["store"] = Part("failed", kept, "its jobs and pairs are in that file; pair again")
-            log.error(kept)
+            kept = f"the store was damaged, and kept as {self.store.set_aside}: pairs, rules and the journal of jobs were in it"
+            remedy = "pair again (`moodmesh pair`, `moodmesh peers allow`); the device key is whole, and nothing was deleted"
+            self.health["store"] = Part("failed", kept, remedy)
+            log.error("%s: %s", kept, remedy)
         for name, why in self.broken.items():
             self.health[f"task {name}"] = Part("unavailable", why, "reinstall or remove that plug-in")
         self.health["gpu"] = Part("ok" if probe.gpus() else "unavailable", ", ".join(probe.gpus()) or "no NVIDIA GPU or driver")
@@ -165,16 +167,25 @@ class Node(Services):
         self.peers.retell()
         self.submitter.look_again()
 
+    async def _check_clock(self) -> None:
+        wall = self.clock.wall()
+        behind = await self.store.read(lambda db: times.set_back(db, wall))
+        if behind and "clock" not in self.health:
+            log.warning("the clock was set back: %s; %s", behind, times.REMEDY)
+        self.health.pop("clock", None)
+        if behind:
+            self.health["clock"] = Part("failed", behind, times.REMEDY)
+
     async def _housekeeping(self) -> None:
         while True:
             try:
+                await self._check_clock()
                 for blob in await self.jobs.forget_before(self.clock.wall() - self.config.jobs.keep_days * DAY):
                     await self.blobs.drop(blob)
                 await self.book.expire()
                 await self.executor.expire()
-                self.health["disk"] = Part("ok")
             except StoreError as error:
-                self.health["disk"] = Part("failed", str(error), "free some disk space")
+                log.warning("%s", error)
             await asyncio.sleep(600)
 
 
@@ -187,8 +198,12 @@ def run(flags: Mapping[str, Any]) -> int:
         asyncio.run(_main(config, origins, where))
     except (NodeError, MeshError, OSError, BaseExceptionGroup) as error:
         cause = _first(error)
-        if isinstance(cause, (NodeError, MeshError, OSError)):
-            raise cause if isinstance(cause, NodeError) else NodeError(str(cause)) from None
+        if isinstance(cause, NodeError):
+            raise cause from None
+        if isinstance(cause, OSError):
+            raise explained(cause, where) from None
+        if isinstance(cause, MeshError):
+            raise NodeError(str(cause)) from None
         raise
     return 0
 

@@ -109,7 +109,8 @@ class Discovery:
             for name, part in self._node.health.items()
             if name.startswith("finder ")
         ]
-        return {"devices": devices, "radios": radios}
+        troubles = {pair.name: why for pair in self._node.pairs if (why := self._node.peers.trouble(pair.peer))}
+        return {"devices": devices, "radios": radios, "troubles": troubles}
 
     def _seen(self, seen: Seen) -> dict[str, Any]:
         pairs = match(seen.tags, seen.rid, self._node.pairs)
@@ -171,21 +172,28 @@ class Discovery:
         wait, name = RETRY_S[0], f"finder {finder.radio}"
         self._node.health[name] = Part("ok")
         while True:
-            proof = asyncio.get_running_loop().call_later(PROVEN_S, self._node.health.update, {name: Part("ok")})
+            proof = asyncio.get_running_loop().call_later(PROVEN_S, self._found, name, Part("ok"))
             interfaces, _ = usable(self._node.config.mesh.interfaces)
             try:
                 await finder.run(self._sighted)
             except Unavailable as missing:
-                self._node.health[name] = Part("unavailable", missing.reason, missing.remedy)
+                self._found(name, Part("unavailable", missing.reason, missing.remedy))
             except OSError as error:
-                self._node.health[name] = Part("failed", str(error), "see `moodmesh doctor`; it is tried again")
-                log.warning("finder %s failed: %s", finder.radio, error)
+                self._found(name, Part("failed", str(error), "see `moodmesh doctor`; it is tried again"))
             finally:
                 proof.cancel()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await changed(self._node.config.mesh.interfaces, interfaces, self._node.clock)
             wait = min(RETRY_S[1], wait * 2)
+
+    def _found(self, name: str, part: Part) -> None:
+        """Keep how a finder is, and say so when that has changed."""
+        before, self._node.health[name] = self._node.health[name], part
+        if part.state == "ok" and before.state != "ok":
+            log.info("%s works again", name)
+        elif part.state != "ok" and part != before:
+            log.warning("%s: %s; %s. Jobs on this device go on without it", name, part.detail, part.remedy)
 
 
 def _configured(peers: Sequence[str]) -> list[Address]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 
 class NodeError(Exception):
     """Anything a node tells its user; `exit_code` is what the command line leaves with."""
@@ -37,3 +40,19 @@ class StoreError(NodeError):
 
 class NotFound(UsageError):
     """No such job, peer or task."""
+
+
+def explained(error: OSError, where: Path) -> NodeError:
+    """What the system refused, as a sentence with the next step; `where`: the home, for an error that names no file."""
+    path = str(error.filename or where)
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return NodeError(f"no space is left for {path}: free some (`df -h` shows where), then try again; nothing was lost")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            step = "change its owner or mode, or set MOODMESH_HOME to a directory of yours"
+            return NodeError(f"{path} is closed to this user ({error.strerror}): {step}")
+        case errno.EEXIST | errno.ENOTDIR:
+            return NodeError(f"{path} is in the way ({error.strerror}): move it, or set MOODMESH_HOME to another directory")
+        case None:
+            return NodeError(str(error))  # one of ours, and a sentence already
+    return NodeError(f"{path}: {error.strerror}; `moodmesh doctor` may tell more")

@@ -84,7 +84,7 @@ class Pairing:
         """Open a window and tell what happens: `open` with the code, `wrong_code` with the next, and at last `paired`,
         `locked` or `expired`. Closing the iterator closes the window."""
         if self._open:
-            raise Refused("a pairing window is already open on this device", "busy")
+            raise Refused("a pairing window is already open on this device: end that `moodmesh pair`, or use its code", "busy")
         self._open = True
         told = _Queue()
         try:

@@ -18,6 +18,7 @@ from moodmesh.mesh.errors import BadMessage
 from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.link import PeerLink
 from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.mesh.pipe import BAD_MESSAGE
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.mesh.signatures import verify
 from moodmesh.nodes import rates
@@ -41,11 +42,13 @@ from moodmesh.nodes.messages import (
     Unsupported,
     parse,
 )
+from moodmesh.nodes.outbox import Outbox
 from moodmesh.nodes.placement.view import WIRED, WIRELESS, Device
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
 SUSPECT_S, LOST_S, ABSENT_S = 2.0, 5.0, 25.0
 STALL_S = 3.0
+UNREAD_S = 30.0  # as long as a link may be silent
 DOCUMENT_GAP_S = 0.2
 RECONNECT_S = 0.4
 AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
@@ -72,7 +75,7 @@ class Peer:
     name: str
     here: bool = False
     link: PeerLink | None = None
-    out: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
+    out: Outbox = field(default_factory=Outbox)
     heard: float = 0.0
     live_since: float | None = None
     gone_since: float = 0.0
@@ -115,9 +118,11 @@ class Peers:
         self.on_corrected: Callable[[DeviceId, float], None] = lambda peer, correction: None
         self.on_down: Callable[[DeviceId], None] = lambda peer: None
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
+        self.trouble: Callable[[DeviceId], str] = lambda peer: ""
         self.duplicate: Literal["", "peer", "us"] = ""
         self._tasks: asyncio.TaskGroup
         self._background = Background()
+        self._to_self: asyncio.Queue[Message] = asyncio.Queue()
         self._serving = False
         self._documents_due = asyncio.Event()
         for pair in pairs:
@@ -142,11 +147,19 @@ class Peers:
         found = self.peers.get(peer)
         if found is None or (found.link is None and not found.here):
             return False
-        found.out.put_nowait(message)
+        if found.here:
+            self._to_self.put_nowait(message)
+        else:
+            self._put(found, message)
         if isinstance(message, Reserve):
             found.pending_s += message.units * self._mean(found, message)
         self._wake_if_live(found)
         return True
+
+    def _put(self, p: Peer, message: Message) -> None:
+        """Queue a message for a link; a peer that lets too much pile up loses it, and hears the rest on the next one."""
+        if not p.out.put(message) and p.link is not None:
+            self._background.spawn(p.link.close(reason="it does not read what it is sent"))
 
     def devices(self) -> Sequence[Device]:
         """This device and every paired one."""
@@ -159,6 +172,7 @@ class Peers:
         recent = [at for at in p.refusals if at > now - BACKOFF_S]
         return Device(
             id=p.id, name=p.name, here=p.here, present=p.here or p.link is not None, absent_s=now - p.gone_since,
+            trouble="" if p.here or p.link is not None else self.trouble(p.id),
             suspect=p.live_since is not None and p.silent(now) > SUSPECT_S,
             backoff=len(recent) >= REFUSALS or now < p.avoid_until,
             own=p.here or self._access.owns(p.id), capability=p.capability, dynamic=p.dynamic,
@@ -214,7 +228,7 @@ class Peers:
         """Start to read and write a link; tell the peer who we are and what it may do."""
         p = self._add(link.peer, self.peers[link.peer].name if link.peer in self.peers else "")
         now = self._clock.now()
-        p.link, p.heard, p.silenced, p.out = link, now, False, asyncio.Queue()
+        p.link, p.heard, p.silenced, p.out = link, now, False, Outbox()
         p.their_seq, p.sent = 0, {}
         p.bandwidth = WIRED if link.address[0].startswith(("127.", "::1")) else p.bandwidth
         self._tasks.create_task(self._serve(p, link))
@@ -256,7 +270,7 @@ class Peers:
                 pass
             except ValueError as error:
                 log.warning("link closed: %s", error, extra={"peer": p.id[:8]})
-                await link.close(reason=str(error))
+                await link.close(BAD_MESSAGE, str(error))
             except Exception:  # whatever a peer sends, the node goes on
                 log.exception("a message could not be handled: link closed", extra={"peer": p.id[:8]})
                 await link.close(reason="internal error")
@@ -264,14 +278,17 @@ class Peers:
                 for task in helpers:
                     task.cancel()
 
-    async def _write(self, out: asyncio.Queue[Message], link: PeerLink) -> None:
+    async def _write(self, out: Outbox, link: PeerLink) -> None:
         with contextlib.suppress(LinkClosed):
             while True:
-                message = await out.get()
+                envelope = await out.get()
                 try:
-                    await link.send(message.envelope())
+                    async with asyncio.timeout(UNREAD_S):
+                        await link.send(envelope)
                 except BadMessage as error:  # over its cap: a fault of ours, and no reason to lose the link
                     log.error("not sent: %s", error)
+                except TimeoutError:
+                    await link.close(reason=f"it has read nothing for {UNREAD_S:.0f} s")
 
     async def _received(self, p: Peer, link: PeerLink, envelope: Envelope) -> None:
         p.heard = self._clock.now()
@@ -286,7 +303,7 @@ class Peers:
     async def _serve_self(self) -> None:
         here = self.peers[self.me]
         while True:
-            message = await here.out.get()
+            message = await self._to_self.get()
             try:
                 await self._hear(here, message)
             except Exception:
@@ -329,7 +346,7 @@ class Peers:
         p.sent = {seq: at for seq, at in p.sent.items() if seq > p.seq - 8} | {p.seq: now}
         mine, yours = self.submitter.live(p.id), self.executor.live(p.id)
         held = now - p.their_seq_at if p.their_seq else 0.0
-        p.out.put_nowait(Heartbeat(seq=p.seq, echo=p.their_seq, held_s=held, mine=mine, yours=yours))
+        self._put(p, Heartbeat(seq=p.seq, echo=p.their_seq, held_s=held, mine=mine, yours=yours))
 
     async def _beats(self, p: Peer, link: PeerLink) -> None:
         """Beat every second while an attempt is live on the link, else every ten; close it when it was silent too long."""
@@ -394,7 +411,7 @@ class Peers:
             for p in self.linked():
                 if self._access.rules(p.id):
                     self._tell_rates(p)
-                    p.out.put_nowait(self._documents.dynamic(p.id))
+                    self._put(p, self._documents.dynamic(p.id))
             self.submitter.look_again()
             await self._clock.sleep(DOCUMENT_GAP_S)
 
@@ -402,10 +419,10 @@ class Peers:
         """Send a peer what it may do here, and the documents that follow from it."""
         p = self.peers.get(peer)
         if p is not None and p.link is not None:
-            p.out.put_nowait(Rights(actions=sorted(self._access.rules(peer)), name=self.peers[self.me].name[:32]))
+            self._put(p, Rights(actions=sorted(self._access.rules(peer)), name=self.peers[self.me].name[:32]))
             self._tell_document(p, self._documents.document(peer))
             if self._access.rules(peer):
-                p.out.put_nowait(self._documents.dynamic(peer))
+                self._put(p, self._documents.dynamic(peer))
 
     def retell(self) -> None:
         """Rates or tasks changed: send every peer its document anew."""
@@ -420,7 +437,7 @@ class Peers:
 
     def _tell_document(self, p: Peer, document: Capability) -> None:
         p.told = document
-        p.out.put_nowait(document)
+        self._put(p, document)
 
     def linked(self) -> Iterable[Peer]:
         """Peers with a live link."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .messages import Absent, Enough, Fetch, Have, Offered, Want, bitmap, indexe
 from .store import ArtefactStore, Part
 
 PATIENCE_S = 30.0
+MOST_QUESTIONS = 16  # a peer asks for one artefact at a time; some questions of before may be on their way
 _Inbox = asyncio.Queue[Envelope | LinkClosed]
 
 
@@ -60,6 +61,7 @@ class Transfers:
         self._inboxes: dict[DeviceId, tuple[str, _Inbox]] = {}
         self._serving: dict[DeviceId, tuple[str, _Serving, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: Counter[DeviceId] = Counter()
 
     async def fetch(self, link: Link, artefact: str, largest: int | None = None) -> Path:
         """The file of an artefact, taken from the peer unless it is here; cut at any point, the next call goes on there.
@@ -104,7 +106,10 @@ class Transfers:
     def _take(self, link: Link, envelope: Envelope) -> None:
         match envelope.kind:
             case "fetch":
+                if self._asked[link.peer] >= MOST_QUESTIONS:
+                    raise BadMessage("more questions than answers were read")
                 self._spawn(self._describe(link, parse(Fetch, envelope).artefact))
+                self._asked[link.peer] += 1
             case "want":
                 self._start_serving(link, parse(Want, envelope))
             case "have":
@@ -177,11 +182,14 @@ class Transfers:
 
     async def _describe(self, link: Link, artefact: str) -> None:
         answer: Offered | Absent = Absent(artefact=artefact)
-        if self._may_read(link.peer, artefact):
-            with contextlib.suppress(NotFound):
-                manifest = await asyncio.to_thread(self._store.manifest, artefact)
-                answer = Offered(artefact=artefact, manifest=manifest)
-        await link.send(answer.envelope())
+        try:
+            if self._may_read(link.peer, artefact):
+                with contextlib.suppress(NotFound):
+                    manifest = await asyncio.to_thread(self._store.manifest, artefact)
+                    answer = Offered(artefact=artefact, manifest=manifest)
+            await link.send(answer.envelope())
+        finally:
+            self._asked[link.peer] -= 1
 
     def _start_serving(self, link: Link, want: Want) -> None:
         self._stop_serving(link.peer)

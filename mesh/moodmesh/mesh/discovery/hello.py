@@ -13,7 +13,7 @@ from typing import Any
 
 from moodmesh.mesh.clock import Clock, SystemClock
 from moodmesh.mesh.discovery.datagram import Hello, Kind, decode, slot_count
-from moodmesh.mesh.discovery.interfaces import Interface, changed, usable
+from moodmesh.mesh.discovery.interfaces import NO_INTERFACE, Interface, absent, changed, usable
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
 
 PORT = 47077
@@ -152,7 +152,7 @@ class HelloFinder:
     async def _bind(self, interfaces: list[Interface]) -> None:
         self.trouble.clear()
         if not interfaces:
-            raise Unavailable("no network interface is up", "connect to a network, or set mesh.interfaces")
+            raise Unavailable(absent(self._wanted), NO_INTERFACE)
         for family in (socket.AF_INET, socket.AF_INET6):
             try:
                 self._receivers.append(await self._open_socket(self._receiver(family, interfaces)))

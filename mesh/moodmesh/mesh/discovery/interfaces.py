@@ -48,6 +48,15 @@ def usable(wanted: Sequence[str] = ()) -> tuple[list[Interface], dict[str, str]]
     return sorted(chosen, key=lambda i: i.name), skipped
 
 
+def absent(wanted: Sequence[str]) -> str:
+    """Why there is no interface to use."""
+    named = f" named in mesh.interfaces ({', '.join(wanted)})" if wanted else ""
+    return f"no network interface{named} is up"
+
+
+NO_INTERFACE = "connect to a network, or name another interface in mesh.interfaces; it is used as soon as it is there"
+
+
 async def changed(wanted: Sequence[str], known: Sequence[Interface], clock: Clock) -> None:
     """Return once `usable(wanted)` is no longer what is `known`: told by the kernel on Linux, else looked up every 5 s."""
     with contextlib.closing(_watcher()) as watcher:

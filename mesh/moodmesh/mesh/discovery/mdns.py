@@ -14,7 +14,7 @@ from zeroconf import Error, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from moodmesh.mesh.clock import Clock, SystemClock
-from moodmesh.mesh.discovery.interfaces import Interface, changed, usable
+from moodmesh.mesh.discovery.interfaces import NO_INTERFACE, Interface, absent, changed, usable
 from moodmesh.mesh.rid import EPOCH_S, RID_BYTES
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
 from moodmesh.mesh.tagslots import TAG_BYTES
@@ -92,8 +92,7 @@ class MdnsFinder:
         four = [a for i in interfaces if i.v4 and self._works(i, socket.AF_INET) for a in i.v4]
         six = [i for i in interfaces if i.v6 and not i.loopback and self._works(i, socket.AF_INET6)]
         if not four and not six:
-            why = "; ".join(self.trouble.values()) or "no interface with an address is up"
-            raise Unavailable(why, "connect to a network, or set mesh.interfaces; `moodmesh doctor` tells more")
+            raise Unavailable("; ".join(self.trouble.values()) or absent(self._wanted), NO_INTERFACE)
         family = IPVersion.All if four and six else IPVersion.V4Only if four else IPVersion.V6Only
         try:
             opened = AsyncZeroconf(interfaces=[*four, *(i.index for i in six)], ip_version=family)

@@ -28,6 +28,7 @@ from moodmesh.mesh.pairs import Pair
 from moodmesh.mesh.signatures import verify
 
 NAME_LENGTH = 32
+NO_VERSION = "the two devices share no version of the pairing protocol: update Moodmesh on the older one"
 Role = Literal["host", "guest"]
 
 
@@ -110,7 +111,7 @@ class Host(Side):
         version = max(set(VERSIONS) & set(p1.versions), default=None)
         suite = next((s for s in SUITES if s in p1.suites), None)
         if version is None or suite is None:
-            raise PairingFailed("the two devices share no version of the pairing protocol: update the older one")
+            raise PairingFailed(NO_VERSION)
         x_h = os.urandom(16)
         self._w = self._scalar(x_h, p1.x_g)
         share = spake2.share(self._secret, self._w, spake2.M)

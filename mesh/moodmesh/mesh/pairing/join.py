@@ -12,7 +12,7 @@ from moodmesh.mesh.address import Address
 from moodmesh.mesh.errors import NoWindow, PairingFailed, WrongCode
 from moodmesh.mesh.pairing import spake2
 from moodmesh.mesh.pairing.code import Code
-from moodmesh.mesh.pairing.flow import Guest, Me
+from moodmesh.mesh.pairing.flow import NO_VERSION, Guest, Me
 from moodmesh.mesh.pairing.messages import LARGEST, P2, P4, P6, P8, Message, decode
 from moodmesh.mesh.pairing.window import STEP_S, certificate_hash
 from moodmesh.mesh.pairs import Pair
@@ -38,7 +38,9 @@ async def join(me: Me, code: Code, at: Address, store: Callable[[Pair], Awaitabl
             async with socket:
                 return await _exchange(me, code, socket, store, cost)
     except (ClientError, OSError, TimeoutError) as error:
-        raise NoWindow(f"nothing that pairs answers at {at[0]} port {at[1]}; is the window still open there?") from error
+        raise NoWindow(
+            f"nothing that pairs answers at {at[0]} port {at[1]}: its window may be closed, `moodmesh pair` there opens one"
+        ) from error
 
 
 async def _exchange(
@@ -70,7 +72,9 @@ async def _receive(socket: ClientWebSocketResponse, model: type[M]) -> M:
 
 def _farewell(reason: str) -> PairingFailed:
     if reason == "wrong code":
-        return WrongCode("wrong code; nothing was paired. The other device shows a new one now")
+        return WrongCode("wrong code; nothing was paired. Type the new one that the other device shows now")
+    if reason == "version":
+        return PairingFailed(NO_VERSION)
     if reason == "busy":
         return NoWindow("the other device is pairing with someone else right now; try again in a moment")
     if reason == "locked":

@@ -19,7 +19,7 @@ from moodmesh.mesh.certificates import Credential, spki_hash, window_credential
 from moodmesh.mesh.errors import PairingFailed, WrongCode
 from moodmesh.mesh.pairing import spake2
 from moodmesh.mesh.pairing.code import TOKEN_BYTES, fresh_digits, fresh_nameplate
-from moodmesh.mesh.pairing.flow import Host, Me
+from moodmesh.mesh.pairing.flow import NO_VERSION, Host, Me
 from moodmesh.mesh.pairing.messages import LARGEST, P1, P3, P5, P7, Message, decode
 from moodmesh.mesh.pairs import Pair
 from moodmesh.mesh.tls import window_context
@@ -201,7 +201,7 @@ def reason(error: PairingFailed) -> bytes:
     """What a guest is told: never more than these words."""
     if isinstance(error, WrongCode):
         return b"wrong code"
-    return str(error).encode() if str(error) in ("busy", "locked") else b"failed"
+    return {NO_VERSION: b"version", "busy": b"busy", "locked": b"locked"}.get(str(error), b"failed")
 
 
 def certificate_hash(certificate: bytes) -> bytes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import logging
 import os
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +23,7 @@ from moodmesh.nodes.errors import NodeError, NotFound, Refused, UsageError
 TOKEN_FILE = "api.token"  # noqa: S105 - a file name
 TOKEN_CHARS = 43
 MAX_BODY = 96 * 2**20
+GONE_S = 0.2
 SAFE = ("GET", "HEAD")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -86,6 +89,8 @@ class Guard:
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
             return failure(401, "token", "a bearer token is needed; the command line reads it from the node's home")
+        if (request.content_length or 0) > MAX_BODY:
+            return _too_large()
         if request.method not in SAFE and request.content_type != "application/json":
             return failure(415, "content_type", "send application/json")
         return None
@@ -102,7 +107,29 @@ def _ours(request: web.Request) -> bool:
 
 async def body(request: web.Request, model: type[Body]) -> Body:
     """The JSON body of a request; ValidationError for anything else, whatever the bytes."""
-    return model.model_validate_json(await request.read())
+    try:
+        content = await request.read()
+    except (ConnectionError, web.RequestPayloadError):
+        raise UsageError("the request was cut off: nothing was done") from None
+    return model.model_validate_json(content)
+
+
+@contextlib.asynccontextmanager
+async def while_asked(request: web.Request) -> AsyncIterator[None]:
+    """Cancel the handler when whoever asked has gone: aiohttp lets it wait on for what nobody will read."""
+    handler = asyncio.current_task()
+    assert handler is not None
+
+    async def watch() -> None:
+        while request.transport is not None:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(GONE_S)
+        handler.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -119,11 +146,19 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return failure(409, error.reason, str(error))
     except (NodeError, MeshError) as error:
         return failure(500, "failed", str(error))
+    except ConnectionResetError:
+        return failure(400, "gone", "whoever asked has gone")
+    except web.HTTPRequestEntityTooLarge:
+        return _too_large()
     except web.HTTPException as error:
         return failure(error.status, "http", error.reason)
     except Exception as error:
         log.exception("a request failed")
         return failure(500, "internal", f"{type(error).__name__}: see the daemon's log")
+
+
+def _too_large() -> web.Response:
+    return failure(413, "too_large", f"at most {MAX_BODY >> 20} MiB are taken in one request: split the input")
 
 
 def failure(status: int, reason: str, message: str) -> web.Response:

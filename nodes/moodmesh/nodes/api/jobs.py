@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moodmesh.mesh.seams import DeviceId
-from moodmesh.nodes.api.guard import body
+from moodmesh.nodes.api.guard import body, while_asked
 from moodmesh.nodes.errors import NotFound, Refused, UsageError
 from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.placement.explain import summary
@@ -125,7 +125,7 @@ class JobsView:
         """Server-sent events of one job until it ends."""
         job = await self._find(request)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        async with self._node.events.listen() as queue:
+        async with while_asked(request), self._node.events.listen() as queue:
             await response.prepare(request)
             job = await self._fresh(job)
             await _send(response, {"event": "job", **show(self._node, job)})

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from moodmesh.nodes.api.guard import while_asked
 from moodmesh.nodes.errors import NotFound, Refused
 from moodmesh.nodes.services import Services
 from moodmesh.tasks.models import Card
@@ -34,9 +35,10 @@ def routes(node: Services) -> list[web.RouteDef]:
         pulling = asyncio.create_task(_pull(node, card, told))
         try:
             event: dict[str, Any] = {"event": ""}
-            while event["event"] not in ("done", "failed"):
-                event = await told.get()
-                await response.write(f"data: {json.dumps(event)}\n\n".encode())
+            async with while_asked(request):
+                while event["event"] not in ("done", "failed"):
+                    event = await told.get()
+                    await response.write(f"data: {json.dumps(event)}\n\n".encode())
         finally:
             pulling.cancel()
             await asyncio.gather(pulling, return_exceptions=True)

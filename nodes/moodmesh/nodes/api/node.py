@@ -11,7 +11,7 @@ from aiohttp import web
 
 from moodmesh.mesh.identity import grouped
 from moodmesh.nodes import probe
-from moodmesh.nodes.services import Services
+from moodmesh.nodes.services import Part, Services
 
 HEAVY = ("torch", "ray", "onnxruntime", "faiss", "matplotlib", "transformers", "numpy", "scipy", "sklearn")
 
@@ -23,7 +23,9 @@ def routes(node: Services) -> list[web.RouteDef]:
         return web.json_response(await status_of(node))
 
     async def health(_: web.Request) -> web.Response:
-        parts = {name: asdict(part) for name, part in node.health.items()}
+        why = node.store.trouble
+        disk = Part("failed", why, "it is tried again; this is over with the next write that succeeds") if why else Part("ok")
+        parts = {name: asdict(part) for name, part in (node.health | {"disk": disk}).items()}
         state = "failed" if any(p["state"] == "failed" for p in parts.values()) else "ok"
         return web.json_response({"state": state, "parts": parts})
 

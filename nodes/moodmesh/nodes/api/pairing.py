@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from moodmesh.mesh.errors import BadCode, PairingFailed
-from moodmesh.nodes.api.guard import body
+from moodmesh.nodes.api.guard import body, while_asked
 from moodmesh.nodes.errors import Refused, UsageError
 from moodmesh.nodes.pairing import Pairing
 
@@ -29,7 +29,7 @@ def routes(pairing: Pairing) -> list[web.RouteDef]:
     async def host(request: web.Request) -> web.StreamResponse:
         """Server-sent events of a new window; it closes with the connection."""
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        async with contextlib.aclosing(pairing.host()) as events:
+        async with while_asked(request), contextlib.aclosing(pairing.host()) as events:
             async for event in events:
                 if not response.prepared:
                     await response.prepare(request)

@@ -112,6 +112,7 @@ class PeersView:
             "address": list(link.address) if link else None,
             "heard_s_ago": now - state.heard if link else None,
             "away_s": None if link else now - state.gone_since,
+            "trouble": self._node.peers.trouble(pair.peer),
             "rtt_ms": state.rtt_s * 1000,
             "correction": math.exp(state.correction),
             "may": {a: lim.model_dump(exclude_defaults=True) for a, lim in self._node.access.rules(pair.peer).items()},

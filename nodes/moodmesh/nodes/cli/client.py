@@ -80,6 +80,8 @@ class Client:
         body: Mapping[str, Any] | None,
         timeout: float | None,
     ) -> Iterator[http.client.HTTPResponse]:
+        if not all(path):
+            raise UsageError("a name or an id is empty: `moodmesh peers list` and `moodmesh job list` show what there is")
         target = "/" + "/".join(quote(part, safe="") for part in path) + (f"?{urlencode(query)}" if query else "")
         with contextlib.closing(_UnixConnection(run_dir(self._home, create=False) / SOCKET, timeout)) as connection:
             response = self._ask(connection, method, target, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as jsonlib
 from pathlib import Path
 from typing import Annotated
@@ -31,13 +32,10 @@ def demo(
     """
     from moodmesh.nodes.demo.story import Story, page_of
 
-    try:
-        duties = {name: float(share) for name, share in (pair.split("=") for pair in duty or [])}
-        page = page_of(input)
-    except ValueError:
-        raise UsageError("--duty takes NAME=SHARE, like laptop=1.0") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {input}: {error.strerror}") from None
+    duties = dict(_duty(pair) for pair in duty or [])
+    if not picture.absolute().parent.is_dir():
+        raise UsageError(f"--picture {picture}: there is no directory {picture.absolute().parent}; make it first")
+    page = page_of(input)
     found = Story(page, picture.absolute(), duties, told=say if json else print).run()
     if json:
         print(jsonlib.dumps(found))
@@ -47,6 +45,17 @@ def demo(
             f"\nfound each other in {t['discovery_s']:.2f} s, paired in {t['pairing_s']:.2f} s each, "
             f"first line of the job after {t['submit_to_start_ms']:.0f} ms, all in {t['total_s']:.0f} s"
         )
+
+
+def _duty(pair: str) -> tuple[str, float]:
+    from moodmesh.nodes.demo.scene import demo_settings
+
+    name, _, share = pair.partition("=")
+    known = demo_settings({})
+    with contextlib.suppress(ValueError):
+        if name in known and 0 < float(share) <= 1:
+            return name, float(share)
+    raise UsageError(f"--duty {pair}: write NAME=SHARE, NAME one of {', '.join(known)}, SHARE over 0 and at most 1")
 
 
 Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, and marked as such.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json as jsonlib
 import sys
 import time
@@ -61,6 +62,8 @@ def submit(
     job = Client().post("jobs", body=body)
     if not wait:
         emit(job, json, lambda: [job["id"]])
+        if job["message"]:
+            say(job["message"])
         return
     _finish(_follow(job["id"]), json)
 
@@ -165,7 +168,7 @@ def _follow(job_id: str) -> dict[str, Any]:
         for event in client.events("jobs", job_id, "events"):
             if event["event"] == "job":
                 words = event["message"] or f"{event['status'].lower()} {event['task']}"
-                show_progress(event["share"], words[:80])
+                show_progress(event["share"], words)
     found: dict[str, Any] = client.get("jobs", job_id)
     return found
 
@@ -257,7 +260,7 @@ def _param(pair: str) -> tuple[str, Any]:
 def _seconds(text: str) -> float:
     units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-    try:
-        return float(number) * units[text[len(number) :] or "s"]
-    except (ValueError, KeyError):
-        raise UsageError(f"--by {text}: write a time like 10s, 500ms or 2min") from None
+    with contextlib.suppress(ValueError, KeyError):
+        if (seconds := float(number) * units[text[len(number) :] or "s"]) > 0:
+            return seconds
+    raise UsageError(f"--by {text}: write a time like 10s, 500ms or 2min")

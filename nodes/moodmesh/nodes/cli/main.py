@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
 from moodmesh.nodes.cli import demo, doctor, jobs, models, node, peers
 from moodmesh.nodes.cli.output import say
-from moodmesh.nodes.errors import NodeError
+from moodmesh.nodes.errors import NodeError, explained
+from moodmesh.nodes.home import home
 
 app = typer.Typer(
     name="moodmesh",
@@ -29,12 +31,18 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except NodeError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": {"reason": getattr(error, "reason", type(error).__name__), "message": str(error)}}))
-        say(f"moodmesh: {error}")
-        sys.exit(error.exit_code)
+        _fail(error)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(explained(error, home()))
+
+
+def _fail(error: NodeError) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": {"reason": getattr(error, "reason", type(error).__name__), "message": str(error)}}))
+    say(f"moodmesh: {error}")
+    sys.exit(error.exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from moodmesh.nodes.cli.client import Client
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, say
+from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.home import home
 
 config_app = typer.Typer(help="The configuration and where each value came from.", no_args_is_help=True)
@@ -159,6 +161,10 @@ def identity_reset(
 
     if not yes:
         say("This device gets a new key: every pair is forgotten, here and, once they notice, there.")
+        if not sys.stdin.isatty():
+            raise UsageError("there is no terminal to ask on: add --yes to go on")
         typer.confirm("Go on?", abort=True, err=True)
-    device = reset_identity(home())
+    device, damaged = reset_identity(home())
+    if damaged is not None:
+        say(f"The store was damaged; it was set aside as {damaged}, with the journal of jobs in it.")
     emit({"device": device}, json, lambda: [f"new device id {device}; pair again with `moodmesh pair`"])

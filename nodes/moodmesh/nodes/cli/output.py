@@ -35,7 +35,8 @@ def columns(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> list[str]:
 
 
 def ago(seconds: float) -> str:
-    """A duration in one unit."""
+    """A duration in one unit; none is negative, also where a clock was set back."""
+    seconds = max(0.0, seconds)
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -67,4 +68,4 @@ def progress(title: str) -> Iterator[Callable[[float, str], None]]:
     bars = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)
     with bars as bar:
         line = bar.add_task(title, total=1.0)
-        yield lambda share, words: bar.update(line, completed=share, description=words or title)
+        yield lambda share, words: bar.update(line, completed=share, description=(words or title)[:80])

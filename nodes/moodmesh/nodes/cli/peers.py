@@ -57,7 +57,7 @@ def _host(json: bool) -> None:
     elif last.get("event") in ("locked", "expired"):
         raise Refused(last["message"], last["event"])
     else:
-        raise Unreachable("the daemon closed the window")
+        raise Unreachable("the daemon stopped, and with it the window: `moodmesh up`, then `moodmesh pair` again")
 
 
 def _show_code(event: dict[str, Any]) -> None:
@@ -69,6 +69,8 @@ def _show_code(event: dict[str, Any]) -> None:
 
         segno.make(event["qr"], error="m").terminal(out=sys.stderr, compact=True)
     say(f"On the other device: moodmesh pair {event['code']}   ({event['left_s']:.0f} s left)")
+    if not event["addresses"]:
+        say("No network interface is up, so nobody can reach this device: `moodmesh near` tells more.")
     for where in event["addresses"][:2]:
         say(f"  or, if it is not found: moodmesh pair {event['code']} --at {address(where)}")
 
@@ -94,6 +96,7 @@ def near(json: Json = False) -> None:
             for d in found["devices"]
         ]
         lines = columns(rows, ("who", "state", "found by", "seen", "at")) if rows else ["nobody is near"]
+        lines += [f"{name}: {why}" for name, why in found["troubles"].items()]
         return lines + [f"{r['radio']}: {r['reason']}; {r['remedy']}" for r in found["radios"] if r["state"] != "ok"]
 
     emit(found, json, text)
@@ -113,7 +116,8 @@ def list_(json: Json = False) -> None:
              " ".join(sorted(p["may"])) or "nothing", " ".join(p["we_may"]) or "nothing")
             for p in found["peers"]
         ]  # fmt: skip
-        return columns(rows, ("name", "state", "heard", "may here", "we may there")) if rows else ["none: `moodmesh pair`"]
+        lines = columns(rows, ("name", "state", "heard", "may here", "we may there")) if rows else ["none: `moodmesh pair`"]
+        return lines + [f"{p['name']}: {p['trouble']}" for p in found["peers"] if p["trouble"]]
 
     emit(found, json, text)
 
@@ -130,6 +134,7 @@ def show(name: Name, json: Json = False) -> None:
         lines = [f"{found['name']}  {found['state']}  {found['device']}"]
         if found["address"]:
             lines.append(f"  link      {found['address'][0]} port {found['address'][1]}, rtt {found['rtt_ms']:.1f} ms")
+        lines += [f"  trouble   {found['trouble']}"] if found["trouble"] else []
         lines += [f"  may       {action}  {limits or ''}".rstrip() for action, limits in sorted(found["may"].items())]
         lines.append(f"  we may    {' '.join(found['we_may']) or 'nothing'}")
         if abs(found["correction"] - 1) > 0.05:

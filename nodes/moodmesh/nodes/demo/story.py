@@ -15,7 +15,11 @@ from typing import Any
 from moodmesh.nodes.cli.output import progress, say
 from moodmesh.nodes.demo.picture import png, terminal
 from moodmesh.nodes.demo.scene import CLI, DemoFailed, Device, Scene, demo_settings, diary
+from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.placement.explain import table
+from moodmesh.tasks import registry
+from moodmesh.tasks.errors import InvalidInput
+from moodmesh.tasks.task import Request
 
 TASK = "emotion.text"
 ASKS = "phone"
@@ -197,5 +201,12 @@ def _measured(capability: dict[str, Any]) -> bool:
 
 
 def page_of(file: Path | None) -> bytes:
-    """The page to read."""
-    return file.read_bytes() if file else diary()
+    """The page to read; `UsageError` for one that the task would refuse, before anything is started."""
+    try:
+        page = file.read_bytes() if file else diary()
+        registry.load()[0][TASK].units(Request({}, page, 0))
+    except InvalidInput as error:
+        raise UsageError(f"{file}: {error}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from None
+    return page

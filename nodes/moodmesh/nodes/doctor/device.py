@@ -18,12 +18,11 @@ from moodmesh.nodes.api.guard import TOKEN_FILE
 from moodmesh.nodes.doctor.finding import Finding, broken, missing, ok
 from moodmesh.nodes.pool.rundir import RunDirRefused, run_dir
 from moodmesh.nodes.reset import STORE_FILE
+from moodmesh.nodes.store import times
 from moodmesh.nodes.store.store import migrations
 
 FREE_MB = 1000
 EPOCH_2026 = 1_767_225_600.0
-AHEAD_S = 60.0
-_TIMES = {"job": "max(created)", "peer": "max(max(paired, coalesce(last_seen, 0)))", "rate": "max(measured)"}
 
 
 def device(home: Path, status: dict[str, Any] | None, wall: Callable[[], float] = time.time) -> Iterator[Finding]:
@@ -73,7 +72,9 @@ def _store(home: Path, wall: float) -> Iterator[Finding]:
     for kept in sorted(home.glob("*.damaged-*")) if home.exists() else ():
         if not kept.name.endswith(("-wal", "-shm")):
             yield missing(
-                "old store", f"a damaged store was set aside as {kept}", "its pairs are in it: pair again, then delete it"
+                "old store",
+                f"a damaged store was set aside as {kept}; pairs, rules and the journal of jobs were in it",
+                "pair again (`moodmesh pair`), then delete it",
             )
     if not path.exists():
         yield missing("store", "none yet", "`moodmesh up` makes one")
@@ -81,7 +82,8 @@ def _store(home: Path, wall: float) -> Iterator[Finding]:
     try:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as db:
             yield _checked(db)
-            yield from _newer(db, wall)
+            if behind := times.set_back(db, wall):
+                yield broken("clock", behind, times.REMEDY)
     except sqlite3.Error as error:
         remedy = f"`moodmesh up` sets it aside and starts a new one; or restore {path} from a backup"
         yield broken("store", f"it cannot be read: {error}", remedy)
@@ -94,16 +96,6 @@ def _checked(db: sqlite3.Connection) -> Finding:
         return broken("store", f"written by a newer Moodmesh (schema {have}, this one knows {know})", remedy)
     said = db.execute("PRAGMA quick_check").fetchone()[0]
     return ok("store", f"schema {have}") if said == "ok" else broken("store", said, "`moodmesh up` sets it aside")
-
-
-def _newer(db: sqlite3.Connection, wall: float) -> Iterator[Finding]:
-    """The store has times that have not come yet: the clock was set back."""
-    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
-    times = [db.execute(f"SELECT {time} FROM {table}").fetchone()[0] for table, time in _TIMES.items() if table in tables]  # noqa: S608
-    latest = max((t for t in times if t is not None), default=0.0)
-    if latest > wall + AHEAD_S:
-        remedy = "`sudo timedatectl set-ntp true`; nothing is lost, and quotas are not refilled meanwhile"
-        yield broken("clock", f"it is {(latest - wall) / 3600:.1f} h behind what this node has stored", remedy)
 
 
 def _run_dir(home: Path) -> Finding:

@@ -24,9 +24,10 @@ def examine(home: Path) -> list[Finding]:
         config = Config()
         findings.append(broken("configuration", str(error), "mend that line; the rest is judged with the defaults"))
     status = parts = None
+    client, peers = Client(home, timeout=5), []
     try:
-        status, parts = Client(home, timeout=5).get("status"), Client(home, timeout=5).get("health")["parts"]
-        running = Client(home, timeout=5).get("config")["values"]
+        status, parts, peers = client.get("status"), client.get("health")["parts"], client.get("peers")["peers"]
+        running = client.get("config")["values"]
         config = config.model_copy(update={"mesh": config.mesh.model_validate(_section(running, "mesh"))})
     except NoDaemon:
         pass
@@ -40,6 +41,7 @@ def examine(home: Path) -> list[Finding]:
             findings.append(broken(f"daemon: {name}", part["detail"], part["remedy"]))
         elif name.startswith("finder ") and part["state"] != "ok":
             findings.append(missing(f"daemon: {name}", part["detail"], part["remedy"]))
+    findings += [broken(f"peer {p['name']}", p["trouble"], "see the sentence before") for p in peers if p["trouble"]]
     return findings
 
 

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from moodmesh.nodes.jobs.submitter import signed_bytes
 from moodmesh.nodes.messages import (
     MAX_LIVE,
     Attempted,
+    Blob,
     Cancel,
     CancelledAttempt,
     FailReason,
@@ -268,7 +269,7 @@ class Executor:
         try:
             done = await self._work(e, e.start, e.data)
             e.worked = True
-            await self._deliver(e, await self._result(e, done))
+            await self._deliver_outputs(e, await self._result(e, done))
         finally:  # also of an attempt that was killed: the peer pays for what it took, and no longer counts as running
             await self._offers.charge(e.held.requester, e.ask, self._clock.now() - began, running=False)
         await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, done.seconds, e.load_s)
@@ -348,9 +349,30 @@ class Executor:
             seconds=done.seconds,
             load_s=e.load_s,
         )
-        outputs = {name: await self._blobs.put(content) for name, content in data.items()}
-        result = Result(job=e.held.job, attempt=e.held.number, outputs=outputs, provenance=provenance)
+        result = Result(job=e.held.job, attempt=e.held.number, outputs=await self._kept(data), provenance=provenance)
         return result.model_copy(update={"signature": self._net.sign(signed_bytes(result)).hex()})
+
+    async def _kept(self, data: dict[str, bytes]) -> dict[str, Blob]:
+        """The outputs as blobs: all of them, or none stays."""
+        outputs: dict[str, Blob] = {}
+        try:
+            for name, content in data.items():
+                outputs[name] = await self._blobs.put(content)
+        except OSError as error:
+            await self._drop(outputs)
+            raise AttemptFailed("transient", f"its result cannot be kept: {error}") from None
+        return outputs
+
+    async def _deliver_outputs(self, e: _Execution, result: Result) -> None:
+        try:
+            await self._deliver(e, result)
+        except (StoreError, AttemptFailed):
+            await self._drop(result.outputs or {})
+            raise
+
+    async def _drop(self, outputs: Mapping[str, Blob]) -> None:
+        for blob in outputs.values():
+            await self._blobs.drop(blob)
 
     async def _deliver(self, e: _Execution, result: Result) -> None:
         if e.journalled is not None:
@@ -419,8 +441,7 @@ class Executor:
         await self._journal.forget(held)
         self._delivering.pop(key, None)
         self._said.pop(key, None)
-        for blob in (held.result.outputs or {}).values() if held.result else ():
-            await self._blobs.drop(blob)
+        await self._drop((held.result.outputs if held.result else None) or {})
 
     async def lapse(self, peer: DeviceId) -> None:
         """The lease of a peer's attempts lapsed: reservations are dropped and workers killed; finished results are kept."""
@@ -491,9 +512,10 @@ class Executor:
                 self._grant(e, self._start_in(e))
 
     def live(self, peer: DeviceId) -> list[Live]:
-        """The attempts of a peer held here, for the heartbeat."""
+        """The attempts of a peer held here, for the heartbeat; one that ended without a result is none, forgotten or not."""
         running = [Live(job=k[1], attempt=k[2], phase=e.held.phase) for k, e in self._held.items() if k[0] == peer]
-        return running + [Live(job=k[1], attempt=k[2], phase="DELIVERING") for k in self._delivering if k[0] == peer]
+        done = [k for k, held in self._delivering.items() if k[0] == peer and held.result is not None]
+        return running + [Live(job=k[1], attempt=k[2], phase="DELIVERING") for k in done]
 
     def load(self) -> tuple[list[float], dict[str, tuple[int, float]], int]:
         """Seconds left of each running attempt; per class the queued count and seconds; free slots."""

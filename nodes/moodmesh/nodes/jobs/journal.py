@@ -207,8 +207,7 @@ class Executions:
         await self._store.write(f"execution.{phase.lower()}", lambda db: _phase(db, held, phase))
 
     async def deliver(self, held: Held, result: Result) -> None:
-        """Before `result` is sent: kept until it is acknowledged."""
-        held.phase, held.result = "DELIVERING", result
+        """Before `result` is sent: kept until it is acknowledged. `held` has it once it is on disk, and not before."""
 
         def write(db: sqlite3.Connection) -> None:
             _phase(db, held, "DELIVERING")
@@ -218,6 +217,7 @@ class Executions:
             )
 
         await self._store.write("execution.delivering", write)
+        held.phase, held.result = "DELIVERING", result
 
     async def forget(self, held: Held) -> None:
         """After `result_ack`, `cancel` or a lapsed lease: row, inputs and result are gone."""

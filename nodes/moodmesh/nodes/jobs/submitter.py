@@ -51,6 +51,7 @@ from moodmesh.nodes.placement.view import Ask
 RESERVE_TIMEOUT_S = 1.0
 PUSH_AHEAD_S = 2.0
 RESTART_WAIT_S = 5.0
+MOST_WAITING = 1000
 DISK_RETRY_S = 5.0
 REFUSALS, LONGEST_PAUSE_S = 3, 600.0
 FOR_NOW = ("absent", "suspect", "documents", "backoff", "full")
@@ -105,6 +106,7 @@ class Submitter:
             await self._jobs.accept(job)
         except BaseException:
             self._live.pop((job.id, 1), None)
+            await self._blobs.drop(blob)
             raise
         self._drive(job, first)
         self._tell(job)
@@ -162,7 +164,8 @@ class Submitter:
         key = message.job, message.attempt
         live = self._live.get(key)
         if live is not None and live.attempt.device == peer:
-            live.inbox.put_nowait(message)
+            if live.inbox.qsize() < MOST_WAITING:  # beyond it is a flood; what matters is said again
+                live.inbox.put_nowait(message)
         elif isinstance(message, Result):
             if key not in self._late_now:  # it may have to be fetched, over the link that this call holds up
                 task = self._late_now[key] = asyncio.create_task(self._late(peer, message))
@@ -266,14 +269,20 @@ class Submitter:
     async def _driven(self, job: Job, live: _Live | None, older: Sequence[_Live]) -> None:
         for one in older:
             await self._end(one, _Over("LOST", "superseded before the restart"))
+        broken = ""
         while job.open:
             try:
-                live = live or await self._next(job)
-                if live is not None:
+                if broken:
+                    await self._fail(job, "internal", broken)
+                elif live := live or await self._next(job):
                     await self._try(live)
             except StoreError as error:
                 job.message = str(error)
                 self._tell(job)
+                await self._clock.sleep(DISK_RETRY_S)
+            except Exception as error:  # a fault of ours: the job is answered, not left
+                log.exception("a job cannot go on", extra={"job": job.id})
+                broken = f"the node itself failed ({type(error).__name__}); its log says where. Submit the job again"
                 await self._clock.sleep(DISK_RETRY_S)
             live = None
 
@@ -316,6 +325,9 @@ class Submitter:
             await self._end(live, over)
         except StoreError as error:
             await self._end(live, _Over("LOST", str(error)))
+        except Exception as error:  # whatever a peer sent, or a fault of ours: this attempt is over, the job is not
+            log.exception("an attempt could not be followed", extra={"job": live.job.id})
+            await self._end(live, _Over("ERRORED", f"internal: {type(error).__name__}", "transient"))
         except asyncio.CancelledError as stop:
             if stop.args != ("closing",):
                 await asyncio.shield(self._withdraw(live))
@@ -445,7 +457,7 @@ class Submitter:
         data = await self._blobs.get(blob, a.device)
         if hashlib.sha256(data).hexdigest() != provenance.output_sha256[name]:
             raise ValueError(f"{name} is not what was signed")
-        if name == "value" and not isinstance(json.loads(data), dict):
+        if name == "value" and not _is_object(data):
             raise ValueError("its value is no JSON object")
         try:
             return await self._blobs.put(data)
@@ -497,7 +509,10 @@ class Submitter:
 
     async def _withdraw(self, live: _Live) -> None:
         a = live.attempt
-        await self._jobs.step(a, "CANCELLED", finished=self._clock.wall())
+        try:
+            await self._jobs.step(a, "CANCELLED", finished=self._clock.wall())
+        except StoreError as error:  # the job's own end is on disk; the peer must hear of it all the same
+            log.warning("a cancelled attempt is not on disk: %s", error)
         self._net.send(a.device, Cancel(job=a.job, attempt=a.number))
 
     def _acknowledge(self, a: Attempt) -> None:
@@ -506,6 +521,13 @@ class Submitter:
     def _tell(self, job: Job) -> None:
         self._events.tell("job", job=job.id, task=job.spec.task, status=job.status, substate=job.substate,
                           message=job.message, share=job.share, attempts=len(job.attempts))  # fmt: skip
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return isinstance(json.loads(data), dict)
+    except RecursionError:
+        return False
 
 
 def _after(live: _Live, over: _Over) -> After:

@@ -10,6 +10,7 @@ from moodmesh.nodes.placement.view import Ask, Device
 MEMORY_MARGIN = 1.1
 DISK_SPARE_MB = 1024
 LIMITED_SECONDS = 10.0
+PERSONAL = "personal input goes to own devices only: `moodmesh peers allow NAME --preset own` makes it one, or use --public"
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,15 @@ def device_gate(ask: Ask, device: Device) -> Gate | None:
     task = device.capability.tasks.get(ask.task) if device.capability else None
     checks = (
         (ask.on not in (None, device.id), "on", "the job asks for another device"),
-        (not device.present, "absent", f"not heard for {device.absent_s:.0f} s"),
+        (not device.present, "absent", f"not heard for {device.absent_s:.0f} s" + (device.trouble and f": {device.trouble}")),
         (device.suspect, "suspect", "silent for more than 2 s"),
         (device.capability is None, "documents", "its capabilities have not arrived yet"),
         (device.id in ask.failed_on, "failed", "an attempt of this job failed there"),
         (device.backoff, "backoff", "refused three times in 10 s, or sent a broken result"),
         (device.id in ask.refused_by, "backoff", "it refused this job again and again"),
         (device.full, "full", "it holds as many attempts of this device as it may"),
-        (ask.personal and not device.own, "personal", "personal input goes to own devices only (or submit with --public)"),
-        (task is None, "permission", f"{ask.task} is not offered to this device"),
+        (ask.personal and not device.own, "personal", PERSONAL),
+        (task is None, "permission", f"{ask.task} is not offered to this device: not installed there, or no rule allows it"),
         (task is not None and task.version != ask.version, "version", f"another version of {ask.task}"),
     )
     return next((Gate(name, detail) for closed, name, detail in checks if closed), None)

@@ -34,6 +34,7 @@ class Ask:
 @dataclass(frozen=True)
 class Device:
     """One device as the submitter knows it. `capability` None: no document yet. `own`: the submitter gave it `own.device`.
+    `trouble`: why it is absent although it, or another in its place, answers.
 
     `correction` is ln(actual / predicted) of its past claims; `pending_s` the seconds dispatched there since `dynamic`.
     """
@@ -43,6 +44,7 @@ class Device:
     here: bool = False
     present: bool = True
     absent_s: float = 0.0
+    trouble: str = ""
     suspect: bool = False
     backoff: bool = False
     full: bool = False

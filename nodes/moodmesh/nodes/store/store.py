@@ -44,16 +44,12 @@ class Store:
         self._thread = threading.Thread(target=self._serve, name="moodmesh-store")
         self._closed = False
         self.set_aside: Path | None = None
+        self.trouble = ""
+        """Why the last write failed; empty when it did not."""
 
     def open(self) -> None:
         """Open or create the file and bring it to this version; raises `StoreError` with the next step."""
-        try:
-            self._db = _ready(self.path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise StoreError(f"cannot open {self.path}: {error}; is the disk full, or the file not yours?") from error
-            self.set_aside = set_aside(self.path)
-            self._db = _ready(self.path)
+        self._db, self.set_aside = opened(self.path)
         self._thread.start()
 
     async def write(self, step: str, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -99,6 +95,8 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             outcomes = [(call, *self._try(call)) for call in calls]
             self._db.execute("COMMIT")
+            if any(call.step for call in calls):
+                self.trouble = ""
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -123,7 +121,8 @@ class Store:
         return outcomes
 
     def _refused(self, error: sqlite3.Error) -> StoreError:
-        return StoreError(f"cannot write {self.path}: {error}; free some disk space, nothing was lost")
+        self.trouble = f"cannot write {self.path}: {error}; {_remedy(error)}"
+        return StoreError(self.trouble)
 
     def _try(self, call: _Call) -> tuple[Any, Exception | None]:
         self._db.execute("SAVEPOINT one")
@@ -150,6 +149,29 @@ def _answer(call: _Call, value: Any, problem: Exception | None) -> None:
 
     if not call.loop.is_closed():
         call.loop.call_soon_threadsafe(settle)
+
+
+def opened(path: Path) -> tuple[sqlite3.Connection, Path | None]:
+    """The sound file at `path`, made or brought to this version, and where a damaged one was set aside; `StoreError`."""
+    try:
+        return _ready(path), None
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"cannot open {path}: {error}; {_remedy(error)}") from error
+    except sqlite3.DatabaseError:
+        kept = set_aside(path)
+        return _ready(path), kept
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    """What helps, by SQLite's primary result code."""
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_FULL) & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "another program has it open: end that one, nothing was lost"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return "make it and its directory yours to write (`ls -l` shows whose they are), nothing was lost"
+        case sqlite3.SQLITE_IOERR:
+            return "free some disk space; where there is enough, the disk may be failing (`dmesg`)"
+    return "free some disk space, nothing was lost"
 
 
 def _ready(path: Path) -> sqlite3.Connection:
