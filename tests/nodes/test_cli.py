@@ -18,6 +18,7 @@ import typer
 
 from integration.daemons import Daemon, free_port
 from moodmesh.nodes.cli.main import app
+from moodmesh.nodes.cli.output import ago
 from moodmesh.nodes.errors import NoDaemon
 
 HEAVY = {
@@ -135,6 +136,10 @@ def test_bad_input_is_a_sentence_and_exit_code_two(tmp_path: Path, args: list[st
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert re.search(words, done.stderr), done.stderr
+
+
+def test_an_age_is_never_negative() -> None:
+    assert [ago(seconds) for seconds in (-86400, 0, 59, 3600)] == ["0.0 s", "0.0 s", "59 s", "1 h"]
 
 
 def test_config_shows_where_a_value_came_from(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def submit(
     if not wait:
         emit(job, json, lambda: [job["id"]])
         if job["message"]:
-            say(job["message"])
+            say(f"it waits: {job['message']}")
         return
     _finish(_follow(job["id"]), json)
 
