@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 
 from moodmesh.mesh.identity import Identity
 from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.cli.main import main
 from moodmesh.nodes.errors import NoDaemon, NodeError
 from moodmesh.nodes.permissions import preset
 from moodmesh.nodes.reset import STORE_FILE
@@ -52,11 +54,27 @@ class Daemon:
         environment = os.environ | {"MOODMESH_HOME": str(self.home)}
         return subprocess.run([*CLI, *words], capture_output=True, text=True, env=environment, timeout=60, **more)
 
+    def typed(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The same within this process: its entry point, without the start of an interpreter."""
+        out, err = io.StringIO(), io.StringIO()
+        before, argv = os.environ.get("MOODMESH_HOME"), sys.argv
+        os.environ["MOODMESH_HOME"], sys.argv = str(self.home), ["moodmesh", *words]
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                main()
+        except SystemExit as left:
+            code = int(left.code or 0)
+        finally:
+            sys.argv = argv
+            os.environ.pop("MOODMESH_HOME")
+            os.environ.update({} if before is None else {"MOODMESH_HOME": before})
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
     def start(self, **settings: str) -> Daemon:
         chosen = self.settings | {k.replace("__", "."): v for k, v in settings.items()}
         options = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
-        main = f"{self.changed}\nfrom moodmesh.nodes.cli.main import main\nmain()"
-        command = [*([sys.executable, "-c", main] if self.changed else CLI), "up", "--name", self.name, *options]
+        program = f"{self.changed}\nfrom moodmesh.nodes.cli.main import main\nmain()"
+        command = [*([sys.executable, "-c", program] if self.changed else CLI), "up", "--name", self.name, *options]
         with self.log.open("ab") as log:
             environment = os.environ | {"MOODMESH_HOME": str(self.home)}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)

@@ -1,11 +1,12 @@
 """What happens in the network namespace of a home: daemons here, a stranger over the wire in a namespace next door.
 
-Run as `unshare -Urnm python scenes.py SCENE DIRECTORY`; prints one JSON object.
+`play` runs this file as `unshare -Urnm python scenes.py SCENE DIRECTORY`; it prints one JSON object.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -23,6 +25,18 @@ HOST, HOST6 = "10.77.0.1", "fd77::1"
 SECRET = "Zanzibar"
 RADIOS = {"mesh__hello": "true", "mesh__mdns": "true", "mesh__interfaces": "home0", "jobs__benchmark": "false"}
 TEXT = b"I love it. I hate it.\nNothing happened today."
+
+
+def play(name: str, root: Path) -> Any:
+    """Play a scene in namespaces of its own; what it printed."""
+    if not shutil.which("unshare") or not shutil.which("ip") or not shutil.which("nsenter"):
+        pytest.skip("needs unshare, nsenter and ip")
+    if subprocess.run(["unshare", "-Urnm", "true"], capture_output=True).returncode:
+        pytest.skip("needs user namespaces or root")
+    command = ["unshare", "-Urnm", sys.executable, __file__, name, str(root)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=170)
+    assert found.returncode == 0, found.stderr[-3000:]
+    return json.loads(found.stdout)
 
 
 def ip(*words: str, inside: int | None = None) -> None:
@@ -108,9 +122,61 @@ def flood(root: Path, stranger: Stranger, count: int) -> dict[str, Any]:
         other.kill()
 
 
+def full(root: Path) -> dict[str, Any]:
+    """A daemon that is started with ever more room on its disk, and at last with enough; what it said each time."""
+    disk = root / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(disk)], check=True)
+    one, other = Daemon(disk / "one", "one"), Daemon(root / "other", "other")
+    one.log = root / "one.log"
+    pair(one, other)
+    said = []
+    for room in (0, 64):
+        with (disk / "fill").open("wb", buffering=0) as fill:
+            try:
+                while fill.write(bytes(4096)):
+                    pass
+            except OSError:
+                fill.truncate(max(0, fill.tell() - room * 1024))
+        found = one.run("up", "--set", "mesh.hello=false", "--set", "mesh.mdns=false", "--set", "pool.kind=process")
+        said.append([room, found.returncode, found.stderr])
+    (disk / "fill").unlink()
+    try:
+        one.start()
+        return {"said": said, "peers": [p["name"] for p in one.client.get("peers")["peers"]]}
+    finally:
+        one.kill()
+
+
+def plug(root: Path) -> dict[str, Any]:
+    """Two daemons whose only interface comes up after they did."""
+    one, other = Daemon(root / "one", "one", **RADIOS), Daemon(root / "other", "other", **RADIOS)
+    pair(one, other)
+    try:
+        one.start()
+        other.start()
+        one.wait_for(lambda: one.log.read_text().count("named in mesh.interfaces (home0) is up") == 2, "warned")
+        alone = one.client.get("near")
+        ip("link", "add", "home0", "type", "veth", "peer", "name", "away0")
+        ip("addr", "add", "10.77.0.1/24", "dev", "home0")
+        ip("link", "set", "home0", "up")
+        ip("link", "set", "away0", "up")
+        ip("link", "set", "lo", "up")
+        one.linked()
+        one.wait_for(lambda: one.log.read_text().count("works again") == 2, "looking again with both finders")
+        one.wait_for(lambda: [d for d in one.client.get("near")["devices"] if d["name"] == "other"], "seeing the other one")
+        return {"alone": alone, "near": one.client.get("near")}
+    finally:
+        one.kill()
+        other.kill()
+
+
 def main(scene: str, root: str) -> None:
-    stranger = Stranger()
     name, _, count = scene.partition(":")
+    if name in ("full", "plug"):
+        print(json.dumps({"full": full, "plug": plug}[name](Path(root))))
+        return
+    stranger = Stranger()
     work = {
         "fresh": lambda: scan(Path(root), stranger),
         "ray": lambda: scan(Path(root), stranger, pool__kind="ray"),

@@ -6,7 +6,10 @@ import contextlib
 import ctypes
 import json
 import os
+import re
+import resource
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from typing import Any
 import pytest
 
 from integration.daemons import CLI, Daemon, daemons, pair
+from integration.scenes import play
 from moodmesh.nodes.errors import NodeError
 from moodmesh.nodes.reset import STORE_FILE
 
@@ -68,28 +72,30 @@ def window(host: Daemon) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]
         shown.terminate()
 
 
+def closed(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def test_codes_that_are_wrong_mistyped_or_expired(tmp_path: Path) -> None:
-    short = "from moodmesh.nodes import pairing; pairing.WINDOW_S = 1.5"
-    with alone(tmp_path / "host") as host, alone(tmp_path / "guest") as guest:
+    short = "from moodmesh.nodes import pairing; pairing.WINDOW_S = 0.5"
+    with alone(tmp_path / "host") as host, alone(tmp_path / "guest", short) as guest:
         with window(host) as (shown, opened):
-            code, at = opened["code"], ["--at", f"127.0.0.1:{opened['port']}"]
-            said(guest.run("pair", code[:-1] + "abc", *at), 2, "eight digits like 37-482915")
-            said(guest.run("pair", code, "--at", "127.0.0.1:65536"), 2, "HOST:PORT")
+            code, port = opened["code"], opened["port"]
+            at = ["--at", f"127.0.0.1:{port}"]
+            said(guest.run("pair", code[:-1] + "x", *at), 2, "eight digits like 37-482915")
             wrong = code[:-1] + str((int(code[-1]) + 1) % 10)
             said(guest.run("pair", wrong, *at), 4, "wrong code; nothing was paired. Type the new one")
             assert shown.stdout
             code = json.loads(shown.stdout.readline())["code"]
             said(host.run("pair"), 4, "already open")
+        host.wait_for(lambda: closed(port), "closing its window with the command that opened it", 5)
+        said(guest.run("pair", code, *at), 4, "`moodmesh pair` there opens one")
+        with window(host) as (shown, opened):
+            code, at = opened["code"], ["--at", f"127.0.0.1:{opened['port']}"]
             said(guest.run("pair", f" {code[:2]} {code[3:6]} {code[6:]} ", *at), 0, "paired with one")
             assert shown.wait(10) == 0
-        with window(host) as (shown, opened):
-            at = ["--at", f"127.0.0.1:{opened['port']}"]
-        guest.wait_for(lambda: "opens one" in guest.run("pair", opened["code"], *at).stderr, "told that it is over", 5)
-        host.kill(signal.SIGTERM)
-        host.changed = short
-        host.start()
-        expired = host.run("pair")
-        said(expired, 4, "nobody came", "`moodmesh pair` again")
+        said(guest.run("pair"), 4, "nobody came", "`moodmesh pair` again")
         assert len(host.client.get("peers")["peers"]) == len(guest.client.get("peers")["peers"]) == 1
 
 
@@ -103,8 +109,8 @@ def test_another_protocol_version_is_named_on_both_sides_and_no_pair_is_lost(tmp
         old.start()
         for daemon, peer, step in ((old, "new", "upgrade moodmesh here"), (new, "old", "upgrade moodmesh there")):
             daemon.wait_for(lambda d=daemon, p=peer, s=step: s in d.client.get("peers", p)["trouble"], "told")
-            for words in (("peers", "list"), ("peers", "show", peer), ("near",)):
-                said(daemon.run(*words), 0, step)
+            said(daemon.run("peers", "list"), 0, step)
+            assert daemon.client.get("near")["troubles"][peer]
         said(old.run("doctor"), 1, "peer new", "upgrade moodmesh here")
         job = old.run("job", "submit", "emotion.text", "-p", "text=I love it.", "--on", "new")
         said(job, 0, "new: not heard", "upgrade moodmesh here")
@@ -130,7 +136,7 @@ def test_a_peer_that_permits_nothing_and_one_that_forgot_us_say_what_to_do(tmp_p
         said(waits, 0, "not offered to this device", "no rule allows it")
         said(bob.run("peers", "forget", "ann"), 0, "forgotten")
         ann.wait_for(lambda: ann.client.get("peers", "bob")["trouble"], "told")
-        for words in (("peers", "list"), ("peers", "show", "bob"), ("near",), ("job", "show", waits.stdout.strip()[:8])):
+        for words in (("peers", "show", "bob"), ("near",), ("job", "show", waits.stdout.strip()[:8])):
             ann.wait_for(
                 lambda w=words: "has forgotten this device: pair again" in ann.run(*w).stdout, f"saying so in {words}", 5
             )
@@ -169,7 +175,8 @@ def test_an_input_that_is_no_text_is_refused_before_anything_is_accepted(
     file.write_bytes(b"x" if content is None else content)
     file.chmod(0 if content is None else 0o600)
     before = len(one.client.get("jobs", limit=1000)["jobs"])
-    done = one.run("job", "submit", "emotion.text", "--input", str(file), "--wait", preexec_fn=like_a_user)
+    words_typed = ("job", "submit", "emotion.text", "--input", str(file), "--wait")
+    done = one.typed(*words_typed) if content is not None else one.run(*words_typed, preexec_fn=like_a_user)
     assert any(word in said(done, 2) for word in words.split("|"))
     assert len(one.client.get("jobs", limit=1000)["jobs"]) == before
 
@@ -196,7 +203,7 @@ def test_an_input_that_is_no_text_is_refused_before_anything_is_accepted(
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
 def test_what_is_wrong_with_a_command_is_said_with_exit_code_two(one: Daemon, args: list[str], words: str) -> None:
-    said(one.run(*args, stdin=subprocess.DEVNULL), 2, words)
+    said(one.typed(*args), 2, words)
 
 
 # -- the home ----------------------------------------------------------------------------------------------------------
@@ -253,19 +260,20 @@ def test_a_clock_that_was_set_back_is_said_and_loses_nothing(tmp_path: Path) -> 
         bob.client.post("peers", "ann", "allow", body={"actions": ["emotion.text"], "limits": {"jobs_per_hour": 1}})
         first = ann.submit("emotion.text", TEXT, on="bob", **TINY)
         assert ann.ended(first)["status"] == "SUCCEEDED"
-        for daemon in (ann, bob):
-            daemon.kill(signal.SIGTERM)
-            daemon.changed = "import time; real = time.time; time.time = lambda: real() - 3 * 86400"
-            daemon.start()
+        own = bob.submit("emotion.text", TEXT, on="here", **TINY)
+        assert bob.ended(own)["status"] == "SUCCEEDED"
+        bob.kill(signal.SIGTERM)
+        bob.changed = "import time; real = time.time; time.time = lambda: real() - 3 * 86400"
+        bob.start()
         ann.linked()
-        for told in (ann.log.read_text(), ann.run("health").stdout):
+        for told in (bob.log.read_text(), bob.run("health").stdout):
             assert "72.0 h behind what this node has stored" in told
             assert "set-ntp" in told
         second = ann.submit("emotion.text", TEXT, on="bob", **TINY)
         ann.wait_for(lambda: "jobs_per_hour" in str(ann.client.get("jobs", second)["attempts"]), "refused: no new quota")
-        assert ann.ended(ann.submit("emotion.text", TEXT, on="here", **TINY))["status"] == "SUCCEEDED"
-        assert " -" not in ann.run("job", "list").stdout
-        assert ann.client.get("jobs", first, "result")["result"]["items"]
+        assert bob.ended(bob.submit("emotion.text", TEXT, on="here", **TINY))["status"] == "SUCCEEDED"
+        said(bob.run("job", "list"), 0, "3 d ago")
+        assert bob.client.get("jobs", own, "result")["result"]["items"]
 
 
 @pytest.mark.parametrize("engine", ["process", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])])
@@ -278,6 +286,45 @@ def test_a_home_with_a_space_and_120_characters_serves_as_any_other(tmp_path: Pa
         done = daemon.run("job", "submit", "emotion.text", "--input", "my diary.txt", "--wait", "--json", cwd=text.parent)
         assert len(json.loads(said(done, 0).splitlines()[0])["result"]["items"]) == 2
         said(daemon.run("status"), 0, str(home), f"engine    {engine}")
+
+
+@pytest.mark.netns
+def test_a_full_disk_at_the_start_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
+    found = play("full", tmp_path)
+    for room, code, words in found["said"]:
+        assert code == 1, (room, words)
+        assert re.search("free some", words), (room, words)
+        assert str(tmp_path / "disk" / "one") in words
+        assert "Traceback" not in words
+    assert found["peers"] == ["other"]
+
+
+def test_a_disk_that_fills_up_while_a_job_runs_loses_neither_it_nor_the_daemon(tmp_path: Path) -> None:
+    sooner = "from moodmesh.nodes.jobs import submitter; submitter.DISK_RETRY_S = 0.5"
+    with alone(tmp_path, sooner) as daemon:
+        job = daemon.submit("emotion.text", (TEXT + b"\n") * 2_000, **TINY)
+        daemon.wait_for(lambda: daemon.client.get("jobs", job)["status"] == "RUNNING", "running it")
+        assert daemon.process
+        unlimited = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        refused = daemon.run("job", "submit", "emotion.text", "-p", "text=Fine.")
+        said(refused, 1, "cannot write", "free some disk space")
+        said(daemon.run("health"), 0, "disk", "failed", "free some disk space")
+        daemon.wait_for(lambda: "free some disk space" in daemon.client.get("jobs", job)["message"], "waiting for room")
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, unlimited)
+        done = daemon.ended(job)
+        assert done["status"] == "SUCCEEDED", done
+        assert [a["state"] for a in done["attempts"]].count("COMMITTED") == 1
+        assert len(daemon.client.get("jobs")["jobs"]) == 1
+        said(daemon.run("job", "submit", "emotion.text", "-p", "text=Fine.", "--wait"), 0)
+        assert daemon.client.get("health")["parts"]["disk"]["state"] == "ok"
+
+
+@pytest.mark.netns
+def test_an_interface_that_comes_up_later_is_used(tmp_path: Path) -> None:
+    found = play("plug", tmp_path)
+    assert [radio["state"] for radio in found["alone"]["radios"]] == ["unavailable"] * 2
+    assert [radio["state"] for radio in found["near"]["radios"]] == ["ok"] * 2
+    assert [d["name"] for d in found["near"]["devices"]] == ["other"]
 
 
 def test_without_an_interface_up_says_so_and_serves_this_device(tmp_path: Path) -> None:

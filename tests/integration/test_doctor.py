@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -269,12 +270,13 @@ def test_the_service_of_a_virtual_environment_is_put_where_the_unit_looks(
     assert "ln -s" not in on_software.service().remedy
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_takes_the_unit() -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze on this machine")
-    environ = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
     command = ["systemd-analyze", "--user", "verify", str(UNIT)]
-    found = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=30)
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # other units' sockets go there
+        environ = os.environ | {"XDG_RUNTIME_DIR": short}
+        found = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=30)
     assert (found.returncode, found.stderr) == (0, "")
 
 

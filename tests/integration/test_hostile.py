@@ -182,6 +182,7 @@ async def test_a_peer_that_asks_and_does_not_read_is_cut_off(scene: tuple[Daemon
             many = 1000 * (bytes((0x81, 0x80 | len(ask), 0, 0, 0, 0)) + ask)
             async with linked(one, eve) as pipe:
                 pipe._transport.pause_reading()  # type: ignore[attr-defined]
+                pipe._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 async with asyncio.timeout(30):
                     while one.client.get("status")["linked"]:
                         await pour(pipe, b"", many, 5)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +11,15 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from integration.scenes import play
 from moodmesh.mesh.discovery.datagram import decode
 
-SCENES = Path(__file__).with_name("scenes.py")
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
-
-
-def scene(name: str, root: Path) -> Any:
-    """Play a scene of `scenes.py` in namespaces of its own."""
-    if not shutil.which("unshare") or not shutil.which("ip") or not shutil.which("nsenter"):
-        pytest.skip("needs unshare, nsenter and ip")
-    if subprocess.run(["unshare", "-Urnm", "true"], capture_output=True).returncode:
-        pytest.skip("needs user namespaces or root")
-    command = ["unshare", "-Urnm", sys.executable, str(SCENES), name, str(root)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=170)
-    assert found.returncode == 0, found.stderr[-3000:]
-    return json.loads(found.stdout)
 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return scene("fresh", tmp_path_factory.mktemp("fresh"))
+    return play("fresh", tmp_path_factory.mktemp("fresh"))
 
 
 def test_only_the_peer_port_takes_connections(fresh: Any) -> None:
@@ -84,7 +68,7 @@ def test_nothing_that_was_heard_names_the_device_or_what_it_can_do(fresh: Any) -
 def test_a_device_that_runs_jobs_on_ray_shows_no_more(tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed")
-    found = scene("ray", tmp_path)
+    found = play("ray", tmp_path)
     assert found["status"] == "SUCCEEDED"
     assert found["engine"].startswith("ray")
     assert found["tcp"]["open"] == [found["port"]]
@@ -93,7 +77,7 @@ def test_a_device_that_runs_jobs_on_ray_shows_no_more(tmp_path: Path) -> None:
 
 
 def test_ten_thousand_strangers_at_the_door_cost_little_and_keep_no_pair_out(tmp_path: Path) -> None:
-    found = scene("flood:10000", tmp_path)
+    found = play("flood:10000", tmp_path)
     print(f"10000 strangers: {found['more_mb']:.1f} MB more, {found['seconds']:.1f} s")
     assert found["more_mb"] < 50
     assert found["jobs"] == ["SUCCEEDED", "SUCCEEDED"]

@@ -236,6 +236,23 @@ async def test_more_chunks_than_the_window_close_the_link(trio: Trio) -> None:
     await asyncio.gather(fetching, return_exceptions=True)
 
 
+async def test_questions_whose_answers_are_not_read_close_the_link(trio: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = await trio.link(trio.eve, trio.ann)
+    back = await trio.ann.up.get()
+    full = asyncio.Event()
+
+    async def stuck(envelope: Envelope) -> None:
+        await full.wait()
+
+    monkeypatch.setattr(back, "send", stuck)
+    for _ in range(200):
+        with contextlib.suppress(LinkClosed):
+            await link.send(Envelope("fetch", b'{"artefact":"' + b"0" * 64 + b'"}'))
+    assert (await trio.eve.down.get())[0] == trio.ids[trio.ann]
+    assert len(trio.ann.transfers._tasks) < 50
+    full.set()
+
+
 def test_the_oldest_use_is_evicted_first_and_a_pin_keeps(tmp_path: Path) -> None:
     store = ArtefactStore(tmp_path, quota=200_000)
     first, second, third = (store.put(noise(50_000, seed)) for seed in range(3))

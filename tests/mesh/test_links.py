@@ -54,8 +54,9 @@ async def test_forgetting_closes_a_live_link_at_once_and_the_forgotten_cannot_co
         await bob.events.up.get()
         bob.pairs.remove(ann.identity.id)
         async with asyncio.timeout(1):  # the bound of pairing §7
-            assert (await ann.events.down.get())[0] == bob.identity.id
+            assert await ann.events.down.get() == (bob.identity.id, "it has forgotten this device")
             assert await bob.events.down.get() == (ann.identity.id, "forgotten")
+        assert "pair again" in ann.endpoint.links.trouble(bob.identity.id)
         with pytest.raises(LinkClosed):
             await link.send(Envelope("late", b"{}"))
         assert bob.endpoint.tls.client(ann.identity.id) is None
@@ -63,6 +64,48 @@ async def test_forgetting_closes_a_live_link_at_once_and_the_forgotten_cannot_co
             with pytest.raises(DialFailed):
                 await ann.dial(bob, rid)
         assert bob.events.up.empty()
+        assert "it has forgotten" in ann.endpoint.links.trouble(bob.identity.id), "its own word outlives what dials see"
+        ann.befriend(bob)
+        assert ann.endpoint.links.trouble(bob.identity.id) == ""
+        await ann.dial(bob)
+
+
+async def test_who_was_forgotten_while_away_hears_that_a_stranger_answers() -> None:
+    async with paired() as (ann, bob):
+        bob.pairs.remove(ann.identity.id)
+        with pytest.raises(DialFailed):
+            await ann.dial(bob)
+        assert "if it is the peer, pair again" in ann.endpoint.links.trouble(bob.identity.id)
+        with pytest.raises(DialFailed):
+            await ann.endpoint.links.dial(bob.identity.id, [("127.0.0.1", 1)])
+        assert ann.endpoint.links.trouble(bob.identity.id) == "", "nobody answers any more"
+
+
+async def test_a_device_that_stops_says_so() -> None:
+    async with paired() as (ann, bob):
+        for _ in range(5):  # the goodbye is said before the connection is taken down
+            await ann.dial(bob)
+            await bob.events.up.get()
+            await ann.endpoint.links.close()
+            assert await bob.events.down.get() == (ann.identity.id, "it stopped")
+            await ann.events.down.get()
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "words"),
+    [
+        (1000, "", "it closed the link"),
+        (1000, "1000", "it closed the link"),
+        (1006, "", "connection lost"),
+        (4000, "malformed reserve", "it refused a message: malformed reserve"),
+        (4003, "anything", "no common protocol version"),
+        (4004, "", "it has forgotten this device"),
+        (4999, "\x1b[2J\u202ehello", "[2Jhello"),
+        (4999, "\n", "connection lost"),
+    ],
+)
+def test_a_close_is_told_in_our_words(code: int, said: str, words: str) -> None:
+    assert pipe.in_words(code, said) == words
 
 
 async def test_a_reader_that_does_not_read_cannot_delay_forgetting() -> None:

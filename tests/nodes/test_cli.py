@@ -18,6 +18,7 @@ import typer
 
 from integration.daemons import Daemon, free_port
 from moodmesh.nodes.cli.main import app
+from moodmesh.nodes.cli.output import ago, emit, say
 from moodmesh.nodes.errors import NoDaemon
 from moodmesh.nodes.pool.rundir import run_dir
 
@@ -145,6 +146,10 @@ def test_bad_input_is_a_sentence_and_exit_code_two(tmp_path: Path, args: list[st
     assert re.search(words, done.stderr), done.stderr
 
 
+def test_an_age_is_never_negative() -> None:
+    assert [ago(seconds) for seconds in (-86400, 0, 59, 3600)] == ["0.0 s", "0.0 s", "59 s", "1 h"]
+
+
 def test_config_shows_where_a_value_came_from(tmp_path: Path) -> None:
     done = moodmesh(tmp_path, "config", "show", "--origin", "--json", MOODMESH_POOL__SLOTS="3")
     assert json.loads(done.stdout)["pool.slots"] == {"value": 3, "origin": "environment"}
@@ -223,3 +228,12 @@ def test_unknown_names_have_exit_code_two_and_say_what_there_is(running: Daemon)
         assert done.returncode == 2, (args, done.stderr)
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_what_a_peer_wrote_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b]0;owned\x07 \x1b[2J\r\x9b31m fine\tas before"
+    emit({}, False, lambda: [hostile])
+    say(hostile)
+    found = capsys.readouterr()
+    for text in (found.out, found.err):
+        assert text == "\\x1b]0;owned\\x07 \\x1b[2J\\x0d\\x9b31m fine\tas before\n"

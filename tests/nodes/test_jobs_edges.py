@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
 
@@ -10,8 +11,9 @@ import pytest
 
 from moodmesh.mesh.memory import MemoryNet
 from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import submitter
-from moodmesh.nodes.messages import Blob, Granted, Heartbeat, Provenance, Reserve, Result, Start
+from moodmesh.nodes.messages import Blob, Granted, Heartbeat, LogLine, ProgressNow, Provenance, Reserve, Result, Start
 from moodmesh.nodes.permissions import Limits
 
 from .sim import EFFECTS, IDENTITIES, PURE, Node, World
@@ -244,6 +246,189 @@ def test_a_forgotten_peer_loses_its_rules_in_memory_too() -> None:
     simulate(story)
 
 
+def test_an_attempt_whose_end_is_not_on_disk_is_not_listed_as_live() -> None:
+    """The peer would wait for it: an attempt without a result is none, even while a full disk keeps its row."""
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        job = await a.submit(units=30, on=b)
+        await asyncio.sleep(3)
+        b.disk.full = True
+        with pytest.raises(StoreError):
+            await b.executor.drop_peer(a.id)
+        assert b.executor.live(a.id) == []
+        await asyncio.sleep(3)
+        (first,) = a.rows("SELECT state FROM attempt WHERE job=? AND number=1", job)
+        assert first["state"] == "LOST"
+        b.disk.full = False
+        await asyncio.sleep(60)
+        await b.executor.expire()
+        assert status(a, job)[0] == "SUCCEEDED"
+        assert not b.executor._delivering
+        assert not b.rows("SELECT * FROM execution")
+
+    simulate(story)
+
+
+def test_a_result_that_cannot_be_journalled_is_not_said_and_the_job_runs_again() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        real, dropped, said = b.executor._result, [], []
+        send, drop = b.peers.send, b.executor._blobs.drop
+
+        async def then_the_disk_is_full(e, done):
+            b.disk.full = True
+            world.loop.call_later(20, lambda: setattr(b.disk, "full", False))
+            return await real(e, done)
+
+        async def dropping(blob):
+            dropped.append(blob)
+            await drop(blob)
+
+        b.executor._result = then_the_disk_is_full  # type: ignore[method-assign]
+        b.executor._blobs.drop = dropping  # type: ignore[method-assign]
+        b.peers.send = lambda peer, m: (said.append(m), send(peer, m))[1]  # type: ignore[method-assign]
+        job = await a.submit(units=1, on=b)
+        await asyncio.sleep(8)
+        b.executor._result = real  # type: ignore[method-assign]
+        assert not [m for m in said if isinstance(m, Result)]
+        assert b.executor.live(a.id) == []
+        assert dropped, "its outputs do not stay"
+        await asyncio.sleep(120)
+        assert status(a, job)[0] == "SUCCEEDED"
+        (first,) = a.rows("SELECT state, message FROM attempt WHERE job=? AND number=1", job)
+        assert (first["state"], first["message"]) == ("LOST", "given back: disk")
+
+    simulate(story)
+
+
+def test_an_unexpected_error_ends_the_attempt_and_not_the_job(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        heard, failures = a.submitter._heard, iter([KeyError("a fault of ours")])
+
+        async def broken(live, message):
+            if isinstance(message, Result) and (error := next(failures, None)):
+                raise error
+            return await heard(live, message)
+
+        a.submitter._heard = broken  # type: ignore[method-assign]
+        job = await a.submit(units=1, on=b)
+        await asyncio.sleep(20)
+        assert status(a, job)[0] == "SUCCEEDED"
+        states = [row["state"] for row in a.rows("SELECT state FROM attempt WHERE job=? ORDER BY number", job)]
+        assert states == ["ERRORED", "COMMITTED"]
+        assert not b.executor._held
+
+    simulate(story)
+
+
+def test_a_job_that_cannot_be_placed_at_all_fails_with_a_reason(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.crash()
+        await asyncio.sleep(10)
+        job = await a.submit(units=1, on=b)
+
+        def broken(job):
+            raise KeyError("a fault of ours")
+
+        a.submitter.placement = broken  # type: ignore[method-assign]
+        a.disk.full = True
+        a.submitter.look_again()
+        await asyncio.sleep(30)
+        a.disk.full = False
+        await asyncio.sleep(10)
+        (row,) = a.rows("SELECT status, substate, message FROM job WHERE id=?", job)
+        assert (row["status"], row["substate"]) == ("FAILED", "internal")
+        assert "Submit the job again" in row["message"]
+        assert not a.submitter._open
+        assert not a.submitter._drivers
+
+    simulate(story)
+
+
+def test_a_stopped_job_is_withdrawn_also_when_the_disk_is_full_by_then() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        job = await a.submit(units=300, on=b)
+        await asyncio.sleep(3)
+        assert b.workers
+        world.break_links = lambda: None  # type: ignore[method-assign]
+        step = a.jobs.step
+
+        async def full(*args, **more):
+            raise StoreError("the disk is full")
+
+        a.jobs.step = full  # type: ignore[method-assign]
+        await a.submitter.cancel(job)
+        await asyncio.sleep(0.5)  # before any heartbeat tells the other side
+        a.jobs.step = step  # type: ignore[method-assign]
+        assert not b.workers
+        assert status(a, job)[0] == "STOPPED"
+
+    simulate(story)
+
+
+def test_a_job_that_was_not_accepted_leaves_no_input() -> None:
+    async def story(world: World) -> None:
+        a, _ = world.nodes
+        dropped = []
+
+        async def dropping(blob):
+            dropped.append(blob)
+
+        a.submitter._blobs.drop = dropping  # type: ignore[method-assign]
+        a.disk.full = True
+        with pytest.raises(StoreError):
+            await a.submit(units=1)
+        assert len(dropped) == 1
+        assert not a.submitter._live
+
+    simulate(story)
+
+
+def test_a_flood_of_messages_about_one_attempt_is_bounded() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        job = await a.submit(units=5, on=b)
+        await asyncio.sleep(3)
+        live = a.submitter._live[job, 1]
+        for seq in range(50_000):
+            await a.submitter.hear(b.id, ProgressNow(job=job, attempt=1, seq=seq, share=0.5))
+        assert live.inbox.qsize() <= submitter.MOST_WAITING
+        await asyncio.sleep(10)
+        assert status(a, job)[0] == "SUCCEEDED"
+
+    simulate(story)
+
+
+def test_a_peer_that_takes_nothing_for_long_loses_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moodmesh.nodes.peers.UNREAD_S", 4.0)
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        link = world.links[a.id, b.id]
+
+        async def stuck(envelope):
+            await asyncio.sleep(1000)
+
+        link.send = stuck  # type: ignore[method-assign]
+        reasons = []
+        link.us.peers.link_down = lambda peer, reason: reasons.append(reason)  # type: ignore[method-assign]
+        a.peers.tell_rights(b.id)
+        await asyncio.sleep(5)
+        assert reasons == ["it has read nothing for 4 s"]
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 100_000, b"[]", b"7"])
+def test_a_value_that_is_no_object_or_endlessly_nested_is_none(data: bytes) -> None:
+    with contextlib.suppress(ValueError):  # no JSON at all: the caller takes it as the same
+        assert not submitter._is_object(data)
+
+
 def test_twenty_nodes_on_real_links_find_each_other_and_run_a_job_each() -> None:
     loop = VirtualLoop()
 
@@ -268,3 +453,22 @@ def test_twenty_nodes_on_real_links_find_each_other_and_run_a_job_each() -> None
 
     assert len(IDENTITIES) == 20
     run(story(), loop)
+
+
+def test_a_log_without_end_is_kept_to_a_limit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        job = await a.submit(units=5, on=b)
+        await asyncio.sleep(2)
+        (live,) = a.submitter._live.values()
+        live.log_room = 10_000
+        for seq in range(1, 300):
+            b.peers.send(a.id, LogLine(job=job, attempt=1, seq=1000 + seq, line="x" * 100))
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(10)
+        assert status(a, job)[0] == "SUCCEEDED"
+        lines = [row["line"] for row in a.rows("SELECT line FROM job_log WHERE job=? ORDER BY seq", job)]
+        assert 40 < len(lines) < 60
+        assert "the log is full" in lines[-1]
+
+    simulate(story)

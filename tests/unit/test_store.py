@@ -179,6 +179,34 @@ def test_a_disk_that_refuses_to_grow_the_file_is_said_and_loses_nothing(tmp_path
     assert "['a', 'b']" in done.stdout
 
 
+async def test_the_last_refusal_is_known_until_a_write_succeeds(tmp_path: Path) -> None:
+    async with opened(tmp_path / "db") as store:
+        pages = await store.read(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+        await store.read(lambda db: db.execute(f"PRAGMA max_page_count={pages}").fetchone())
+        with pytest.raises(StoreError):
+            await store.write("big", note("big", "v" * 200_000))
+        await store.read(keys)
+        assert "free some disk space" in store.trouble
+        await store.read(lambda db: db.execute("PRAGMA max_page_count=1000000").fetchone())
+        await store.write("c", note("c"))
+        assert store.trouble == ""
+
+
+def test_a_store_that_another_program_holds_is_not_called_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "db")
+    store.open()
+    store.close()
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: real(*args, timeout=0.05, **more))
+    with contextlib.closing(real(tmp_path / "db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("INSERT INTO note VALUES ('a', 'b')")
+        with pytest.raises(StoreError, match="another program has it open"):
+            Store(tmp_path / "db").open()
+    assert [p.name for p in tmp_path.iterdir() if "damaged" in p.name] == []
+
+
 async def test_after_a_scrub_no_byte_of_what_was_deleted_is_left(tmp_path: Path) -> None:
     secret = "the purple heron of zanzibar"
     async with opened(tmp_path / "db") as store:

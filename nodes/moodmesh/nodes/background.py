@@ -7,6 +7,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from moodmesh.nodes.errors import StoreError
+
 log = logging.getLogger(__name__)
 
 
@@ -32,5 +34,9 @@ class Background:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, StoreError):  # a full disk is no fault of ours
+            log.warning("%s", error)
+        else:
             log.error("a background task failed", exc_info=error)

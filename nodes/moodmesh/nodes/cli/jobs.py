@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from moodmesh.nodes.cli.client import Client
-from moodmesh.nodes.cli.output import Json, ago, columns, emit, progress, say
+from moodmesh.nodes.cli.output import Json, ago, columns, emit, progress, put, say
 from moodmesh.nodes.errors import NodeError, UsageError
 
 job_app = typer.Typer(help="Submit jobs and look into them. An id may be shortened to a unique prefix.", no_args_is_help=True)
@@ -63,7 +63,7 @@ def submit(
     if not wait:
         emit(job, json, lambda: [job["id"]])
         if job["message"]:
-            say(job["message"])
+            say(f"it waits: {job['message']}")
         return
     _finish(_follow(job["id"]), json)
 
@@ -122,11 +122,11 @@ def logs(
         emit(found, json, list)
         return
     for line in found["lines"]:
-        print(jsonlib.dumps(line) if json else line["line"])
+        put(jsonlib.dumps(line) if json else line["line"])
     if follow and found["status"] in ("PENDING", "RUNNING"):
         for event in client.events("jobs", found["id"], "events"):
             if event["event"] == "log":
-                print(jsonlib.dumps(event) if json else event["line"], flush=True)
+                put(jsonlib.dumps(event) if json else event["line"])
 
 
 @job_app.command()

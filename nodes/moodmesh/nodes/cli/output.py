@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -19,12 +20,17 @@ def emit(data: Any, as_json: bool, text: Callable[[], Sequence[str]]) -> None:
     if as_json:
         print(json.dumps(data, ensure_ascii=False))
     else:
-        print("\n".join(text()))
+        put("\n".join(text()))
+
+
+def put(text: str) -> None:
+    """Data for people. What a peer wrote cannot steer the terminal: control characters are shown as what they are."""
+    print(text.translate(_CONTROLS), flush=True)
 
 
 def say(line: str) -> None:
     """Talk."""
-    print(line, file=sys.stderr, flush=True)
+    print(line.translate(_CONTROLS), file=sys.stderr, flush=True)
 
 
 def columns(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> list[str]:
@@ -65,7 +71,9 @@ def progress(title: str) -> Iterator[Callable[[float, str], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True, no_color="NO_COLOR" in os.environ or None)
-    bars = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)
+    bars = Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), console=console, transient=True
+    )
     with bars as bar:
         line = bar.add_task(title, total=1.0)
-        yield lambda share, words: bar.update(line, completed=share, description=(words or title)[:80])
+        yield lambda share, words: bar.update(line, completed=share, description=(words or title)[:80].translate(_CONTROLS))

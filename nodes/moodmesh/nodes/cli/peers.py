@@ -9,7 +9,7 @@ import typer
 
 from moodmesh.mesh.address import show as address
 from moodmesh.nodes.cli.client import Client, Unreachable
-from moodmesh.nodes.cli.output import Json, ago, columns, emit, interactive, say
+from moodmesh.nodes.cli.output import Json, ago, columns, emit, interactive, put, say
 from moodmesh.nodes.errors import Refused
 
 peers_app = typer.Typer(help="Paired devices and what each may do here.", no_args_is_help=True)
@@ -53,7 +53,7 @@ def _host(json: bool) -> None:
             say(event["message"])
     if last.get("event") == "paired":
         if not json:
-            print("\n".join(paired_lines(last)))
+            put("\n".join(paired_lines(last)))
     elif last.get("event") in ("locked", "expired"):
         raise Refused(last["message"], last["event"])
     else:

@@ -54,6 +54,8 @@ RESTART_WAIT_S = 5.0
 MOST_WAITING = 1000
 DISK_RETRY_S = 5.0
 REFUSALS, LONGEST_PAUSE_S = 3, 600.0
+LOG_ROOM, LOG_LINE = 16 * 2**20, 100
+"""Of the log of one attempt: characters kept, and what a line costs beside its text."""
 FOR_NOW = ("absent", "suspect", "documents", "backoff", "full")
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class _Live:
     inbox: asyncio.Queue[Attempted | _Over] = field(default_factory=asyncio.Queue)
     resumed: bool = False
     log_seq: int = 0
+    log_room: int = LOG_ROOM
     sent: bool = False
 
 
@@ -381,10 +384,11 @@ class Submitter:
                 job.share = message.share
                 self._tell(job)
             case LogLine():
-                if message.seq > live.log_seq:
-                    live.log_seq = message.seq
-                    await self._jobs.log(job.id, a.number, message.seq, now, message.line)
-                    self._events.tell("log", job=job.id, attempt=a.number, line=message.line, at=now)
+                if message.seq > live.log_seq and live.log_room > 0:
+                    live.log_seq, live.log_room = message.seq, live.log_room - len(message.line) - LOG_LINE
+                    line = message.line if live.log_room > 0 else "the log is full: what follows is not kept"
+                    await self._jobs.log(job.id, a.number, message.seq, now, line)
+                    self._events.tell("log", job=job.id, attempt=a.number, line=line, at=now)
             case CancelledAttempt():
                 raise _Over("LOST" if message.reason != "cancel" else "CANCELLED", f"given back: {message.reason}")
             case Result():
