@@ -48,13 +48,14 @@ def cases() -> list[tuple[str, Operation, tuple[Callable[[], bytes], Callable[[]
     theirs = spake2.share(spake2.secret_scalar(), fixed, spake2.N)
 
     def wrong(text: bytes, at: int) -> Callable[[], bytes]:
-        return lambda: text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :]
+        found = text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :]
+        return lambda: found
 
     def leaking(given: bytes) -> bool:
         return all(a == b for a, b in zip(given, mac, strict=True))
 
     def either() -> tuple[Callable[[], bytes], Callable[[], bytes]]:
-        return (lambda: bytes(bytearray(fixed))), spake2.secret_scalar
+        return (lambda: fixed), spake2.secret_scalar
 
     return [
         ("confirmation, first or last byte wrong", lambda x: hmac.compare_digest(x, mac), (wrong(mac, 0), wrong(mac, 31))),
@@ -71,7 +72,7 @@ def t_of(operation: Operation, inputs: tuple[Callable[[], bytes], Callable[[], b
     """Welch's t of the two classes, the one of largest size over the crops."""
     draw, clock = random.Random(1), time.perf_counter_ns  # noqa: S311 - only the order of classes
     classes = [draw.randrange(2) for _ in range(count)]
-    data = [inputs[which]() for which in classes]
+    data = [bytes(bytearray(inputs[which]())) for which in classes]  # each a fresh copy, made in the same way
     times: tuple[list[int], list[int]] = ([], [])
     gc.disable()
     try:
