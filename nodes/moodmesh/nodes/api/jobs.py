@@ -7,7 +7,7 @@ import base64
 import binascii
 import json
 import secrets
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, Literal
 
 from aiohttp import web
@@ -217,7 +217,8 @@ def show(node: Services, job: Job) -> dict[str, Any]:
         "created": job.created,
         "finished": job.finished,
         "attempts": [
-            {k: v for k, v in asdict(a).items() if k not in ("explain", "job")} | {"name": names.get(a.device, a.device)}
+            {f.name: getattr(a, f.name) for f in fields(a) if f.name not in ("explain", "job")}
+            | {"name": names.get(a.device, a.device)}
             for a in job.attempts
         ],
     }

@@ -113,6 +113,8 @@ class Submitter:
             raise
         self._drive(job, first)
         self._tell(job)
+        for _ in range(2):  # the reservation is on the wire before anyone spends time on the answer
+            await asyncio.sleep(0)
         return job
 
     async def cancel(self, job_id: str) -> Job:
