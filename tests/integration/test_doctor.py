@@ -198,9 +198,10 @@ def test_little_disk_space(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_copied_identity(home: Path) -> None:
-    status = {"pid": 1, "uptime_s": 1.0, "duplicate": "peer"}
+    status = {"pid": 1, "uptime_s": 1.0, "duplicate": [{"name": "kitchen", "us": False}]}
     found = {f.subject: f for f in on_device.device(home, status)}["identity"]
     assert found.state == "broken"
+    assert "kitchen" in found.detail
     assert "identity reset" in found.remedy
 
 

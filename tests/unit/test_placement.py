@@ -54,7 +54,7 @@ def reference(ask: Ask, devices: list[Device]) -> dict[tuple[str, str], float]:
     for d in devices:
         if ask.on and ask.on != d.id:
             continue
-        if not d.present or d.suspect or d.backoff or d.full or d.id in ask.failed_on | ask.refused_by:
+        if not d.present or d.suspect or d.backoff or d.full or d.id in ask.failed_on or d.id in ask.refused_by:
             continue
         if (ask.personal and not d.own) or d.capability is None or d.dynamic is None or ask.task not in d.capability.tasks:
             continue
@@ -79,7 +79,10 @@ def reference(ask: Ask, devices: list[Device]) -> dict[tuple[str, str], float]:
                         q += seconds
                 q /= max(1, d.capability.slots)
             q += d.rtt_s if d.stale else 0.0
-            load = 0.0 if f"{ask.task}/{name}" in d.dynamic.loaded else v.load_s + v.fetch_bytes / d.bandwidth
+            if not v.within_reach:
+                continue
+            cold = v.load_s + v.fetch_bytes / d.bandwidth + d.dynamic.start_s
+            load = 0.0 if f"{ask.task}/{name}" in d.dynamic.loaded else cold
             there = 0.0 if d.here else d.rtt_s + ask.input_bytes / d.bandwidth
             back = 0.0 if d.here else d.rtt_s + ask.result_bytes / d.bandwidth
             found[d.id, name] = max(there, q) + load + e + back
@@ -95,6 +98,7 @@ docs = st.builds(
     load_s=st.floats(0, 10),
     memory_mb=st.sampled_from([10, 100, 9000]),
     fetch_bytes=st.sampled_from([0, 10**7]),
+    within_reach=st.sampled_from([True, True, True, False]),
 )
 states = st.builds(
     dynamic,
@@ -106,6 +110,7 @@ states = st.builds(
     memory_free_mb=st.sampled_from([50, 8000]),
     disk_free_mb=st.sampled_from([900, 50_000]),
     loaded=st.sampled_from([[], [f"{TASK}/tiny"], [f"{TASK}/base"]]),
+    start_s=st.sampled_from([0.0, 0.0, 5.0]),
 )
 capabilities = st.builds(
     lambda slots, own, version, variants: capability(slots, own, version, **variants),
@@ -237,6 +242,7 @@ CLOSED = {
     "permission": (ASK, device("x"), {"task": "music.generate"}),
     "version": (ASK, device("x"), {"version": 2}),
     "variant": (ASK, device("x"), {"variant": "base"}),
+    "model": (ASK, device("x", capability=capability(tiny=variant(within_reach=False))), {}),
     "power": (ASK, device("x", dynamic=dynamic(power="no")), {}),
     "hours": (ASK, device("x", dynamic=dynamic(quiet=True)), {}),
     "memory": (ASK, device("x", dynamic=dynamic(memory_free_mb=109)), {}),
@@ -255,7 +261,7 @@ def test_each_gate_bars_alone_and_names_itself(name: str) -> None:
 
 
 def test_a_job_refused_again_and_again_leaves_that_device_alone_for_a_while() -> None:
-    found = place(replace(ASK, refused_by=frozenset({DeviceId("x")})), [device("x"), device("y")])
+    found = place(replace(ASK, refused_by={DeviceId("x"): "quota"}), [device("x"), device("y")])
     assert found.chosen is not None
     assert found.chosen.device == "y"
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 GUESS_S_PER_UNIT = 1e-3
 BUSY_VALID_S, IDLE_VALID_S = 10.0, 30.0
 MOST_RUNNING = 64
+SEEK_AGAIN_S = 600.0
 
 
 class Capabilities:
@@ -55,6 +56,7 @@ class Capabilities:
         self._memory = probe.Recent(lambda: probe.free_memory_mb(config.pool.memory_mb))
         self._disk = probe.Recent(lambda: probe.free_disk_mb(where))
         self._revision = 0
+        self._sought: dict[str, float] = {}
         self.fetch: Callable[[Card], Awaitable[str]] | None = None
         self.executor: Executor | None = None
 
@@ -138,6 +140,7 @@ class Capabilities:
             quality=variant.quality, memory_mb=variant.memory_mb, mean=rate.mean, log_mean=rate.log_mean, log_var=rate.log_var,
             count=rate.count, guess=guess, load_s=rate.load_s,
             fetch_bytes=0 if self._present(variant) or variant.card is None else variant.card.bytes,
+            within_reach=self._present(variant) or variant.card is None or not self._in_vain(variant.card),
         )  # fmt: skip
 
     def dynamic(self, peer: DeviceId | None = None) -> Dynamic:
@@ -159,7 +162,7 @@ class Capabilities:
             running=[round(s, 4) for s in running],
             queue={name: (count, round(s, 4)) for name, (count, s) in queue.items()}, power=self._power(), quiet=self._quiet(),
             memory_free_mb=self._memory(), disk_free_mb=self._disk(),
-            loaded=sorted(loaded),
+            loaded=sorted(loaded), start_s=self._pool.start_s(),
         )  # fmt: skip
 
     def _quiet(self) -> bool:
@@ -214,7 +217,18 @@ class Capabilities:
         if card is not None and self._models.find(card) is None:
             if self.fetch is None:
                 raise OSError(f"{card.file} is not here and no peer was asked")
-            await self.fetch(card)
+            try:
+                await self.fetch(card)
+            except OSError:
+                self._sought[card.sha256] = self._clock.now()
+                raise
+
+    def seek_again(self) -> None:
+        """Another peer is linked: it may have the models that were sought in vain."""
+        self._sought.clear()
+
+    def _in_vain(self, card: Card) -> bool:
+        return self._clock.now() - self._sought.get(card.sha256, -SEEK_AGAIN_S) < SEEK_AGAIN_S
 
     async def charge(self, peer: DeviceId, ask: Reserve, seconds: float, *, running: bool) -> None:
         """Count an attempt of a peer against its quota."""

@@ -146,6 +146,7 @@ class Node(Services):
         self.health["gpu"] = Part("ok" if probe.gpus() else "unavailable", ", ".join(probe.gpus()) or "no NVIDIA GPU or driver")
 
     def _linked(self, link: PeerLink) -> None:
+        self.capabilities.seek_again()
         self._spawn(self.book.reached(link.peer, link.address))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -78,6 +78,7 @@ class VariantDoc(Part):
     log_var: Variance
     count: Count
     guess: bool
+    within_reach: bool = True
     load_s: Seconds
     fetch_bytes: Count = 0
 
@@ -139,6 +140,7 @@ class Dynamic(Message):
     memory_free_mb: Count
     disk_free_mb: Count
     loaded: list[str]
+    start_s: Seconds = 0.0
 
 
 class Attempted(Message):

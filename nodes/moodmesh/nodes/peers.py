@@ -53,6 +53,9 @@ DOCUMENT_GAP_S = 0.2
 RECONNECT_S = 0.4
 AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
 RTT_WEIGHT = 0.2
+COPIED_S = 120.0  # a copy that still runs is met again within a minute: that is the longest back-off
+COPIED = "it runs in two places"
+COPIED_REMEDY = "`moodmesh identity reset` on the copy, then pair that one anew"
 TO_EXECUTOR = (Reserve, Start, Cancel, ResultAck)
 log = logging.getLogger(__name__)
 
@@ -119,7 +122,7 @@ class Peers:
         self.on_down: Callable[[DeviceId], None] = lambda peer: None
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
         self.trouble: Callable[[DeviceId], str] = lambda peer: ""
-        self.duplicate: Literal["", "peer", "us"] = ""
+        self._copied: dict[DeviceId, float] = {}
         self._tasks: asyncio.TaskGroup
         self._background = Background()
         self._to_self: asyncio.Queue[Message] = asyncio.Queue()
@@ -250,9 +253,18 @@ class Peers:
         self.on_change(peer)
 
     def link_duplicate(self, peer: DeviceId, whose: Literal["peer", "us"]) -> None:
-        """A copied identity is running."""
-        self.duplicate = whose
-        log.warning("the same device id runs in two places", extra={"whose": whose})
+        """A copied identity is running: a peer's, or this device's own."""
+        device, known = (self.me if whose == "us" else peer), self.copied()
+        self._copied[device] = self._clock.now()
+        if device not in known:
+            name = self.peers[device].name if device in self.peers else device[:8]
+            log.warning("identity of %s: %s; %s", name, COPIED, COPIED_REMEDY)
+
+    def copied(self) -> dict[DeviceId, str]:
+        """Devices whose identity was seen to run in two places of late, with their names; a copy that is gone is forgotten."""
+        since = self._clock.now() - COPIED_S
+        self._copied = {device: at for device, at in self._copied.items() if at > since}
+        return {device: self.peers[device].name for device in self._copied if device in self.peers}
 
     def pair_confirmed(self, peer: DeviceId) -> None:
         """A half-paired peer proved itself."""

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from moodmesh.mesh.identity import grouped
 from moodmesh.nodes import probe
+from moodmesh.nodes.peers import COPIED, COPIED_REMEDY
 from moodmesh.nodes.services import Part, Services
 
 HEAVY = ("torch", "ray", "onnxruntime", "faiss", "matplotlib", "transformers", "numpy", "scipy", "sklearn")
@@ -25,7 +26,8 @@ def routes(node: Services) -> list[web.RouteDef]:
     async def health(_: web.Request) -> web.Response:
         why = node.store.trouble
         disk = Part("failed", why, "it is tried again; this is over with the next write that succeeds") if why else Part("ok")
-        parts = {name: asdict(part) for name, part in (node.health | {"disk": disk}).items()}
+        copied = {f"identity of {name}": Part("failed", COPIED, COPIED_REMEDY) for name in node.peers.copied().values()}
+        parts = {name: asdict(part) for name, part in (node.health | {"disk": disk} | copied).items()}
         state = "failed" if any(p["state"] == "failed" for p in parts.values()) else "ok"
         return web.json_response({"state": state, "parts": parts})
 
@@ -70,7 +72,9 @@ async def status_of(node: Services) -> dict[str, Any]:
         "loaded": dynamic.loaded,
         "peers": len(node.pairs),
         "linked": len(list(node.peers.linked())),
-        "duplicate": node.peers.duplicate,
+        "duplicate": [
+            {"device": device, "name": name, "us": device == node.identity.id} for device, name in node.peers.copied().items()
+        ],
         "ready": node.ready,
         "heavy_modules": [name for name in HEAVY if name in sys.modules],
     }

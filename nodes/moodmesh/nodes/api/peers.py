@@ -12,7 +12,7 @@ from moodmesh.mesh.pairs import Pair
 from moodmesh.nodes.api.guard import body
 from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import UsageError
-from moodmesh.nodes.permissions import Limits, known_action, preset
+from moodmesh.nodes.permissions import ACTIONS, Limits, preset
 from moodmesh.nodes.services import Services
 
 
@@ -67,16 +67,19 @@ class PeersView:
         """Add rules."""
         pair, asked = self._find(request), await body(request, AllowRequest)
         if asked.preset is not None:
+            if asked.actions or asked.limits != Limits():
+                raise UsageError(
+                    "a preset has its own actions and limits: give it alone, then `moodmesh peers allow NAME TASK` with limits"
+                )
             try:
                 rules = preset(asked.preset, self._node.tasks)
             except KeyError:
                 raise UsageError(f"no preset {asked.preset!r}; there are none, friend and own") from None
         else:
             for action in asked.actions:
-                if not known_action(action):
-                    raise UsageError(
-                        f"{action!r} is no action: name a task like emotion.text, a family like emotion.*, or own.device"
-                    )
+                families = sorted({task.split(".")[0] + ".*" for task in self._node.tasks})
+                if action not in (known := [*sorted(self._node.tasks), *families, *ACTIONS]):
+                    raise UsageError(f"no task or action {action!r} here; there are {', '.join(known)}")
             rules = dict.fromkeys(asked.actions, asked.limits)
         await self._node.access.allow(pair.peer, rules, instead=asked.preset is not None)
         await self._node.executor.drop_peer(pair.peer, keep=lambda task: self._node.access.may(pair.peer, task))

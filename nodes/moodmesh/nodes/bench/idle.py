@@ -20,7 +20,7 @@ def run(quick: bool) -> Report:
     scene = Scene({"one": SETTINGS, "other": SETTINGS})
     try:
         one, other = scene.devices.values()
-        scene.wait("seeing the other", lambda d: len(d.client.get("near")["devices"]) >= 1)
+        scene.wait("seeing the other", lambda d: scene.see_each_other([one, other]))
         pair(one, other)
         scene.wait("linked", lambda d: d.client.get("status")["linked"] == 1)
         time.sleep(SETTLE_S)

@@ -27,12 +27,14 @@ def discovery(quick: bool) -> Report:
             newcomer = Device(f"new{i}", scene.root / f"new{i}", {})
             began = time.monotonic()
             scene.start(newcomer, SETTINGS)
-            listed = _listed(old, newcomer)
+            _until(lambda newcomer=newcomer: scene.see_each_other([old, newcomer]))
+            listed = time.monotonic()
             new.append(listed - began)
             up.append(listed - float(newcomer.client.get("status")["bound_at"]))
+            port = int(newcomer.client.get("status")["port"])
             newcomer.process.terminate()
             newcomer.process.wait()
-            _until(lambda: not old.client.get("near")["devices"])
+            _until(lambda port=port: port not in old.near())
     finally:
         scene.close()
     report.row("exec of `up` to listed on both sides", new)
@@ -54,7 +56,7 @@ def pairing(quick: bool) -> Report:
     scene = Scene({"host": SETTINGS, "guest": SETTINGS})
     try:
         host, guest = scene.devices.values()
-        scene.wait("seeing the other", lambda d: len(d.client.get("near")["devices"]) >= 1)
+        scene.wait("seeing the other", lambda d: scene.see_each_other([host, guest]))
         for _ in range(count):
             mark: list[float] = []
             pair(host, guest, lambda code, mark=mark: mark.append(time.monotonic()) or code)  # type: ignore[misc]
@@ -72,11 +74,6 @@ def pairing(quick: bool) -> Report:
     return report
 
 
-def _listed(old: Device, newcomer: Device) -> float:
-    _until(lambda: bool(old.client.get("near")["devices"]) and bool(newcomer.client.get("near")["devices"]))
-    return time.monotonic()
-
-
 def _until(done: Any, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -86,7 +83,7 @@ def _until(done: Any, seconds: float = 30) -> None:
         except NoDaemon:
             pass
         time.sleep(0.003)
-    raise TimeoutError("a benchmark step did not end")
+    raise TimeoutError(f"a step of the benchmark did not end in {seconds:.0f} s: is this machine busy? Run it again")
 
 
 def _interpreter() -> float:

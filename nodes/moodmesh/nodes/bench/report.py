@@ -59,9 +59,7 @@ class Report:
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
     """p50, p95, p99 and the largest."""
-    ordered = sorted(values)
-    return {q: ordered[min(len(ordered) - 1, int(share * len(ordered)))] for q, share in
-            (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))} | {"max": ordered[-1]}  # fmt: skip
+    return {name: p(values, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))} | {"max": max(values)}
 
 
 def p(values: Sequence[float], share: float) -> float:

@@ -79,11 +79,17 @@ def list_(
     found = Client().get("jobs", limit=limit)
     now = time.time()
     rows = [
-        (j["id"][:8], j["task"], j["variant"], state(j), j["ran_on"] or (j["attempts"][-1]["name"] if j["attempts"] else ""),
+        (j["id"][:8], j["task"], j["variant"], state(j), _device(j),
          ago(now - j["created"]) + " ago")
         for j in found["jobs"]
     ]  # fmt: skip
     emit(found, json, lambda: columns(rows, ("id", "task", "variant", "status", "device", "created")))
+
+
+def _device(job: dict[str, Any]) -> str:
+    """Where it ran or runs; a peer that was forgotten has no name any more."""
+    name = str(job["ran_on"] or (job["attempts"][-1]["name"] if job["attempts"] else ""))
+    return name if len(name) < 52 else f"{name[:8]} (forgotten)"
 
 
 @job_app.command()
@@ -240,11 +246,13 @@ def _read(file: Path | None) -> bytes:
     if file is None:
         return b""
     try:
-        if str(file) != "-" and file.stat().st_size > LARGEST_INPUT:
-            raise UsageError(f"{file} has {file.stat().st_size / 2**20:.0f} MiB; at most 64 MiB can be handed in: split it")
-        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        with sys.stdin.buffer if str(file) == "-" else file.open("rb") as stream:
+            data = stream.read(LARGEST_INPUT + 1)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from None
+    if len(data) > LARGEST_INPUT:
+        raise UsageError(f"{file} has more than 64 MiB, the most that can be handed in: split it")
+    return data
 
 
 def _param(pair: str) -> tuple[str, Any]:

@@ -79,8 +79,11 @@ def status(json: Json = False) -> None:
             f"  GPU       {', '.join(f['gpus']) or 'none'}",
             f"  peers     {f['linked']} of {f['peers']} linked, peer port {f['port']}",
         ]
-        if f["duplicate"]:
-            lines.append("  WARNING   this identity runs in two places: `moodmesh identity reset` on one of them")
+        for copied in f["duplicate"]:
+            who = "this device" if copied["us"] else copied["name"]
+            lines.append(
+                f"  WARNING   {who} runs in two places: `moodmesh identity reset` on the copy, then pair that one anew"
+            )
         return lines
 
     emit(found, json, text)
@@ -122,16 +125,18 @@ def tasks(json: Json = False) -> None:
 def config_show(
     origin: Annotated[bool, typer.Option("--origin", help="Also say where each value came from.")] = False, json: Json = False
 ) -> None:
-    """Every setting of this home, as the next `up` would read it.
+    """Every setting, as the running daemon has it, else as the next `up` would read it.
 
     Example: moodmesh config show --origin
     """
-    from moodmesh.nodes.config import load
+    try:
+        found = Client().get("config")
+        flat, origins = found["values"], found["origins"]
+    except NoDaemon:
+        from moodmesh.nodes.config import load
 
-    values, origins = load(home(), {})
-    flat = {
-        f"{section}.{key}": value for section, table in values.model_dump(mode="json").items() for key, value in table.items()
-    }
+        values, origins = load(home(), {})
+        flat = {f"{section}.{key}": v for section, table in values.model_dump(mode="json").items() for key, v in table.items()}
     data = {key: {"value": value, "origin": origins[key]} for key, value in flat.items()}
     rows = [(key, repr(value), *([origins[key]] if origin else [])) for key, value in flat.items()]
     head = ("setting", "value", "origin") if origin else ("setting", "value")

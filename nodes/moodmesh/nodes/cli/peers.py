@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
@@ -156,14 +157,24 @@ def allow(
     preset: Annotated[str | None, typer.Option(help="none, friend, or own (a device of yours).")] = None,
     jobs_per_hour: Annotated[int | None, typer.Option(min=0)] = None,
     seconds_per_day: Annotated[float | None, typer.Option(min=0, help="Compute seconds.")] = None,
-    concurrent: Annotated[int | None, typer.Option(min=1)] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="Jobs at a time.")] = None,
+    bytes_per_day: Annotated[int | None, typer.Option(min=0, help="In and out.")] = None,
+    largest_s: Annotated[float | None, typer.Option(min=0, help="Predicted seconds of one job, at most.")] = None,
+    hours: Annotated[str | None, typer.Option(help="Hours of the day, like 8-18.")] = None,
+    battery_floor: Annotated[int | None, typer.Option(min=0, max=100, help="Not below so many per cent.")] = None,
+    mains_only: Annotated[bool, typer.Option("--mains-only", help="Not on battery.")] = False,
+    days: Annotated[float | None, typer.Option(min=0, help="The permission ends after so many days.")] = None,
     json: Json = False,
 ) -> None:
     """Let a peer use tasks here; `own` also lets this device send it personal input.
 
     Example: moodmesh peers allow kitchen --preset own
     """
-    limits = {"jobs_per_hour": jobs_per_hour, "seconds_per_day": seconds_per_day, "concurrent": concurrent}
+    limits = {
+        "jobs_per_hour": jobs_per_hour, "seconds_per_day": seconds_per_day, "concurrent": concurrent,
+        "bytes_per_day": bytes_per_day, "largest_s": largest_s, "hours": hours, "battery_floor": battery_floor,
+        "mains_only": mains_only or None, "expires": time.time() + 86400 * days if days is not None else None,
+    }  # fmt: skip
     body = {"preset": preset, "actions": actions or [], "limits": {k: v for k, v in limits.items() if v is not None}}
     if preset is None and not actions:
         raise typer.BadParameter("name tasks or actions, or a --preset")

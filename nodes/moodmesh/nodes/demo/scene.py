@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -40,6 +40,11 @@ class Device:
     def client(self) -> Client:
         """Its local API."""
         return Client(self.home)
+
+    def near(self) -> set[int]:
+        """The peer ports of the devices that it lists."""
+        listed = self.client.get("near")["devices"]
+        return {int(address.rpartition(":")[2]) for device in listed for address in device["addresses"]}
 
     def command(self, *arguments: str, wait: float = 120) -> Any:
         """Run the command line on this device with --json; its last object. `DemoFailed` with what it said otherwise."""
@@ -107,6 +112,11 @@ class Scene:
                 if device.process.poll() is not None or time.monotonic() > end:
                     raise DemoFailed(f"{device.name} is not {what}; its log ends:\n{self.log(device)}")
                 time.sleep(0.05)
+
+    def see_each_other(self, devices: Sequence[Device]) -> bool:
+        """Whether each of these daemons lists all the others, by their ports: other daemons may be near."""
+        ports = {d.name: int(d.client.get("status")["port"]) for d in devices}
+        return all({port for name, port in ports.items() if name != d.name} <= d.near() for d in devices)
 
     def log(self, device: Device) -> str:
         """The end of a daemon's log."""

@@ -81,8 +81,7 @@ class Story:
         return {"nodes": list(devices), "pairs": pairs, "jobs": jobs, "failover": failover, "timings": self.timings}
 
     def _find(self, scene: Scene, began: float) -> None:
-        others = len(scene.devices) - 1
-        scene.wait("seeing the others", lambda d: len(d.client.get("near")["devices"]) >= others)
+        scene.wait("seeing the others", lambda d: scene.see_each_other(list(scene.devices.values())))
         self.timings["discovery_s"] = round(time.monotonic() - began, 3)
         radios = sorted(
             {radio for device in scene.devices["phone"].client.get("near")["devices"] for radio in device["radios"]}

@@ -57,8 +57,9 @@ def _open_to_others(home: Path) -> bool:
 
 
 def _identity(home: Path, status: dict[str, Any] | None) -> Finding:
-    if status is not None and status["duplicate"]:
-        return broken("identity", "the same device id runs in two places", "`moodmesh identity reset` on one of them")
+    for copied in status["duplicate"] if status is not None else ():
+        who = "this device" if copied["us"] else copied["name"]
+        return broken("identity", f"{who} runs in two places", "`moodmesh identity reset` on the copy, then pair that one anew")
     if not (home / "identity" / KEY_FILE).exists():
         return missing("identity", "no device key yet", "`moodmesh up` makes one")
     try:

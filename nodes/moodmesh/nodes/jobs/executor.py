@@ -265,13 +265,13 @@ class Executor:
         if gate := self._offers.admit(e.held.requester, e.ask):
             raise AttemptFailed("transient", f"gate {gate.name}: {gate.detail}")
         await self._offers.charge(e.held.requester, e.ask, e.expected_s, running=True)
-        began = self._clock.now()
         try:
             done = await self._work(e, e.start, e.data)
             e.worked = True
             await self._deliver_outputs(e, await self._result(e, done))
         finally:  # also of an attempt that was killed: the peer pays for what it took, and no longer counts as running
-            await self._offers.charge(e.held.requester, e.ask, self._clock.now() - began, running=False)
+            took = self._clock.now() - e.started_now if e.started else 0.0  # not how long its engine took to start
+            await self._offers.charge(e.held.requester, e.ask, took, running=False)
         await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, done.seconds, e.load_s)
 
     async def _work(self, e: _Execution, start: Start, data: bytes) -> Done:

@@ -56,7 +56,7 @@ DISK_RETRY_S = 5.0
 REFUSALS, LONGEST_PAUSE_S = 3, 600.0
 LOG_ROOM, LOG_LINE = 16 * 2**20, 100
 """Of the log of one attempt: characters kept, and what a line costs beside its text."""
-FOR_NOW = ("absent", "suspect", "documents", "backoff", "full")
+FOR_NOW = ("absent", "suspect", "documents", "backoff", "full", "model")
 log = logging.getLogger(__name__)
 
 
@@ -225,7 +225,7 @@ class Submitter:
         return Ask(
             job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant, on, s.quality, s.by_s,
             frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
-            frozenset(device for device in {a.device for a in job.attempts} if self._refuses(job, device)),
+            {a.device: a.message for a in job.attempts if self._refuses(job, a.device)},
         )  # fmt: skip
 
     def _refuses(self, job: Job, device: DeviceId) -> bool:

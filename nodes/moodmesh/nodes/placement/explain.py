@@ -34,7 +34,7 @@ def why(placement: Placement) -> str:
     others = [r for r in placement.rows if r is not best and r.terms and not r.gate and r.variant == best.variant]
     place_ = "this device" if best.here else best.name
     if not others:
-        barred = [r for r in placement.rows if r.gate and r.device != best.device]
+        barred = [r for r in placement.rows if r.gate and r.device != best.device and r.variant in (None, best.variant)]
         return f"{place_} is the only device that may run {best.variant}" + (
             "; " + ", ".join(f"{r.name}: {r.gate.name}" for r in barred if r.gate) if barred else ""
         )

@@ -31,7 +31,7 @@ def device_gate(ask: Ask, device: Device) -> Gate | None:
         (device.capability is None, "documents", "its capabilities have not arrived yet"),
         (device.id in ask.failed_on, "failed", "an attempt of this job failed there"),
         (device.backoff, "backoff", "refused three times in 10 s, or sent a broken result"),
-        (device.id in ask.refused_by, "backoff", "it refused this job again and again"),
+        (device.id in ask.refused_by, "backoff", f"it refused this job again and again: {ask.refused_by.get(device.id)}"),
         (device.full, "full", "it holds as many attempts of this device as it may"),
         (ask.personal and not device.own, "personal", PERSONAL),
         (task is None, "permission", f"{ask.task} is not offered to this device: not installed there, or no rule allows it"),
@@ -45,7 +45,10 @@ def variant_gate(ask: Ask, device: Device, name: str, doc: VariantDoc, service_s
     now = device.dynamic
     need = doc.memory_mb * MEMORY_MARGIN
     megabytes = (ask.input_bytes + ask.result_bytes) / 1e6 + DISK_SPARE_MB
-    checks = [(ask.variant not in (None, name), "variant", f"the job asks for {ask.variant}")]
+    checks = [
+        (ask.variant not in (None, name), "variant", f"the job asks for {ask.variant}"),
+        (not doc.within_reach, "model", "its model is not there, and no peer linked with it has it: `moodmesh models pull`"),
+    ]
     if now is not None:
         limited = now.power in ("limited", "unknown")
         checks += [

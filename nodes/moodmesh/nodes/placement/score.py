@@ -87,7 +87,7 @@ def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
     return Terms(
         transfer=0.0 if device.here else device.rtt_s + ask.input_bytes / device.bandwidth,
         queue=queue_seconds(device, typical) + (device.rtt_s if device.stale else 0.0),
-        load=0.0 if loaded else doc.load_s + fetch,
+        load=0.0 if loaded else doc.load_s + fetch + (device.dynamic.start_s if device.dynamic is not None else 0.0),
         claim=claim,
         service=typical,
         back=0.0 if device.here else device.rtt_s + ask.result_bytes / device.bandwidth,

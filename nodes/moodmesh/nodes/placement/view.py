@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from moodmesh.mesh.seams import DeviceId
@@ -28,7 +29,7 @@ class Ask:
     quality: Literal["best", "fast"] = "best"
     by_s: float | None = None
     failed_on: frozenset[DeviceId] = frozenset()
-    refused_by: frozenset[DeviceId] = frozenset()
+    refused_by: Mapping[DeviceId, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ class MemoryPool:
     async def start(self) -> None:
         """Nothing to do."""
 
+    def start_s(self) -> float:
+        """Nothing has to start."""
+        return 0.0
+
     def loaded(self) -> frozenset[Model]:
         """The (task, variant) pairs that idle slots ran last."""
         return self._slots.loaded()

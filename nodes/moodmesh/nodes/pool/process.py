@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from moodmesh.nodes.pool import frames
+from moodmesh.nodes.pool.cold import ColdStart
 from moodmesh.nodes.pool.frames import FrameError
 from moodmesh.nodes.pool.messages import Failed, Message, Setup, pack, unpack
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, Work
@@ -23,6 +24,7 @@ from moodmesh.nodes.pool.waiting import to_the_end
 
 START_TIMEOUT_S = 60
 DEADLINE_GRACE_S = 0.5
+SPAWN_S = 0.5
 _LOST = (asyncio.IncompleteReadError, ConnectionError, FrameError)
 
 
@@ -140,7 +142,7 @@ class ProcessPool:
         self._workers: dict[int, asyncio.Task[Worker]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[str]] = set()
-        self._spawned = 0
+        self._spawned, self._cold = 0, ColdStart(SPAWN_S)
         self._open, self._starting = False, asyncio.Lock()
 
     async def start(self) -> None:
@@ -154,6 +156,10 @@ class ProcessPool:
             if self._eager:
                 await asyncio.gather(*(self._worker(slot) for slot in self._slots.all))
 
+    def start_s(self) -> float:
+        """While no worker is up (seam)."""
+        return 0.0 if self._workers else self._cold.seconds
+
     def loaded(self) -> frozenset[Model]:
         """The (task, variant) pairs whose model is in the memory of an idle worker."""
         return self._slots.loaded()
@@ -161,6 +167,7 @@ class ProcessPool:
     async def run(self, work: Work, emit: Callable[[Event], None]) -> Done:
         """Run one attempt in the best free worker (seam)."""
         await self.start()
+        emit = self._cold.timed(emit) if self.start_s() else emit
         with self._slots.taken(work) as slot:
             if (timer := self._timers.pop(slot.number, None)) is not None:
                 timer.cancel()

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from moodmesh.nodes.pool import frames
+from moodmesh.nodes.pool.cold import ColdStart
 from moodmesh.nodes.pool.frames import FrameError, decode
 from moodmesh.nodes.pool.messages import (
     Failed,
@@ -38,6 +39,7 @@ START_TIMEOUT_S = 90
 KILL_TIMEOUT_S = 1.5
 LEAVE_TIMEOUT_S = 5
 DEADLINE_GRACE_S = 0.5
+LAUNCH_S = 6.0
 _SCRUBBED = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_NAMESPACE", "RAY_RUNTIME_ENV_HOOK")
 # Ray listens on every interface unless it believes in a platform without clusters (platform document).
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -210,6 +212,7 @@ class RayPool:
         self._token_file = token_file
         self._eager, self._idle_s, self._duty = eager or bool(address), idle_s, duty
         self._host: asyncio.Task[Host] | None = None
+        self._cold = ColdStart(LAUNCH_S)
         self._timer: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._open, self._starting = False, asyncio.Lock()
@@ -229,6 +232,11 @@ class RayPool:
         if self._eager:
             await self._ready()
 
+    def start_s(self) -> float:
+        """While Ray is down or on its way up (seam)."""
+        up = self._host is not None and self._host.done() and self._host.exception() is None
+        return 0.0 if up else self._cold.seconds
+
     def loaded(self) -> frozenset[Model]:
         """The (task, variant) pairs whose model is in the memory of an idle worker."""
         return self._slots.loaded()
@@ -236,6 +244,7 @@ class RayPool:
     async def run(self, work: Work, emit: Callable[[Event], None]) -> Done:
         """Run one attempt in the best free slot (seam)."""
         await self.start()
+        emit = self._cold.timed(emit) if self.start_s() else emit
         with self._slots.taken(work) as slot:
             self._wake()
             try:

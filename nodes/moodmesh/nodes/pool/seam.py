@@ -79,6 +79,9 @@ class TaskPool(Protocol):
         """Run one attempt. `AttemptFailed` when it ends badly; cancelling this call kills the worker, whose pid is gone
         (within 2 s, even in a native busy loop) before the cancellation passes on."""
 
+    def start_s(self) -> float:
+        """Seconds until the engine is up, as it took last (a prior before that); 0 when it is."""
+
     def loaded(self) -> frozenset[tuple[str, str]]:
         """The (task, variant) pairs whose model is in the memory of an idle worker."""
 
