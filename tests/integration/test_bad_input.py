@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import pytest
 
 from integration.daemons import CLI, Daemon, daemons, pair
 from integration.scenes import play
-from moodmesh.nodes.errors import NodeError
+from moodmesh.nodes.errors import NodeError, UsageError
 from moodmesh.nodes.reset import STORE_FILE
 
 pytestmark = pytest.mark.timeout(90)
@@ -335,3 +336,64 @@ def test_without_an_interface_up_says_so_and_serves_this_device(tmp_path: Path) 
         assert daemon.ended(daemon.submit("emotion.text", TEXT, **TINY))["status"] == "SUCCEEDED"
         time.sleep(1.2)  # it is tried again meanwhile
         assert daemon.log.read_text().count("nosuch0") == 2, "once, not at every try"
+
+
+def test_an_input_without_end_is_read_to_its_limit(tmp_path: Path) -> None:
+    command = [*CLI, "job", "submit", "emotion.text", "--input", "/dev/zero"]
+    found = subprocess.run(
+        command, env=os.environ | {"MOODMESH_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert found.returncode == 2
+    assert "more than 64 MiB" in found.stderr
+
+
+def test_a_job_waits_for_a_model_that_no_peer_has_yet_and_runs_once_one_has_it(tmp_path: Path) -> None:
+    bare = Daemon(tmp_path / "bare", "bare", jobs__benchmark="false", jobs__packaged_models="false")
+    other = Daemon(tmp_path / "other", "other", jobs__benchmark="false")
+    pair(bare, other)
+    try:
+        bare.start()
+        job = bare.submit("emotion.text", b"A good day.", on="here")
+        waiting = bare.wait_for(
+            lambda: (found := bare.client.get("jobs", job))["status"] == "PENDING" and "model" in found["message"] and found,
+            "waiting",
+        )
+        assert "gate" not in waiting["message"]
+        assert len(waiting["attempts"]) <= 2
+        other.start()
+        assert bare.ended(job)["status"] == "SUCCEEDED"
+    finally:
+        bare.kill()
+        other.kill()
+
+
+def test_a_copied_identity_is_named_on_every_side(tmp_path: Path) -> None:
+    one, other = (Daemon(tmp_path / name, name, jobs__benchmark="false") for name in ("one", "other"))
+    pair(one, other)
+    shutil.copytree(other.home, tmp_path / "copy")
+    copy = Daemon(tmp_path / "copy", "other", jobs__benchmark="false")
+    try:
+        for daemon in (one, other):
+            daemon.start()
+        one.linked()
+        copy.start()
+        told = one.wait_for(lambda: one.client.get("status")["duplicate"], "told of the copy")
+        assert [(d["name"], d["us"]) for d in told] == [("other", False)]
+        assert "in two places" in one.client.get("health")["parts"]["identity of other"]["detail"]
+        assert other.wait_for(lambda: other.client.get("status")["duplicate"], "told")[0]["us"]
+        assert one.log.read_text().count("it runs in two places") == 1
+    finally:
+        for daemon in (one, other, copy):
+            daemon.kill()
+
+
+def test_a_preset_takes_no_limits_and_a_rule_names_what_is_installed(tmp_path: Path) -> None:
+    with daemons(tmp_path, "one", "other", jobs__benchmark="false") as (one, _):
+        for wrong, words in (
+            ({"preset": "own", "limits": {"seconds_per_day": 5}}, "a preset has its own"),
+            ({"actions": ["emtion.text"]}, "there are emotion.text"),
+        ):
+            with pytest.raises(UsageError, match=words):
+                one.client.post("peers", "other", "allow", body=wrong)
+        one.client.post("peers", "other", "allow", body={"actions": ["emotion.*"], "limits": {"seconds_per_day": 5}})
+        assert one.client.get("peers", "other")["may"]["emotion.*"] == {"seconds_per_day": 5.0}

@@ -472,3 +472,16 @@ def test_a_log_without_end_is_kept_to_a_limit_and_says_so(monkeypatch: pytest.Mo
         assert "the log is full" in lines[-1]
 
     simulate(story)
+
+
+def test_a_copy_that_is_gone_is_forgotten_after_a_while() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        a.peers.link_duplicate(b.id, "peer")
+        b.peers.link_duplicate(a.id, "us")
+        assert list(a.peers.copied()) == list(b.peers.copied()) == [b.id]
+        await asyncio.sleep(130)
+        assert not a.peers.copied()
+        assert not b.peers.copied()
+
+    simulate(story)

@@ -51,12 +51,16 @@ def test_without_predictions_it_names_the_command(place: Path, capsys: pytest.Ca
     assert not (place / "out" / "emotion.text.json").exists()
 
 
-def test_a_partial_table_says_what_is_absent(place: Path) -> None:
-    assert run(place, "--partial", "--quick") == 0
-    made = json.loads((place / "out" / "emotion.text.quick.json").read_text())
+def test_a_partial_table_says_what_is_absent_and_a_quick_one_is_not_kept(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(place, "--partial", "--quick", "--json") == 0
+    text = capsys.readouterr().out
+    made = json.loads(text.strip().splitlines()[-1])
     assert made["quick"]
-    assert any("Not in this table: no cached predictions ridge" in note for note in made["notes"])
+    assert "Not in this table: no cached predictions ridge" in text
     assert made["summary"]["floor"] is None
+    assert not list((place / "out").glob("emotion.text*.json"))
 
 
 def test_retrain_fills_the_table_and_a_second_run_needs_no_training(

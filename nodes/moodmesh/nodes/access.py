@@ -113,7 +113,7 @@ class Access:
             db.execute("DELETE FROM usage WHERE charged < ?", (self._highest - DAY,))
             row = (peer, action, at, seconds, size, attempt)
             db.execute(
-                "INSERT OR REPLACE INTO usage (device, action, charged, jobs, seconds, bytes, attempt) VALUES (?,?,?,1,?,?,?)",
+                "INSERT OR REPLACE INTO usage (device, action, charged, seconds, bytes, attempt) VALUES (?, ?, ?, ?, ?, ?)",
                 row,
             )
             db.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (_CLOCK, str(self._highest)))

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from moodmesh.nodes.pool import sweep as sweeping
+from moodmesh.nodes.pool.process import SPAWN_S
 from moodmesh.nodes.pool.seam import AttemptFailed
 
 Bench = Any
@@ -181,3 +182,12 @@ def test_the_daemons_part_loads_nothing_heavy() -> None:
     code = "import sys, moodmesh.nodes.pool.open, moodmesh.nodes.pool.rundir; print(*sys.modules)"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     assert loaded & {"ray", "numpy", "torch", "onnxruntime", "grpc"} == set()
+
+
+async def test_a_cold_engine_says_how_long_it_takes_until_it_is_up(bench_of: Callable[..., Bench]) -> None:
+    bench = bench_of(slots=1)
+    assert bench.pool.start_s() == SPAWN_S
+    await bench.run()
+    assert bench.pool.start_s() == 0.0
+    await bench.pool.stop()
+    assert 0.0 < bench.pool.start_s() != SPAWN_S, "what it took"

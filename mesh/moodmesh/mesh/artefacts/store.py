@@ -110,13 +110,6 @@ class ArtefactStore:
             with contextlib.suppress(FileNotFoundError):
                 self._file(artefact, suffix).unlink()
 
-    def evict(self, older_than: float) -> None:
-        """Delete what was last used before `older_than` (seconds since 1970) and is not pinned."""
-        with self._lock:
-            for artefact, _, used in self._by_age():
-                if used < older_than:
-                    self.delete(artefact)
-
     def commit(self, manifest: Manifest, part: Path) -> Path:
         """Make a complete part the artefact: manifest first, data last, each durable before the next."""
         path = self._file(manifest.id)

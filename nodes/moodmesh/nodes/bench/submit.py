@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib.util
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ from moodmesh.nodes.bench.report import Report, p
 from moodmesh.nodes.cli.client import SOCKET, TOKEN_FILE
 from moodmesh.nodes.demo.scene import Device, Scene
 from moodmesh.nodes.demo.story import pair
+from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.pool.ray import installed
 from moodmesh.nodes.pool.rundir import run_dir
 
@@ -28,6 +30,8 @@ RUNS, WARM, IN_FLIGHT = 300, 30, 8
 def run(quick: bool) -> Report:
     """Both pools, then Dask at the same two points."""
     report, count = Report("submit", quick), 60 if quick else RUNS
+    if importlib.util.find_spec("distributed") is None:
+        raise UsageError("the reference, Dask, is not installed: pip install distributed (or `./run bench submit`)")
     figures: dict[str, tuple[list[float], float]] = {}
     for kind in ("process", "ray") if installed() else ("process",):
         times, rate, fsync = _ours(kind, count)

@@ -10,13 +10,20 @@ from moodmesh.nodes.cli.client import Client, Unreachable
 from moodmesh.nodes.cli.output import Json, columns, emit, progress
 from moodmesh.nodes.errors import NodeError
 
-models_app = typer.Typer(help="Model files: what they are, and whether they are here.", no_args_is_help=True)
+models_app = typer.Typer(help="Model files: what they are, and whether they are here.", invoke_without_command=True)
 Name = Annotated[str, typer.Argument(help="A model's name, as `moodmesh models list` shows it.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this noun."""
     app.add_typer(models_app, name="models")
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """Without a command: the list."""
+    if context.invoked_subcommand is None:
+        list_()
 
 
 @models_app.command("list")

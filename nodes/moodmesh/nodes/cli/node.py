@@ -12,7 +12,7 @@ import typer
 
 from moodmesh.nodes.cli.client import Client
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, say
-from moodmesh.nodes.errors import UsageError
+from moodmesh.nodes.errors import NoDaemon, UsageError
 from moodmesh.nodes.home import home
 
 config_app = typer.Typer(help="The configuration and where each value came from.", no_args_is_help=True)
@@ -81,9 +81,7 @@ def status(json: Json = False) -> None:
         ]
         for copied in f["duplicate"]:
             who = "this device" if copied["us"] else copied["name"]
-            lines.append(
-                f"  WARNING   {who} runs in two places: `moodmesh identity reset` on the copy, then pair that one anew"
-            )
+            lines.append(f"  WARNING   {who} runs in two places: `moodmesh identity reset` on the copy, then pair it anew")
         return lines
 
     emit(found, json, text)

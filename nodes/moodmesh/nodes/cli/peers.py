@@ -13,7 +13,7 @@ from moodmesh.nodes.cli.client import Client, Unreachable
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, interactive, put, say
 from moodmesh.nodes.errors import Refused
 
-peers_app = typer.Typer(help="Paired devices and what each may do here.", no_args_is_help=True)
+peers_app = typer.Typer(help="Paired devices and what each may do here.", invoke_without_command=True)
 Name = Annotated[str, typer.Argument(help="A peer's name, or the beginning of its device id.")]
 
 
@@ -101,6 +101,13 @@ def near(json: Json = False) -> None:
         return lines + [f"{r['radio']}: {r['reason']}; {r['remedy']}" for r in found["radios"] if r["state"] != "ok"]
 
     emit(found, json, text)
+
+
+@peers_app.callback()
+def peers(context: typer.Context) -> None:
+    """Without a command: the list."""
+    if context.invoked_subcommand is None:
+        list_()
 
 
 @peers_app.command("list")

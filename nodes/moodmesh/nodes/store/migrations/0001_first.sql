@@ -47,7 +47,6 @@ CREATE TABLE execution (
     phase TEXT NOT NULL CHECK (phase IN ('RESERVED', 'STAGING', 'RUNNING', 'DELIVERING')),
     personal INTEGER NOT NULL,
     units REAL NOT NULL,
-    pid INTEGER,
     boot TEXT NOT NULL,            -- the daemon's run that owns the worker
     result TEXT,                   -- JSON: the `result` message, kept until `result_ack`
     created REAL NOT NULL,
@@ -95,11 +94,10 @@ CREATE TABLE rule (
     PRIMARY KEY (device, action)
 ) STRICT;
 
-CREATE TABLE usage (               -- quota counters per rule and window; a clock set back refills nothing
+CREATE TABLE usage (               -- what each attempt of a peer took, for its quotas; a clock set back refills nothing
     device TEXT NOT NULL,
     action TEXT NOT NULL,
     charged REAL NOT NULL,
-    jobs INTEGER NOT NULL DEFAULT 0,
     seconds REAL NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
     attempt TEXT NOT NULL,

@@ -105,11 +105,6 @@ class TextModel(nn.Module):
         features = self.dropout(self.pooled(tokens, mask))
         return self.vad(features), self.labels(features), self.sentiment(features)
 
-    @property
-    def parameters_count(self) -> int:
-        """How many numbers the model holds."""
-        return sum(p.numel() for p in self.parameters())
-
 
 _RENAMED = (
     ("attention.self.", ""),

@@ -246,6 +246,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(args)
     except OSError as error:
+        if args.json:
+            print(json.dumps({"error": {"reason": type(error).__name__, "message": str(error)}}))
         print(f"cannot run: {error}", file=sys.stderr)
         return 1
 
@@ -261,7 +263,10 @@ def _run(args: argparse.Namespace) -> int:
         collect(bench, args.work)
     table = compute(bench)
     file = args.out / (f"{TABLE}.quick.json" if args.quick else f"{TABLE}.json")
-    wrong = check(json.loads(file.read_text(encoding="utf-8")), table) if args.check else _write(table, file)
+    if args.check:
+        wrong = check(json.loads(file.read_text(encoding="utf-8")), table)
+    else:
+        wrong = [] if args.quick else _write(table, file)  # a quick table is to be looked at, not kept
     print(report.markdown(table))
     for line in wrong:
         print(line, file=sys.stderr)
