@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from moodmesh.nodes.placement.score import Placement, Row
+from moodmesh.nodes.placement.score import Z95, Placement, Row
 
 COLUMNS = ("transfer", "queue", "load", "service", "back", "total")
 
 
 def summary(placement: Placement) -> dict[str, Any]:
     """The decision as JSON: every device with its terms in seconds, or the gate that barred it; and why the first won."""
-    rows = [_row(row, row is placement.chosen) for row in placement.rows]
+    ordered = sorted(
+        placement.rows,
+        key=lambda r: (r is not placement.chosen, r.terms.total if r.terms else math.inf, r.name, r.device, r.variant or ""),
+    )
+    rows = [_row(row, row is placement.chosen) for row in ordered]
     return {"rows": rows, "chosen": next((r for r in rows if r["chosen"]), None), "why": why(placement)}
 
 
@@ -21,8 +26,8 @@ def _row(row: Row, chosen: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"device": row.device, "name": row.name, "here": row.here, "variant": row.variant, "chosen": chosen}
     if row.terms is not None:
         t = row.terms
-        found |= {k: v for k, v in asdict(t).items() if not k.startswith("service_")}
-        found |= {"total": t.total, "p95": t.quantile(t.service_p95), "guess": row.guess}
+        found |= {k: v for k, v in t._asdict().items() if not k.startswith("log_")}
+        found |= {"total": t.total, "p95": t.slow(Z95), "guess": row.guess}
     return found | {"gate": asdict(row.gate) if row.gate else None}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moodmesh.nodes.messages import VariantDoc
+from moodmesh.nodes.messages import Dynamic, TaskDoc, VariantDoc
 from moodmesh.nodes.placement.view import Ask, Device
 
 MEMORY_MARGIN = 1.1
@@ -23,40 +23,53 @@ class Gate:
 
 def device_gate(ask: Ask, device: Device) -> Gate | None:
     """The first gate that bars a device whatever the variant; None when all are open."""
-    task = device.capability.tasks.get(ask.task) if device.capability else None
-    checks = (
-        (ask.on not in (None, device.id), "on", "the job asks for another device"),
-        (not device.present, "absent", f"not heard for {device.absent_s:.0f} s" + (device.trouble and f": {device.trouble}")),
-        (device.suspect, "suspect", "silent for more than 2 s"),
-        (device.capability is None, "documents", "its capabilities have not arrived yet"),
-        (device.id in ask.failed_on, "failed", "an attempt of this job failed there"),
-        (device.backoff, "backoff", "refused three times in 10 s, or sent a broken result"),
-        (device.id in ask.refused_by, "backoff", f"it refused this job again and again: {ask.refused_by.get(device.id)}"),
-        (device.full, "full", "it holds as many attempts of this device as it may"),
-        (ask.personal and not device.own, "personal", PERSONAL),
-        (task is None, "permission", f"{ask.task} is not offered to this device: not installed there, or no rule allows it"),
-        (task is not None and task.version != ask.version, "version", f"another version of {ask.task}"),
-    )
-    return next((Gate(name, detail) for closed, name, detail in checks if closed), None)
+    if ask.on is not None and ask.on != device.id:
+        return Gate("on", "the job asks for another device")
+    if not device.present:
+        return Gate("absent", f"not heard for {device.absent_s:.0f} s" + (device.trouble and f": {device.trouble}"))
+    if device.suspect:
+        return Gate("suspect", "silent for more than 2 s")
+    if device.capability is None:
+        return Gate("documents", "its capabilities have not arrived yet")
+    if device.id in ask.failed_on:
+        return Gate("failed", "an attempt of this job failed there")
+    if device.backoff:
+        return Gate("backoff", "refused three times in 10 s, or sent a broken result")
+    if device.id in ask.refused_by:
+        return Gate("backoff", f"it refused this job again and again: {ask.refused_by[device.id]}")
+    if device.full:
+        return Gate("full", "it holds as many attempts of this device as it may")
+    if ask.personal and not device.own:
+        return Gate("personal", PERSONAL)
+    return _task_gate(ask, device.capability.tasks.get(ask.task))
+
+
+def _task_gate(ask: Ask, task: TaskDoc | None) -> Gate | None:
+    if task is None:
+        return Gate("permission", f"{ask.task} is not offered to this device: not installed there, or no rule allows it")
+    return Gate("version", f"another version of {ask.task}") if task.version != ask.version else None
 
 
 def variant_gate(ask: Ask, device: Device, name: str, doc: VariantDoc, service_s: float) -> Gate | None:
     """The first gate that bars one variant on a device; None when all are open. `service_s` is the predicted service time."""
+    if ask.variant is not None and ask.variant != name:
+        return Gate("variant", f"the job asks for {ask.variant}")
+    if not doc.within_reach:
+        return Gate("model", "its model is not there, and no peer linked with it has it: `moodmesh models pull`")
     now = device.dynamic
-    need = doc.memory_mb * MEMORY_MARGIN
-    megabytes = (ask.input_bytes + ask.result_bytes) / 1e6 + DISK_SPARE_MB
-    checks = [
-        (ask.variant not in (None, name), "variant", f"the job asks for {ask.variant}"),
-        (not doc.within_reach, "model", "its model is not there, and no peer linked with it has it: `moodmesh models pull`"),
-    ]
-    if now is not None:
-        limited = now.power in ("limited", "unknown")
-        checks += [
-            (now.power == "no", "power", "battery below its floor, or mains only"),
-            (limited and not device.here and not device.owns_us, "power", "limited power: own devices' jobs only"),
-            (limited and service_s > LIMITED_SECONDS, "power", f"limited power: {service_s:.0f} s is more than 10 s"),
-            (now.quiet and not device.here, "hours", "quiet hours of its owner"),
-            (need > now.memory_free_mb, "memory", f"{need:.0f} MB of {now.memory_free_mb} MB"),
-            (megabytes > now.disk_free_mb, "disk", f"{megabytes:.0f} MB of {now.disk_free_mb} MB"),
-        ]
-    return next((Gate(name, detail) for closed, name, detail in checks if closed), None)
+    return _state_gate(ask, device, now, doc.memory_mb * MEMORY_MARGIN, service_s) if now is not None else None
+
+
+def _state_gate(ask: Ask, device: Device, now: Dynamic, need_mb: float, service_s: float) -> Gate | None:
+    if now.power == "no":
+        return Gate("power", "battery below its floor, or mains only")
+    if now.power != "ok" and not device.here and not device.owns_us:
+        return Gate("power", "limited power: own devices' jobs only")
+    if now.power != "ok" and service_s > LIMITED_SECONDS:
+        return Gate("power", f"limited power: {service_s:.0f} s is more than 10 s")
+    if now.quiet and not device.here:
+        return Gate("hours", "quiet hours of its owner")
+    if need_mb > now.memory_free_mb:
+        return Gate("memory", f"{need_mb:.0f} MB of {now.memory_free_mb} MB")
+    disk_mb = (ask.input_bytes + ask.result_bytes) / 1e6 + DISK_SPARE_MB
+    return Gate("disk", f"{disk_mb:.0f} MB of {now.disk_free_mb} MB") if disk_mb > now.disk_free_mb else None

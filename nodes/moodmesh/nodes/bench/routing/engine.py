@@ -1,0 +1,183 @@
+"""The event loop of a simulated fleet: time, devices that leave and return, attempts that run, and the account of it all."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from moodmesh.nodes.bench.routing.world import KINDS, NAMES, Machine, World
+
+DETECTION_S = 5.0
+LATENCY_S = 0.003
+SIZES = tuple(KINDS.values())
+
+
+@dataclass(eq=False)
+class Attempt:
+    """One try of a job on a box. `booked` and `started` in simulated seconds; `expected`: predicted service seconds there."""
+
+    job: int
+    number: int
+    box: Box
+    expected: float
+    booked: float
+    started: float | None = None
+    ready: float = math.inf
+    suspended: float | None = None
+    done_s: float = 0.0
+    state: str = "booked"  # -> running -> done | dead
+
+
+@dataclass(eq=False)
+class Box:
+    """A device as it is, not as anyone believes it is."""
+
+    index: int
+    machine: Machine
+    up: bool = True
+    boot: int = 0
+    running: list[Attempt] = field(default_factory=list)
+
+
+@dataclass
+class Outcome:
+    """What one run gave: completion seconds by job (NaN: never), service seconds by job on the unloaded best device, attempts."""
+
+    completion: list[float]
+    ideal: list[float]
+    used_s: float = 0.0
+    wasted_s: float = 0.0
+    duplicates: int = 0
+    attempts: int = 0
+    predicted: list[tuple[float, float]] = field(default_factory=list)
+
+
+class Policy(Protocol):
+    """Who decides, in a run."""
+
+    def submit(self, job: int) -> None:
+        """A job arrives, or comes back after its attempt was lost."""
+
+    def ended(self, attempt: Attempt, seconds: float) -> None:
+        """An attempt ran to its end: its slot is free."""
+
+    def committed(self, job: int) -> None:
+        """The submitter has the result."""
+
+    def lost(self, attempt: Attempt) -> None:
+        """The submitter learns that an attempt died with its device."""
+
+    def left(self, box: Box) -> None:
+        """A device is gone; nobody knows yet."""
+
+    def returned(self, box: Box) -> None:
+        """A device is back, empty."""
+
+
+class Run:
+    """One world under one policy."""
+
+    def __init__(self, world: World, policy: Callable[[Run], Policy], *, detection_s: float = DETECTION_S) -> None:
+        self.world, self.detection_s = world, detection_s
+        self.now = 0.0
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._tick = itertools.count()
+        self.boxes = [Box(i, m) for i, m in enumerate(world.machines)]
+        self.tries = [0] * len(world.jobs)
+        self.done = [False] * len(world.jobs)
+        best = [min(m.seconds[k] for m in world.machines) for k in range(len(NAMES))]
+        self.outcome = Outcome([math.nan] * len(world.jobs), [best[j.kind] for j in world.jobs])
+        self._left_to_do = len(world.jobs)
+        self.policy = policy(self)
+
+    def at(self, time: float, call: Callable[..., None], *args: Any) -> None:
+        """Do something at a time."""
+        heapq.heappush(self._events, (time, next(self._tick), call, args))
+
+    def after(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
+        """Do something later."""
+        heapq.heappush(self._events, (self.now + seconds, next(self._tick), call, args))
+
+    def run(self) -> Outcome:
+        """To the end of the last job, or until nothing can happen any more."""
+        for index, job in enumerate(self.world.jobs):
+            self.at(job.at, self.policy.submit, index)
+        for box, absences in zip(self.boxes, self.world.absences, strict=True):
+            for leaves, returns in absences:
+                self.at(leaves, self._leave, box)
+                if returns < math.inf:
+                    self.at(returns, self._return, box)
+        while self._events and self._left_to_do:
+            self.now, _, call, args = heapq.heappop(self._events)
+            call(*args)
+        return self.outcome
+
+    # -- attempts ------------------------------------------------------------------------------------------------------
+
+    def true_seconds(self, attempt: Attempt) -> float:
+        """How long an attempt will run."""
+        job = self.world.jobs[attempt.job]
+        return attempt.box.machine.seconds[job.kind] * job.luck(attempt.box.index, attempt.number)
+
+    def begin(self, attempt: Attempt, blocked_s: float = 0.0) -> None:
+        """An attempt takes a slot now, and runs after `blocked_s`."""
+        attempt.state, attempt.started = "running", self.now + blocked_s
+        attempt.box.running.append(attempt)
+        self.outcome.attempts += 1
+        self.after(blocked_s + self.true_seconds(attempt), self._finish, attempt, attempt.box.boot)
+
+    def stop(self, attempt: Attempt) -> None:
+        """An attempt is cancelled: what it ran is wasted."""
+        if attempt.state == "running":
+            attempt.box.running.remove(attempt)
+            self._account(attempt, wasted=True)
+        attempt.state = "dead"
+
+    def _finish(self, attempt: Attempt, boot: int) -> None:
+        if attempt.state != "running" or attempt.box.boot != boot:
+            return
+        attempt.box.running.remove(attempt)
+        attempt.state = "done"
+        job = self.world.jobs[attempt.job]
+        self.after(self.transfer_s(SIZES[job.kind].bytes_out, job.origin, attempt.box.index), self._arrive, attempt, boot)
+        self.policy.ended(attempt, self.true_seconds(attempt))
+
+    def _arrive(self, attempt: Attempt, boot: int) -> None:
+        if attempt.box.boot != boot and attempt.box.index != self.world.jobs[attempt.job].origin:
+            self._account(attempt, wasted=True)
+            self.after(self.detection_s, self.policy.lost, attempt)
+            return
+        self._account(attempt, wasted=self.done[attempt.job])
+        if not self.done[attempt.job]:
+            self.done[attempt.job] = True
+            self._left_to_do -= 1
+            self.outcome.completion[attempt.job] = self.now - self.world.jobs[attempt.job].at
+            self.policy.committed(attempt.job)
+
+    def _account(self, attempt: Attempt, *, wasted: bool) -> None:
+        seconds = max(0.0, min(self.now - (attempt.started or self.now), self.true_seconds(attempt)))
+        self.outcome.used_s += seconds
+        self.outcome.wasted_s += seconds * wasted
+
+    def transfer_s(self, size: int, one: int, other: int) -> float:
+        """Seconds to move bytes between two devices."""
+        if one == other:
+            return 0.0
+        return LATENCY_S + size / min(self.world.machines[one].bandwidth, self.world.machines[other].bandwidth)
+
+    # -- absences ------------------------------------------------------------------------------------------------------
+
+    def _leave(self, box: Box) -> None:
+        box.up, box.boot = False, box.boot + 1
+        for attempt in list(box.running):
+            self.stop(attempt)
+            self.after(self.detection_s, self.policy.lost, attempt)
+        self.policy.left(box)
+
+    def _return(self, box: Box) -> None:
+        box.up = True
+        self.policy.returned(box)

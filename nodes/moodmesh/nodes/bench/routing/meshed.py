@@ -1,0 +1,522 @@
+"""Moodmesh itself in a simulated fleet: the daemon's pure decisions, driven by events in place of messages (routing §15).
+
+What a device knows of another is its last document, as on a real mesh; pools and queues are known by what submitters publish.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes import rates
+from moodmesh.nodes.bench.routing.engine import LATENCY_S, SIZES, Attempt, Box, Run
+from moodmesh.nodes.bench.routing.world import NAMES
+from moodmesh.nodes.messages import Capability, Dynamic, TaskDoc, VariantDoc
+from moodmesh.nodes.placement.hedge import Budget, hedge_after, second
+from moodmesh.nodes.placement.hold import hold
+from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull, totals
+from moodmesh.nodes.placement.queue import order_key, waits
+from moodmesh.nodes.placement.score import place
+from moodmesh.nodes.placement.view import Ask, Device
+from moodmesh.nodes.rates import Rate
+
+CALL_AHEAD_S = 2.0
+RESERVE_TIMEOUT_S = 1.0
+FIELD_AGE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Switches:
+    """What an ablation turns off or changes."""
+
+    parking: bool = True
+    patience: bool = True
+    stealing: bool = True
+    hedging: bool = True
+    virtual_queue: bool = True
+    size_order: bool = True
+    ageing: bool = True
+    pooling: bool = True
+    documents_s: float = 0.2
+    pools_s: float = 0.2
+
+
+@dataclass
+class Seat:
+    """The executor side of a device: its queue, the slots kept for what it has asked for, what it learned, what it told."""
+
+    box: Box
+    rates: list[Rate | None]
+    queue: list[Attempt] = field(default_factory=list)
+    held: int = 0
+    free_since: float = 0.0
+    told: float = -math.inf
+    telling: bool = False
+    revision: int = 0
+    capability: Capability | None = None
+
+
+@dataclass
+class Desk:
+    """The submitter side of a device: what it holds back, what it has reserved, what it believes beyond the documents."""
+
+    index: int
+    pool: list[int] = field(default_factory=list)
+    booked: dict[int, list[Attempt]] = field(default_factory=dict)
+    pending: dict[int, tuple[int, float]] = field(default_factory=dict)
+    suspect: dict[int, int] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    told: float = -math.inf
+    telling: bool = False
+    views: list[Device] = field(default_factory=list)
+    seen: list[int] = field(default_factory=list)
+
+
+class Meshed:
+    """All devices of a run, each with its two sides."""
+
+    def __init__(self, run: Run, switches: Switches | None = None) -> None:
+        self.run, self.switches = run, switches or Switches()
+        jobs = run.world.jobs
+        self.asks = [
+            Ask(f"{i:032x}", NAMES[j.kind].split("/")[0], 1, 1.0, SIZES[j.kind].bytes_in, SIZES[j.kind].bytes_out)
+            for i, j in enumerate(jobs)
+        ]
+        self.seats = [Seat(box, _priors(box)) for box in run.boxes]
+        self.desks = [Desk(i) for i in range(len(run.boxes))]
+        self.version = [0] * len(run.boxes)
+        self.views = [self._view(seat) for seat in self.seats]
+        self.heaps: dict[str, dict[DeviceId, Heap]] = {name: {} for name in NAMES}
+        self.waiting: dict[int, list[Waiting]] = {}
+        self._fields: dict[str, tuple[float, Field]] = {}
+
+    # -- the submitter -------------------------------------------------------------------------------------------------
+
+    def submit(self, job: int) -> None:
+        """Place a job: reserve, or hold it back."""
+        desk = self.desks[self.run.world.jobs[job].origin]
+        if self.run.tries[job] == 0:
+            desk.budget.earn()
+        devices = self._devices(desk)
+        placement = place(self.asks[job], devices)
+        chosen = placement.chosen
+        if chosen is None or (self.switches.pooling and self._hold(job, chosen, devices)):
+            desk.pool.append(job)
+            self._tell_pool(desk)
+        else:
+            self._reserve(desk, job, int(chosen.device), chosen.terms.service if chosen.terms else 0.0)
+
+    def _hold(self, job: int, chosen: object, devices: list[Device]) -> bool:
+        kind = NAMES[self.run.world.jobs[job].kind]
+        found = self._field(kind)
+        return hold(chosen, found, parking=self.switches.parking)  # type: ignore[arg-type]
+
+    def _reserve(self, desk: Desk, job: int, index: int, service: float) -> None:
+        attempt = Attempt(job, self.run.tries[job], self.run.boxes[index], service, self.run.now)
+        self.run.tries[job] += 1
+        desk.booked.setdefault(job, []).append(attempt)
+        known, seconds = desk.pending.get(index, (0, 0.0))
+        version = self.version[index]
+        desk.pending[index] = (version, service + (seconds if known == version else 0.0))
+        desk.seen[index] = -1
+        self.run.after(self._latency(desk, index), self._reserved, desk, attempt, attempt.box.boot)
+
+    def _latency(self, desk: Desk, index: int) -> float:
+        return 0.0 if desk.index == index else LATENCY_S
+
+    def _reserved(self, desk: Desk, attempt: Attempt, boot: int) -> None:
+        """It arrives, or nobody is there: then the submitter asks elsewhere after a second."""
+        seat = self.seats[attempt.box.index]
+        if attempt.state == "dead":
+            return
+        if not seat.box.up:
+            self.run.after(RESERVE_TIMEOUT_S, self._unanswered, desk, attempt)
+            return
+        seat.queue.append(attempt)
+        self._pump(seat)
+
+    def _unanswered(self, desk: Desk, attempt: Attempt) -> None:
+        desk.suspect[attempt.box.index] = self.version[attempt.box.index]
+        desk.seen[attempt.box.index] = -1
+        self.lost(attempt)
+
+    def committed(self, job: int) -> None:
+        """The other attempts are cancelled, with a message."""
+        desk = self.desks[self.run.world.jobs[job].origin]
+        for attempt in desk.booked.pop(job, []):
+            if attempt.state in ("booked", "running"):
+                self.run.after(self._latency(desk, attempt.box.index), self._cancel, attempt)
+
+    def _cancel(self, attempt: Attempt) -> None:
+        seat = self.seats[attempt.box.index]
+        if attempt.state == "booked" and attempt in seat.queue:
+            seat.queue.remove(attempt)
+        elif attempt.state == "running" and attempt.started is not None:
+            elapsed = self.run.now - attempt.started
+            if elapsed > attempt.expected:
+                self._learn(seat, attempt, elapsed)
+        was = attempt.state
+        self.run.stop(attempt)
+        if was == "running" and seat.box.up:
+            self._freed(seat)
+
+    def lost(self, attempt: Attempt) -> None:
+        """It goes elsewhere, with its old age, unless another attempt lives."""
+        desk = self.desks[self.run.world.jobs[attempt.job].origin]
+        attempt.state = "dead"
+        live = desk.booked.get(attempt.job)
+        if live is None or attempt not in live:
+            return
+        live.remove(attempt)
+        if not live and not self.run.done[attempt.job]:
+            del desk.booked[attempt.job]
+            self.submit(attempt.job)
+
+    def _tell_pool(self, desk: Desk) -> None:
+        if not desk.telling:
+            desk.telling = True
+            self.run.at(max(self.run.now + LATENCY_S, desk.told + self.switches.pools_s), self._told_pool, desk)
+
+    def _told_pool(self, desk: Desk) -> None:
+        """What a submitter holds and what it has waiting elsewhere is known to all; free devices look at it."""
+        desk.telling, desk.told = False, self.run.now
+        me = DeviceId(str(desk.index))
+        jobs = self.run.world.jobs
+        for number, kind in enumerate(NAMES):
+            at = sorted(jobs[j].at for j in desk.pool if jobs[j].kind == number)
+            if at:
+                self.heaps[kind][me] = Heap(kind, len(at), float(len(at)), (1.0, at[0]), (1.0, at[-1]))
+            else:
+                self.heaps[kind].pop(me, None)
+        self._tell_waiting(desk)
+        for seat in self.seats:
+            if seat.box.up and self._free(seat) > 0:
+                self._pump(seat)
+
+    def _tell_waiting(self, desk: Desk) -> None:
+        """The reserved job of each kind that has longest to go."""
+        found: dict[str, Waiting] = {}
+        for job, attempts in desk.booked.items():
+            if len(attempts) == 1 and attempts[0].state == "booked":
+                left = self._remaining(attempts[0])
+                kind = NAMES[self.run.world.jobs[job].kind]
+                if left is not None and (kind not in found or left > found[kind].remaining_s):
+                    found[kind] = Waiting(kind, 1.0, self.asks[job].input_bytes, left)
+        if found:
+            self.waiting[desk.index] = list(found.values())
+            if not desk.telling:
+                desk.telling = True
+                self.run.after(1.0, self._told_pool, desk)
+        else:
+            self.waiting.pop(desk.index, None)
+
+    def _remaining(self, attempt: Attempt) -> float | None:
+        """Seconds until an attempt that waits will be done, as its executor says in each heartbeat."""
+        seat = self.seats[attempt.box.index]
+        return next((wait + a.expected for a, wait in self._waits(seat) if a is attempt), None)
+
+    def _asked(self, desk: Desk, seat: Seat, boot: int, kind: str, *, newest: bool, steal: bool) -> None:
+        """A free device asks for a job of a class."""
+        number, jobs = NAMES.index(kind), self.run.world.jobs
+        if steal:
+            self._give_queued(desk, seat, boot, number)
+            return
+        held = [j for j in desk.pool if jobs[j].kind == number]
+        if not held:
+            self._tell_pool(desk)
+            self.run.after(LATENCY_S, self._released, seat, boot)
+            return
+        job = (max if newest else min)(held, key=lambda j: jobs[j].at)
+        desk.pool.remove(job)
+        self._tell_pool(desk)
+        self._give(desk, seat, boot, job)
+
+    def _give(self, desk: Desk, seat: Seat, boot: int, job: int) -> None:
+        attempt = Attempt(job, self.run.tries[job], seat.box, self._expected(seat, job), self.run.now)
+        self.run.tries[job] += 1
+        desk.booked.setdefault(job, []).append(attempt)
+        moved = self.run.transfer_s(self.asks[job].input_bytes, desk.index, seat.box.index)
+        self.run.after(self._latency(desk, seat.box.index) + moved, self._given, desk, seat, boot, attempt)
+
+    def _given(self, desk: Desk, seat: Seat, boot: int, attempt: Attempt) -> None:
+        """The job is here with its input: it takes the slot that was kept for it."""
+        if seat.box.boot != boot:
+            self.run.after(RESERVE_TIMEOUT_S, self._unanswered, desk, attempt)
+            return
+        seat.held -= 1
+        if attempt.state == "dead":
+            self._pump(seat)
+        else:
+            self._begin(seat, attempt)
+
+    def _give_queued(self, desk: Desk, seat: Seat, boot: int, number: int) -> None:
+        """Withdraw the attempt that has longest to go, and move it once the old place has let it go."""
+        jobs = self.run.world.jobs
+        waiting = [
+            a[0] for j, a in desk.booked.items()
+            if jobs[j].kind == number and len(a) == 1 and a[0].state == "booked" and a[0] in self.seats[a[0].box.index].queue
+        ]  # fmt: skip
+        best = max(waiting, key=lambda a: self._remaining(a) or 0.0, default=None)
+        if best is None or best.box is seat.box:
+            self.run.after(LATENCY_S, self._released, seat, boot)
+        else:
+            self.run.after(self._latency(desk, best.box.index), self._withdrawn, desk, seat, boot, best)
+
+    def _withdrawn(self, desk: Desk, seat: Seat, boot: int, attempt: Attempt) -> None:
+        old = self.seats[attempt.box.index]
+        if attempt.state != "booked" or attempt not in old.queue:
+            self.run.after(2 * LATENCY_S, self._released, seat, boot)
+            return
+        old.queue.remove(attempt)
+        attempt.state = "dead"
+        desk.booked.pop(attempt.job)
+        self._tell(old)
+        self._give(desk, seat, boot, attempt.job)
+
+    def _look_at(self, desk: Desk, attempt: Attempt) -> None:
+        """The hedge clock of a running attempt."""
+        live = desk.booked.get(attempt.job)
+        if attempt.state != "running" or live != [attempt] or attempt.started is None:
+            return
+        row = second(self.asks[attempt.job], self.run.now - attempt.started, self._devices(desk))
+        if row is not None and row.terms is not None and desk.budget.spend():
+            self._reserve(desk, attempt.job, int(row.device), row.terms.service)
+        else:
+            self.run.after(max(attempt.expected, 1.0), self._look_at, desk, attempt)
+
+    # -- the executor --------------------------------------------------------------------------------------------------
+
+    def _free(self, seat: Seat) -> int:
+        """Slots for which nothing is meant."""
+        return seat.box.machine.slots - len(seat.box.running) - seat.held - len(seat.queue)
+
+    def _order(self, attempt: Attempt) -> float:
+        s, at = self.switches, self.run.world.jobs[attempt.job].at
+        if not s.size_order:
+            return at
+        return order_key(attempt.expected, self.run.now - at if s.ageing else 0.0)
+
+    def _waits(self, seat: Seat) -> list[tuple[Attempt, float]]:
+        running = [self._left(a) for a in seat.box.running]
+        queued = ((a, a.expected) for a in sorted(seat.queue, key=self._order))
+        return list(waits(running, len(running) + seat.held, seat.box.machine.slots, queued))
+
+    def _left(self, attempt: Attempt) -> float:
+        elapsed = self.run.now - (attempt.started or self.run.now)
+        return max(attempt.expected - elapsed, 0.1 * attempt.expected)
+
+    def _pump(self, seat: Seat) -> None:
+        """Start, pull or steal for each free slot; call for the input of what comes next."""
+        box, now = seat.box, self.run.now
+        if not box.up:
+            return
+        while len(box.running) + seat.held < box.machine.slots:
+            ready = [a for a in seat.queue if a.ready <= now]
+            best = min(ready, key=self._order, default=None)
+            if self._pulls(seat, best):
+                continue
+            if best is None:
+                break
+            seat.queue.remove(best)
+            self._begin(seat, best)
+        if len(box.running) + seat.held < box.machine.slots and not seat.queue and self.switches.stealing:
+            self._steal(seat)
+        self._call(seat)
+        self._tell(seat)
+
+    def _call(self, seat: Seat) -> None:
+        """Inputs travel when an attempt is within two seconds of the head."""
+        for attempt, wait in self._waits(seat) if any(a.ready == math.inf for a in seat.queue) else ():
+            if attempt.ready == math.inf and wait <= CALL_AHEAD_S:
+                origin = self.run.world.jobs[attempt.job].origin
+                moved = self.run.transfer_s(self.asks[attempt.job].input_bytes, origin, seat.box.index)
+                attempt.ready = self.run.now + moved + (2 * LATENCY_S if moved else 0.0)
+                self.run.at(attempt.ready, self._pump, seat)
+
+    def _begin(self, seat: Seat, attempt: Attempt) -> None:
+        self.run.begin(attempt)
+        desk = self.desks[self.run.world.jobs[attempt.job].origin]
+        if self.switches.hedging:
+            self.run.after(hedge_after(attempt.expected), self._look_at, desk, attempt)
+        self._tell(seat)
+
+    def _pulls(self, seat: Seat, local: Attempt | None) -> bool:
+        """Ask for a job that is held back, when one suits this device better than what waits here."""
+        if not any(self.heaps.values()) or (local is None and len(seat.queue) > 0):
+            return False
+        if local is not None and not self.switches.virtual_queue:
+            return False
+        s, now = self.switches, self.run.now
+        key = None if local is None else self._order(local)
+        fields = {kind: self._field(kind) for kind, held in self.heaps.items() if held}
+        heaps = {kind: held for kind, held in self.heaps.items() if held}
+        idle = now - seat.free_since if s.patience else math.inf
+        found = pull(self.views[seat.box.index], idle, key, heaps, fields, now)
+        if isinstance(found, Take):
+            desk = self.desks[int(found.submitter)]
+            self._ask(seat, desk, found.kind, newest=found.newest, steal=False)
+            held = self.heaps[found.kind].get(found.submitter)
+            if held is not None and held.count == 1:  # what is asked for is not asked for again before more is heard
+                del self.heaps[found.kind][found.submitter]
+            return True
+        if isinstance(found, float):
+            self.run.after(found + 1e-6, self._pump, seat)
+        return False
+
+    def _ask(self, seat: Seat, desk: Desk, kind: str, *, newest: bool, steal: bool) -> None:
+        seat.held += 1
+        delay = self._latency(desk, seat.box.index)
+        self.run.after(delay, lambda: self._asked(desk, seat, seat.box.boot, kind, newest=newest, steal=steal))
+
+    def _released(self, seat: Seat, boot: int) -> None:
+        if seat.box.boot == boot:
+            seat.held -= 1
+            self._pump(seat)
+
+    def _steal(self, seat: Seat) -> None:
+        """Ask for the job that gains most from running here at once."""
+        me = self.views[seat.box.index]
+        best, where = 0.0, None
+        for index, waiting in self.waiting.items():
+            for one in waiting:
+                won = gain(one, me)
+                if won > best:
+                    best, where = won, (index, one)
+        if where is not None:
+            index, one = where
+            self.waiting[index] = [w for w in self.waiting[index] if w is not one]
+            self._ask(seat, self.desks[index], one.kind, newest=False, steal=True)
+
+    def _freed(self, seat: Seat) -> None:
+        seat.free_since = self.run.now
+        self._pump(seat)
+
+    def ended(self, attempt: Attempt, seconds: float) -> None:
+        """Learn from it, and go on."""
+        seat = self.seats[attempt.box.index]
+        self.run.outcome.predicted.append((attempt.expected, seconds))
+        self._learn(seat, attempt, seconds)
+        self._freed(seat)
+
+    def _learn(self, seat: Seat, attempt: Attempt, seconds: float) -> None:
+        kind = self.run.world.jobs[attempt.job].kind
+        known = seat.rates[kind]
+        if known is not None:
+            seat.rates[kind], seat.capability = rates.observe(known, seconds, None, self.run.now), None
+
+    def _expected(self, seat: Seat, job: int) -> float:
+        rate = seat.rates[self.run.world.jobs[job].kind]
+        return rate.mean if rate else math.inf
+
+    def left(self, box: Box) -> None:
+        """Its queue is lost with it; its peers see that after the detection time."""
+        seat = self.seats[box.index]
+        for attempt in seat.queue:
+            attempt.state = "dead"
+            self.run.after(self.run.detection_s, self.lost, attempt)
+        seat.queue, seat.held = [], 0
+        self.run.after(self.run.detection_s, self._absent, seat, box.boot)
+
+    def _absent(self, seat: Seat, boot: int) -> None:
+        if seat.box.boot == boot and not seat.box.up:
+            self._show(seat, replace(self.views[seat.box.index], present=False))
+
+    def returned(self, box: Box) -> None:
+        """It is there again, idle."""
+        seat = self.seats[box.index]
+        seat.free_since = self.run.now
+        seat.told = -math.inf
+        self._tell(seat)
+        self._pump(seat)
+
+    # -- documents -----------------------------------------------------------------------------------------------------
+
+    def _tell(self, seat: Seat) -> None:
+        if not seat.telling:
+            seat.telling = True
+            self.run.at(max(self.run.now, seat.told + self.switches.documents_s), self._told, seat)
+
+    def _told(self, seat: Seat) -> None:
+        seat.telling, seat.told = False, self.run.now
+        if seat.box.up:
+            self.run.after(LATENCY_S, self._show, seat, self._view(seat))
+
+    def _show(self, seat: Seat, view: Device) -> None:
+        self.views[seat.box.index] = view
+        self.version[seat.box.index] += 1
+
+    def _view(self, seat: Seat) -> Device:
+        """The device as its newest documents show it."""
+        seat.revision += 1
+        seat.capability = seat.capability or _capability(seat)
+        index = DeviceId(str(seat.box.index))
+        return Device(
+            index, str(index), own=True, capability=seat.capability, dynamic=self._dynamic(seat),
+            rtt_s=2 * LATENCY_S, bandwidth=seat.box.machine.bandwidth,
+        )  # fmt: skip
+
+    def _dynamic(self, seat: Seat) -> Dynamic:
+        queue: dict[str, tuple[int, float]] = {}
+        for attempt in seat.queue:
+            kind = NAMES[self.run.world.jobs[attempt.job].kind]
+            count, seconds = queue.get(kind, (0, 0.0))
+            queue[kind] = (count + 1, seconds + attempt.expected)
+        return Dynamic.model_construct(
+            revision=seat.revision, valid_s=10.0, free_slots=max(0, self._free(seat)), power="ok", quiet=False,
+            running=[self._left(a) for a in seat.box.running], queue=queue, memory_free_mb=10**6, disk_free_mb=10**6,
+            loaded=NAMES, start_s=0.0,
+        )  # fmt: skip
+
+    def _devices(self, desk: Desk) -> list[Device]:
+        """All devices as one submitter knows them; what did not change since it looked last is not made again."""
+        if not desk.views:
+            desk.views, desk.seen = list(self.views), [-1] * len(self.views)
+        mine = self.run.boxes[desk.index].machine.bandwidth
+        for i, version in enumerate(self.version):
+            if desk.seen[i] != version or i == desk.index:
+                desk.views[i] = self._seen_by(desk, i, mine)
+                desk.seen[i] = version
+        return desk.views
+
+    def _seen_by(self, desk: Desk, i: int, mine: float) -> Device:
+        view = self.views[i]
+        if i == desk.index:
+            seat = self.seats[i]
+            return replace(view, here=True, present=seat.box.up, dynamic=self._dynamic(seat))
+        known, pending = desk.pending.get(i, (-1, 0.0))
+        return replace(
+            view, bandwidth=min(mine, view.bandwidth), pending_s=pending if known == self.version[i] else 0.0,
+            suspect=desk.suspect.get(i) == self.version[i],
+        )  # fmt: skip
+
+    def _field(self, kind: str) -> Field:
+        """The field of a class, at most a moment old."""
+        at, found = self._fields.get(kind, (-math.inf, None))
+        if found is None or self.run.now - at > FIELD_AGE_S:
+            found = Field(kind, 1.0, self.views, totals(h for held in self.heaps.values() for h in held.values()))
+            self._fields[kind] = self.run.now, found
+        return found
+
+
+def _priors(box: Box) -> list[Rate | None]:
+    """What the benchmark at install found: the truth with an error."""
+    pairs = zip(box.machine.seconds, box.machine.prior, strict=True)
+    return [rates.first(seconds * error, 0.0, 0.0) if seconds < math.inf else None for seconds, error in pairs]
+
+
+def _capability(seat: Seat) -> Capability:
+    tasks = {}
+    for name, rate in zip(NAMES, seat.rates, strict=True):
+        if rate is not None:
+            task, _, variant = name.partition("/")
+            tasks[task] = TaskDoc.model_construct(version=1, variants={variant: _variant(rate)})
+    slots = seat.box.machine.slots
+    return Capability.model_construct(revision=seat.revision, engine="sim", slots=slots, own=True, tasks=tasks)
+
+
+def _variant(rate: Rate) -> VariantDoc:
+    return VariantDoc.model_construct(
+        quality=1, memory_mb=1, mean=rate.mean, log_mean=rate.log_mean, log_var=rate.log_var, count=rate.count, guess=False,
+        within_reach=True, load_s=0.0, fetch_bytes=0,
+    )  # fmt: skip

@@ -1,0 +1,199 @@
+"""Late binding (routing §7): which jobs are held back for better devices, and what a free device takes of them.
+
+A submitter holds a job back when the best device present is far slower than one that is known, or when the faster ones together
+would finish it sooner. What it holds it tells its peers, as counts and seconds; a device with a free slot takes what suits it.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.placement.queue import order_key
+from moodmesh.nodes.placement.view import Device
+
+OFF_PLACE = 6.0
+PATIENCE = 0.1
+KNOWN_S = 24 * 3600.0
+ACCEPT = 0.8
+SAME_GROUP = 2.0
+MOVE_S = 0.02
+HAND_S = 0.03
+
+
+class Heap(NamedTuple):
+    """What a submitter holds back of one class (`task/variant`): how many, their units together, and its oldest and newest
+    job: units, and since when it waits on the reader's monotonic clock."""
+
+    kind: str
+    count: int
+    units: float
+    oldest: tuple[float, float]
+    newest: tuple[float, float]
+
+
+class Waiting(NamedTuple):
+    """A job that waits in another device's queue: its input bytes, and the predicted seconds until its result."""
+
+    kind: str
+    units: float
+    input_bytes: int
+    remaining_s: float
+
+
+class Take(NamedTuple):
+    """A decision to take a job: from whom, which one, and how it compares (`key`: smaller goes first)."""
+
+    submitter: DeviceId
+    kind: str
+    newest: bool
+    key: float
+
+
+def service_s(device: Device, kind: str, units: float) -> float | None:
+    """Predicted service seconds of a class on a device, corrected; None when it does not offer it."""
+    task, _, variant = kind.partition("/")
+    doc = device.capability.tasks.get(task) if device.capability else None
+    found = doc.variants.get(variant) if doc else None
+    return units * found.mean * math.exp(device.correction) if found else None
+
+
+class Field:
+    """One class of work across all known devices: who is fastest, and when the faster ones would be through with it."""
+
+    def __init__(self, kind: str, units: float, devices: Iterable[Device], heaps: Mapping[str, tuple[int, float]]) -> None:
+        """`heaps`: of every class held back anywhere, count and units."""
+        rows = []
+        self.known = math.inf
+        for device in devices:
+            here = service_s(device, kind, units)
+            if here is None or (not device.present and device.absent_s > KNOWN_S):
+                continue
+            self.known = min(self.known, here)
+            if device.present:
+                rows.append((here, _backlog(device), _drain(device, here, heaps), *_longer(device, here, heaps)))
+        rows.sort()
+        self._slots = list(accumulate(row[5] for row in rows))
+        self._queued = list(accumulate(row[3] for row in rows))
+        self._held = list(accumulate((row[4] for row in rows), max))
+        self._services = [row[0] for row in rows]
+        self._backlogs = list(accumulate(row[1] for row in rows))
+        self._drains = list(accumulate(row[2] for row in rows))
+        self.present = self._services[0] if rows else math.inf
+
+    def ahead(self, mine: float) -> float:
+        """A: seconds until the devices at least 20 % faster than `mine` have finished all that is held back of this class and
+        of shorter ones; infinite without such a device."""
+        count = bisect_right(self._services, ACCEPT * mine)
+        if not count:
+            return math.inf
+        drain = self._drains[count - 1]
+        own = self._backlogs[count - 1] / count + (1 / drain if drain else 0.0) + self.present
+        longer = self._queued[count - 1] + self._held[count - 1]
+        return own + longer * self.present / self._slots[count - 1]
+
+    def off_place(self, mine: float) -> bool:
+        """Whether a device this slow is no place for it, absent devices counted."""
+        return mine > OFF_PLACE * self.known
+
+
+def _backlog(device: Device) -> float:
+    """Seconds of work before a new job per slot."""
+    now = device.dynamic
+    if now is None or device.capability is None:
+        return 0.0
+    return (sum(now.running) + sum(seconds for _, seconds in now.queue.values())) / max(1, device.capability.slots)
+
+
+def _drain(device: Device, here: float, heaps: Mapping[str, tuple[int, float]]) -> float:
+    """Slots per second of held work that this device would do before or with a class of `here` seconds; 0 without any."""
+    held = 0.0
+    for kind, (count, units) in heaps.items():
+        seconds = service_s(device, kind, units / count) if count else None
+        if seconds is not None and seconds <= here:
+            held += count * seconds
+    return device.capability.slots / held if held and device.capability else 0.0
+
+
+def _longer(device: Device, here: float, heaps: Mapping[str, tuple[int, float]]) -> tuple[int, int, int]:
+    """Longer jobs than `here` in the device's queue, and held back anywhere that it could run; its slots."""
+    queue = device.dynamic.queue.values() if device.dynamic else ()
+    queued = sum(count for count, seconds in queue if count and seconds / count > here)
+    held = 0
+    for kind, (count, units) in heaps.items():
+        seconds = service_s(device, kind, units / count) if count else None
+        held += count if seconds is not None and seconds > here else 0
+    return queued, held, device.capability.slots if device.capability else 1
+
+
+def totals(heaps: Iterable[Heap]) -> dict[str, tuple[int, float]]:
+    """Count and units per class, of all submitters."""
+    found: dict[str, tuple[int, float]] = {}
+    for heap in heaps:
+        count, units = found.get(heap.kind, (0, 0.0))
+        found[heap.kind] = (count + heap.count, units + heap.units)
+    return found
+
+
+def pull(
+    me: Device,
+    idle_s: float,
+    local_key: float | None,
+    heaps: Mapping[str, Mapping[DeviceId, Heap]],
+    fields: Mapping[str, Field],
+    now: float,
+) -> Take | float | None:
+    """What a device with a free slot takes of what is held back: a `Take`, the seconds after which to look again, or None.
+
+    `idle_s`: how long the slot has been free; `local_key`: the smallest key in its own queue, None when that is empty;
+    `heaps`: class -> submitter -> what it holds.
+    """
+    best: Take | None = None
+    later = math.inf
+    for kind, held in heaps.items():
+        found = _willing(me, idle_s, local_key is not None, kind, held, fields[kind])
+        if isinstance(found, float):
+            later = min(later, found)
+        elif found is not None:
+            take = _first(kind, held, found[0], newest=found[1], now=now)
+            if best is None or take.key < best.key:
+                best = take
+    if best is not None and (local_key is None or best.key < local_key):
+        return best
+    return later if later < math.inf else None
+
+
+def _willing(
+    me: Device, idle_s: float, queued: bool, kind: str, held: Mapping[DeviceId, Heap], field: Field
+) -> tuple[float, bool] | float | None:
+    """Seconds per unit of a class here, and whether to take the newest; or how long its patience lasts; or None."""
+    per_unit = service_s(me, kind, 1.0)
+    if per_unit is None or not held:
+        return None
+    mine = per_unit * sum(heap.units for heap in held.values()) / sum(heap.count for heap in held.values())
+    if queued and mine > SAME_GROUP * field.present:  # one virtual queue for the fast ones only
+        return None
+    if mine + HAND_S > ACCEPT * field.ahead(mine):
+        return None
+    if field.off_place(mine) and idle_s < PATIENCE * mine:
+        return PATIENCE * mine - idle_s
+    return per_unit, mine > SAME_GROUP * field.known
+
+
+def _first(kind: str, held: Mapping[DeviceId, Heap], per_unit: float, *, newest: bool, now: float) -> Take:
+    ends = ((submitter, heap.newest if newest else heap.oldest) for submitter, heap in held.items())
+    keyed = ((order_key(units * per_unit, now - since), submitter) for submitter, (units, since) in ends)
+    key, submitter = max(keyed) if newest else min(keyed)
+    return Take(submitter, kind, newest, key)
+
+
+def gain(waiting: Waiting, me: Device) -> float:
+    """Seconds won by taking a job out of another device's queue, with margin; positive when it is worth moving."""
+    here = service_s(me, waiting.kind, waiting.units)
+    if here is None:
+        return -math.inf
+    return ACCEPT * waiting.remaining_s - (MOVE_S + me.rtt_s + waiting.input_bytes / me.bandwidth + here)
