@@ -7,6 +7,7 @@ from typing import TypeVar
 
 AGEING = 0.05
 KEY_CAP_S = 120.0
+SUSPEND_RATIO, SUSPEND_LEAST_S = 4.0, 2.0
 T = TypeVar("T")
 
 
@@ -24,3 +25,8 @@ def waits(running: Sequence[float], taken: int, slots: int, queued: Iterable[tup
     for one, service in queued:
         yield one, 0.0 if taken < slots else ahead / max(1, slots)
         taken, ahead = taken + 1, ahead + service
+
+
+def worth_suspending(left_s: float, service_s: float) -> bool:
+    """Whether an attempt with so many seconds left gives its slot to one that needs `service_s`."""
+    return left_s > max(SUSPEND_RATIO * service_s, SUSPEND_LEAST_S)

@@ -87,7 +87,9 @@ def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
         back = device.rtt_s + ask.result_bytes / device.bandwidth
     queue = queue_seconds(device, typical) + (device.rtt_s if device.stale else 0.0)
     log_mean = math.log(ask.units) + doc.log_mean + device.correction
-    return Terms(there, queue, _load(ask, device, name, doc), claim, typical, back, displaced_s(device, typical), log_mean, doc.log_var)
+    return Terms(
+        there, queue, _load(ask, device, name, doc), claim, typical, back, displaced_s(device, typical), log_mean, doc.log_var
+    )
 
 
 def _load(ask: Ask, device: Device, name: str, doc: VariantDoc) -> float:

@@ -26,7 +26,7 @@ class Base:
     def start(self, job: int, box: Box) -> Attempt:
         """Run a job on a device now; its slot is taken from the transfer on."""
         work = self.run.world.jobs[job]
-        attempt = Attempt(job, self.run.tries[job], box, self.service(job, box), self.run.now)
+        attempt = Attempt(job, self.run.tries[job], box, self.service(job, box))
         self.run.tries[job] += 1
         self.run.begin(attempt, self.run.transfer_s(SIZES[work.kind].bytes_in, work.origin, box.index))
         return attempt
@@ -175,7 +175,9 @@ def _two(self: Dispatch, job: int, able: list[Box]) -> Box:
 def _dask(self: Dispatch, job: int, able: list[Box]) -> Box:
     """Durations are known per task name, the same for every worker; then occupancy and transfer decide."""
     jobs = self.run.world.jobs
-    mean = {kind: sum(m.seconds[kind] for m in self.run.world.machines if m.seconds[kind] < math.inf) for kind in range(len(NAMES))}
+    mean = {
+        kind: sum(m.seconds[kind] for m in self.run.world.machines if m.seconds[kind] < math.inf) for kind in range(len(NAMES))
+    }
     job_in = SIZES[jobs[job].kind].bytes_in
 
     def start_s(box: Box) -> float:
@@ -186,7 +188,9 @@ def _dask(self: Dispatch, job: int, able: list[Box]) -> Box:
 
 Random = _dispatch("Random", "Any device that can.", lambda self, job, able: self.random.choice(able))
 RoundRobin = _dispatch("RoundRobin", "Each in turn.", _turn)
-LeastLoaded = _dispatch("LeastLoaded", "Fewest jobs per slot.", lambda self, job, able: min(able, key=lambda b: _count(self, b)))
+LeastLoaded = _dispatch(
+    "LeastLoaded", "Fewest jobs per slot.", lambda self, job, able: min(able, key=lambda b: _count(self, b))
+)
 TwoChoices = _dispatch("TwoChoices", "The less loaded of two drawn devices.", _two)
 Fastest = _dispatch("Fastest", "The fastest on paper.", lambda self, job, able: min(able, key=lambda b: self.service(job, b)))
 DaskLike = _dispatch("DaskLike", "Dask's: occupancy by durations that are global per task name.", _dask)
@@ -209,7 +213,9 @@ class Oracle(Dispatch):
             moved = self.run.transfer_s(SIZES[work.kind].bytes_in, work.origin, box.index)
             end = begin + moved + self.service(job, box) * work.luck(box.index, number)
             leaves = next((at for at, _ in self.run.world.absences[box.index] if at > self.run.now), math.inf)
-            return end + (1e6 if end > leaves else 0.0) + self.run.transfer_s(SIZES[work.kind].bytes_out, work.origin, box.index)
+            return (
+                end + (1e6 if end > leaves else 0.0) + self.run.transfer_s(SIZES[work.kind].bytes_out, work.origin, box.index)
+            )
 
         best = min(able, key=ends)
         slots = self.free[best.index]

@@ -18,18 +18,18 @@ SIZES = tuple(KINDS.values())
 
 @dataclass(eq=False)
 class Attempt:
-    """One try of a job on a box. `booked` and `started` in simulated seconds; `expected`: predicted service seconds there."""
+    """One try of a job on a box. `expected`: service seconds predicted there, `claim`: by the box itself; times are simulated."""
 
     job: int
     number: int
     box: Box
     expected: float
-    booked: float
+    claim: float = 0.0
     started: float | None = None
     ready: float = math.inf
-    suspended: float | None = None
     done_s: float = 0.0
-    state: str = "booked"  # -> running -> done | dead
+    turn: int = 0
+    state: str = "booked"  # -> running -> (suspended -> running)* -> done | dead
 
 
 @dataclass(eq=False)
@@ -52,7 +52,6 @@ class Outcome:
     used_s: float = 0.0
     wasted_s: float = 0.0
     duplicates: int = 0
-    attempts: int = 0
     predicted: list[tuple[float, float]] = field(default_factory=list)
 
 
@@ -127,18 +126,29 @@ class Run:
         """An attempt takes a slot now, and runs after `blocked_s`."""
         attempt.state, attempt.started = "running", self.now + blocked_s
         attempt.box.running.append(attempt)
-        self.outcome.attempts += 1
-        self.after(blocked_s + self.true_seconds(attempt), self._finish, attempt, attempt.box.boot)
+        attempt.turn += 1
+        left = self.true_seconds(attempt) - attempt.done_s
+        self.after(blocked_s + left, self._finish, attempt, attempt.box.boot, attempt.turn)
+
+    def suspend(self, attempt: Attempt) -> None:
+        """An attempt gives its slot away and keeps what it has done; `begin` goes on with it."""
+        attempt.box.running.remove(attempt)
+        attempt.done_s = self.ran(attempt)
+        attempt.state, attempt.started = "suspended", None
+
+    def ran(self, attempt: Attempt) -> float:
+        """Seconds an attempt has run so far."""
+        return attempt.done_s + (max(0.0, self.now - attempt.started) if attempt.started is not None else 0.0)
 
     def stop(self, attempt: Attempt) -> None:
         """An attempt is cancelled: what it ran is wasted."""
         if attempt.state == "running":
             attempt.box.running.remove(attempt)
-            self._account(attempt, wasted=True)
+        self._account(attempt, self.ran(attempt), wasted=True)
         attempt.state = "dead"
 
-    def _finish(self, attempt: Attempt, boot: int) -> None:
-        if attempt.state != "running" or attempt.box.boot != boot:
+    def _finish(self, attempt: Attempt, boot: int, turn: int) -> None:
+        if attempt.state != "running" or attempt.box.boot != boot or attempt.turn != turn:
             return
         attempt.box.running.remove(attempt)
         attempt.state = "done"
@@ -148,18 +158,17 @@ class Run:
 
     def _arrive(self, attempt: Attempt, boot: int) -> None:
         if attempt.box.boot != boot and attempt.box.index != self.world.jobs[attempt.job].origin:
-            self._account(attempt, wasted=True)
+            self._account(attempt, self.true_seconds(attempt), wasted=True)
             self.after(self.detection_s, self.policy.lost, attempt)
             return
-        self._account(attempt, wasted=self.done[attempt.job])
+        self._account(attempt, self.true_seconds(attempt), wasted=self.done[attempt.job])
         if not self.done[attempt.job]:
             self.done[attempt.job] = True
             self._left_to_do -= 1
             self.outcome.completion[attempt.job] = self.now - self.world.jobs[attempt.job].at
             self.policy.committed(attempt.job)
 
-    def _account(self, attempt: Attempt, *, wasted: bool) -> None:
-        seconds = max(0.0, min(self.now - (attempt.started or self.now), self.true_seconds(attempt)))
+    def _account(self, attempt: Attempt, seconds: float, *, wasted: bool) -> None:
         self.outcome.used_s += seconds
         self.outcome.wasted_s += seconds * wasted
 

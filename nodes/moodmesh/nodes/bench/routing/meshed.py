@@ -16,8 +16,8 @@ from moodmesh.nodes.messages import Capability, Dynamic, TaskDoc, VariantDoc
 from moodmesh.nodes.placement.hedge import Budget, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
 from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull, totals
-from moodmesh.nodes.placement.queue import order_key, waits
-from moodmesh.nodes.placement.score import place
+from moodmesh.nodes.placement.queue import order_key, waits, worth_suspending
+from moodmesh.nodes.placement.score import Row, place
 from moodmesh.nodes.placement.view import Ask, Device
 from moodmesh.nodes.rates import Rate
 
@@ -38,6 +38,9 @@ class Switches:
     size_order: bool = True
     ageing: bool = True
     pooling: bool = True
+    suspending: bool = False
+    displacing: bool = True
+    correcting: bool = True
     documents_s: float = 0.2
     pools_s: float = 0.2
 
@@ -66,6 +69,7 @@ class Desk:
     booked: dict[int, list[Attempt]] = field(default_factory=dict)
     pending: dict[int, tuple[int, float]] = field(default_factory=dict)
     suspect: dict[int, int] = field(default_factory=dict)
+    corrections: dict[int, float] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     told: float = -math.inf
     telling: bool = False
@@ -105,15 +109,17 @@ class Meshed:
             desk.pool.append(job)
             self._tell_pool(desk)
         else:
-            self._reserve(desk, job, int(chosen.device), chosen.terms.service if chosen.terms else 0.0)
+            self._reserve(desk, job, chosen)
 
-    def _hold(self, job: int, chosen: object, devices: list[Device]) -> bool:
+    def _hold(self, job: int, chosen: Row, devices: list[Device]) -> bool:
         kind = NAMES[self.run.world.jobs[job].kind]
         found = self._field(kind)
-        return hold(chosen, found, parking=self.switches.parking)  # type: ignore[arg-type]
+        return hold(chosen, found, parking=self.switches.parking)
 
-    def _reserve(self, desk: Desk, job: int, index: int, service: float) -> None:
-        attempt = Attempt(job, self.run.tries[job], self.run.boxes[index], service, self.run.now)
+    def _reserve(self, desk: Desk, job: int, row: Row) -> None:
+        assert row.terms is not None
+        index, service = int(row.device), row.terms.service
+        attempt = Attempt(job, self.run.tries[job], self.run.boxes[index], service, row.terms.claim)
         self.run.tries[job] += 1
         desk.booked.setdefault(job, []).append(attempt)
         known, seconds = desk.pending.get(index, (0, 0.0))
@@ -145,15 +151,24 @@ class Meshed:
         """The other attempts are cancelled, with a message."""
         desk = self.desks[self.run.world.jobs[job].origin]
         for attempt in desk.booked.pop(job, []):
-            if attempt.state in ("booked", "running"):
+            if attempt.state == "done" and attempt.box.index != desk.index and self.switches.correcting:
+                self._correct(desk, attempt)
+            if attempt.state in ("booked", "running", "suspended"):
                 self.run.after(self._latency(desk, attempt.box.index), self._cancel, attempt)
+
+    def _correct(self, desk: Desk, attempt: Attempt) -> None:
+        """What the executor's claims are worth to this submitter."""
+        index = attempt.box.index
+        before = desk.corrections.get(index, 0.0)
+        desk.corrections[index] = rates.correct(before, self.run.true_seconds(attempt), attempt.claim)
+        desk.seen[index] = -1
 
     def _cancel(self, attempt: Attempt) -> None:
         seat = self.seats[attempt.box.index]
-        if attempt.state == "booked" and attempt in seat.queue:
+        if attempt.state in ("booked", "suspended") and attempt in seat.queue:
             seat.queue.remove(attempt)
         elif attempt.state == "running" and attempt.started is not None:
-            elapsed = self.run.now - attempt.started
+            elapsed = self.run.ran(attempt)
             if elapsed > attempt.expected:
                 self._learn(seat, attempt, elapsed)
         was = attempt.state
@@ -233,7 +248,8 @@ class Meshed:
         self._give(desk, seat, boot, job)
 
     def _give(self, desk: Desk, seat: Seat, boot: int, job: int) -> None:
-        attempt = Attempt(job, self.run.tries[job], seat.box, self._expected(seat, job), self.run.now)
+        expected = self._expected(seat, job)
+        attempt = Attempt(job, self.run.tries[job], seat.box, expected, expected)
         self.run.tries[job] += 1
         desk.booked.setdefault(job, []).append(attempt)
         moved = self.run.transfer_s(self.asks[job].input_bytes, desk.index, seat.box.index)
@@ -277,11 +293,11 @@ class Meshed:
     def _look_at(self, desk: Desk, attempt: Attempt) -> None:
         """The hedge clock of a running attempt."""
         live = desk.booked.get(attempt.job)
-        if attempt.state != "running" or live != [attempt] or attempt.started is None:
+        if attempt.state not in ("running", "suspended") or live != [attempt]:
             return
-        row = second(self.asks[attempt.job], self.run.now - attempt.started, self._devices(desk))
+        row = second(self.asks[attempt.job], self.run.ran(attempt), self._devices(desk))
         if row is not None and row.terms is not None and desk.budget.spend():
-            self._reserve(desk, attempt.job, int(row.device), row.terms.service)
+            self._reserve(desk, attempt.job, row)
         else:
             self.run.after(max(attempt.expected, 1.0), self._look_at, desk, attempt)
 
@@ -295,16 +311,16 @@ class Meshed:
         s, at = self.switches, self.run.world.jobs[attempt.job].at
         if not s.size_order:
             return at
-        return order_key(attempt.expected, self.run.now - at if s.ageing else 0.0)
+        return order_key(self._needs(attempt), self.run.now - at if s.ageing else 0.0)
+
+    def _needs(self, attempt: Attempt) -> float:
+        """Predicted seconds of service an attempt still needs."""
+        return max(attempt.expected - self.run.ran(attempt), 0.1 * attempt.expected)
 
     def _waits(self, seat: Seat) -> list[tuple[Attempt, float]]:
-        running = [self._left(a) for a in seat.box.running]
-        queued = ((a, a.expected) for a in sorted(seat.queue, key=self._order))
+        running = [self._needs(a) for a in seat.box.running]
+        queued = ((a, self._needs(a)) for a in sorted(seat.queue, key=self._order))
         return list(waits(running, len(running) + seat.held, seat.box.machine.slots, queued))
-
-    def _left(self, attempt: Attempt) -> float:
-        elapsed = self.run.now - (attempt.started or self.run.now)
-        return max(attempt.expected - elapsed, 0.1 * attempt.expected)
 
     def _pump(self, seat: Seat) -> None:
         """Start, pull or steal for each free slot; call for the input of what comes next."""
@@ -320,10 +336,26 @@ class Meshed:
                 break
             seat.queue.remove(best)
             self._begin(seat, best)
+        if self.switches.suspending:
+            self._make_room(seat)
         if len(box.running) + seat.held < box.machine.slots and not seat.queue and self.switches.stealing:
             self._steal(seat)
         self._call(seat)
         self._tell(seat)
+
+    def _make_room(self, seat: Seat) -> None:
+        """Suspend a long attempt for a short one that waits; each waits once for another."""
+        ready = [a for a in seat.queue if a.ready <= self.run.now and a.state == "booked"]
+        best = min(ready, key=self._order, default=None)
+        if best is None or sum(a.state == "suspended" for a in seat.queue) >= seat.box.machine.slots:
+            return
+        found = [a for a in seat.box.running if worth_suspending(self._needs(a), self._needs(best))]
+        if found:
+            longest = max(found, key=self._needs)
+            self.run.suspend(longest)
+            seat.queue.append(longest)
+            seat.queue.remove(best)
+            self._begin(seat, best)
 
     def _call(self, seat: Seat) -> None:
         """Inputs travel when an attempt is within two seconds of the head."""
@@ -335,9 +367,10 @@ class Meshed:
                 self.run.at(attempt.ready, self._pump, seat)
 
     def _begin(self, seat: Seat, attempt: Attempt) -> None:
+        fresh = attempt.state == "booked"
         self.run.begin(attempt)
         desk = self.desks[self.run.world.jobs[attempt.job].origin]
-        if self.switches.hedging:
+        if self.switches.hedging and fresh:
             self.run.after(hedge_after(attempt.expected), self._look_at, desk, attempt)
         self._tell(seat)
 
@@ -403,7 +436,8 @@ class Meshed:
         kind = self.run.world.jobs[attempt.job].kind
         known = seat.rates[kind]
         if known is not None:
-            seat.rates[kind], seat.capability = rates.observe(known, seconds, None, self.run.now), None
+            claimed = seconds / seat.box.machine.flattery
+            seat.rates[kind], seat.capability = rates.observe(known, claimed, None, self.run.now), None
 
     def _expected(self, seat: Seat, job: int) -> float:
         rate = seat.rates[self.run.world.jobs[job].kind]
@@ -413,7 +447,7 @@ class Meshed:
         """Its queue is lost with it; its peers see that after the detection time."""
         seat = self.seats[box.index]
         for attempt in seat.queue:
-            attempt.state = "dead"
+            self.run.stop(attempt)
             self.run.after(self.run.detection_s, self.lost, attempt)
         seat.queue, seat.held = [], 0
         self.run.after(self.run.detection_s, self._absent, seat, box.boot)
@@ -461,10 +495,13 @@ class Meshed:
         for attempt in seat.queue:
             kind = NAMES[self.run.world.jobs[attempt.job].kind]
             count, seconds = queue.get(kind, (0, 0.0))
-            queue[kind] = (count + 1, seconds + attempt.expected)
+            queue[kind] = (count + 1, seconds + self._needs(attempt))
+        running = [self._needs(a) for a in seat.box.running]
+        if not self.switches.displacing:  # all that waits is before a new job, and nothing is displaced
+            running, queue = [*running, *(seconds for _, seconds in queue.values())], {}
         return Dynamic.model_construct(
             revision=seat.revision, valid_s=10.0, free_slots=max(0, self._free(seat)), power="ok", quiet=False,
-            running=[self._left(a) for a in seat.box.running], queue=queue, memory_free_mb=10**6, disk_free_mb=10**6,
+            running=running, queue=queue, memory_free_mb=10**6, disk_free_mb=10**6,
             loaded=NAMES, start_s=0.0,
         )  # fmt: skip
 
@@ -486,7 +523,7 @@ class Meshed:
             return replace(view, here=True, present=seat.box.up, dynamic=self._dynamic(seat))
         known, pending = desk.pending.get(i, (-1, 0.0))
         return replace(
-            view, bandwidth=min(mine, view.bandwidth), pending_s=pending if known == self.version[i] else 0.0,
+            view, bandwidth=min(mine, view.bandwidth), correction=desk.corrections.get(i, 0.0), pending_s=pending if known == self.version[i] else 0.0,
             suspect=desk.suspect.get(i) == self.version[i],
         )  # fmt: skip
 
@@ -502,7 +539,10 @@ class Meshed:
 def _priors(box: Box) -> list[Rate | None]:
     """What the benchmark at install found: the truth with an error."""
     pairs = zip(box.machine.seconds, box.machine.prior, strict=True)
-    return [rates.first(seconds * error, 0.0, 0.0) if seconds < math.inf else None for seconds, error in pairs]
+    return [
+        rates.first(seconds * error / box.machine.flattery, 0.0, 0.0) if seconds < math.inf else None
+        for seconds, error in pairs
+    ]
 
 
 def _capability(seat: Seat) -> Capability:

@@ -57,29 +57,35 @@ SMALL = {2: ("phone", "gpu"), 5: ("phone", "gpu", "laptop", "phone", "laptop")}
 
 @dataclass(frozen=True)
 class Cell:
-    """One condition: how many devices, nominal load, and what leaves: `calm`, `churn`, `blackout` or `gone`."""
+    """One condition: how many devices, nominal load, what leaves (`calm`, `churn`, `blackout`, `gone`, `home`: phones and
+    laptops all at once), how jobs arrive (`poisson`, `burst`, `diurnal`), and what else is odd (`liar`, `slow link`)."""
 
     devices: int
     load: float
     leaving: str = "calm"
     jobs: int = 3000
     away_s: float = 300.0
+    arrivals: str = "poisson"
+    odd: str = ""
 
     @property
     def name(self) -> str:
         """For tables and files."""
         away = f" {self.away_s:.0f}" if self.leaving == "blackout" else ""
-        return f"{self.leaving}{away} N={self.devices} load={self.load}"
+        more = "".join(f" {word}" for word in (self.arrivals.replace("poisson", ""), self.odd) if word)
+        return f"{self.leaving}{away}{more} N={self.devices} load={self.load}"
 
 
 class Machine(NamedTuple):
-    """A device as drawn: class, slots, seconds per unit of each kind (infinite: cannot), bytes per second, error of its prior."""
+    """A device as drawn: class, slots, seconds per unit of each kind (infinite: cannot), bytes per second, error of its
+    prior, and the factor by which it claims to be faster than it is."""
 
     kind: str
     slots: int
     seconds: tuple[float, ...]
     bandwidth: float
     prior: tuple[float, ...]
+    flattery: float = 1.0
 
 
 class Work(NamedTuple):
@@ -107,11 +113,12 @@ class World:
 
 def draw(cell: Cell, seed: int, *, prior_error: float = 0.3) -> World:
     """The world of a cell and a seed."""
-    rng = np.random.default_rng([seed, cell.devices, round(cell.load * 100), *cell.leaving.encode()])
+    words = f"{cell.leaving}{cell.arrivals}{cell.odd}".encode()
+    rng = np.random.default_rng([seed, cell.devices, round(cell.load * 100), *words])
     names = SMALL.get(cell.devices) or TEN * (cell.devices // len(TEN))
     machines = [_machine(name, rng, prior_error) for name in names]
-    rate = cell.load * capacity(names)
-    arrivals = np.cumsum(rng.exponential(1 / rate, cell.jobs))
+    _make_odd(cell, machines)
+    arrivals = _arrivals(cell, cell.load * capacity(names), rng)
     kinds = rng.choice(len(KINDS), cell.jobs, p=[k.share for k in KINDS.values()])
     origins = rng.integers(cell.devices, size=cell.jobs)
     luck = np.exp(rng.normal(0, NOISE, (cell.jobs, DRAWS))) * np.where(
@@ -133,11 +140,33 @@ def _machine(name: str, rng: np.random.Generator, prior_error: float) -> Machine
     return Machine(name, c.slots, seconds, c.bandwidth * float(np.exp(rng.normal(0, BANDWIDTH))), prior)
 
 
+def _make_odd(cell: Cell, machines: list[Machine]) -> None:
+    if cell.odd == "liar":
+        index = next(i for i, m in enumerate(machines) if m.kind == "laptop")
+        machines[index] = machines[index]._replace(flattery=10.0)
+    elif cell.odd == "slow link":
+        index = next(i for i, m in enumerate(machines) if m.kind == "gpu")
+        machines[index] = machines[index]._replace(bandwidth=3e5)
+
+
+def _arrivals(cell: Cell, rate: float, rng: np.random.Generator) -> np.ndarray:
+    """Poisson; or ten at once, as often as keeps the rate; or a rate that swings by 80 % over ten minutes."""
+    if cell.arrivals == "burst":
+        return np.repeat(np.cumsum(rng.exponential(10 / rate, -(-cell.jobs // 10))), 10)[: cell.jobs]
+    plain = np.cumsum(rng.exponential(1 / rate, cell.jobs))
+    if cell.arrivals != "diurnal":
+        return plain
+    grid = np.arange(0.0, plain[-1] * 2, 1.0)
+    return np.interp(plain, np.cumsum(1 + 0.8 * np.sin(2 * np.pi * grid / 600)), grid)
+
+
 def _absences(cell: Cell, name: str, horizon: float, rng: np.random.Generator) -> list[tuple[float, float]]:
     """When a device leaves and returns."""
     c, start = CLASSES[name], 200.0 if cell.devices == 5 else 150.0
     if name == "gpu" and cell.leaving in ("blackout", "gone"):
         return [(start, start + cell.away_s if cell.leaving == "blackout" else math.inf)]
+    if name in ("phone", "laptop") and cell.leaving == "home":
+        return [(start, start + cell.away_s)]
     shorter = 10.0 if cell.leaving == "churn" else 1.0
     found, now = [], 0.0
     while now < horizon:
