@@ -137,11 +137,27 @@ async def cut_off(world: World) -> list[str]:
     return world.verdict({job})
 
 
+async def detached(world: World) -> list[str]:
+    """The same on mains: what runs may go on without its submitter, and takes ten times what it should."""
+    for node in world.nodes:
+        node.mains, node.slow = True, 10.0
+    await world.start()
+    await asyncio.sleep(1)
+    job = await world.nodes[0].submit(units=50, on=world.nodes[1])
+    await asyncio.sleep(world.random.uniform(0.5, 3))
+    world.islands = [{world.nodes[0].id}]
+    await asyncio.sleep(120)
+    for node in world.nodes:
+        node.slow = 1.0
+    await world.settle()
+    return world.verdict({job})
+
+
 async def rough(world: World) -> list[str]:
     return await history(world, effects=1.0)
 
 
-@pytest.mark.parametrize("story", [stopped_at_the_end, storm, cut_off])
+@pytest.mark.parametrize("story", [stopped_at_the_end, storm, cut_off, detached])
 def test_directed_histories_end_well(story: History) -> None:
     for seed in range(8):
         loop = VirtualLoop()
@@ -207,3 +223,11 @@ def test_without_the_end_of_the_lease_a_worker_outlives_it(monkeypatch: pytest.M
 
     monkeypatch.setattr(Executor, "lapse", nothing)
     assert first_bad("outlived its lease", cut_off) is not None
+
+
+def test_without_the_end_of_the_detached_lease_a_worker_outlives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Executor, key: object, lease_s: float) -> None:
+        pass
+
+    monkeypatch.setattr(Executor, "_detached", nothing)
+    assert first_bad("outlived its lease", detached) is not None

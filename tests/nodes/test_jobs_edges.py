@@ -12,7 +12,8 @@ import pytest
 from moodmesh.mesh.memory import MemoryNet
 from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.nodes.errors import StoreError
-from moodmesh.nodes.jobs import submitter
+from moodmesh.nodes.jobs import acceptance, submitter
+from moodmesh.nodes.jobs.pursuit import MOST_WAITING, Pursuit
 from moodmesh.nodes.messages import Blob, Granted, Heartbeat, LogLine, ProgressNow, Provenance, Reserve, Result, Start
 from moodmesh.nodes.permissions import Limits
 
@@ -131,7 +132,7 @@ def test_a_job_stopped_before_its_first_step_leaves_nothing_behind() -> None:
             job = await a.submit(units=5, on=b)
             await a.submitter.cancel(job)
         await asyncio.sleep(10)
-        assert not a.submitter._live
+        assert not a.submitter.desk.live
         assert not a.submitter._open
         assert not b.executor._held
         assert not b.workers
@@ -302,17 +303,19 @@ def test_a_result_that_cannot_be_journalled_is_not_said_and_the_job_runs_again()
     simulate(story)
 
 
-def test_an_unexpected_error_ends_the_attempt_and_not_the_job(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_ends_the_attempt_and_not_the_job(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(world: World) -> None:
         a, b = world.nodes
-        heard, failures = a.submitter._heard, iter([KeyError("a fault of ours")])
+        heard, failures = Pursuit._heard, iter([KeyError("a fault of ours")])
 
-        async def broken(live, message):
+        async def broken(self, live, message):
             if isinstance(message, Result) and (error := next(failures, None)):
                 raise error
-            return await heard(live, message)
+            return await heard(self, live, message)
 
-        a.submitter._heard = broken  # type: ignore[method-assign]
+        monkeypatch.setattr(Pursuit, "_heard", broken)
         job = await a.submit(units=1, on=b)
         await asyncio.sleep(20)
         assert status(a, job)[0] == "SUCCEEDED"
@@ -330,10 +333,10 @@ def test_a_job_that_cannot_be_placed_at_all_fails_with_a_reason(caplog: pytest.L
         await asyncio.sleep(10)
         job = await a.submit(units=1, on=b)
 
-        def broken(job):
+        def broken(job, devices):
             raise KeyError("a fault of ours")
 
-        a.submitter.placement = broken  # type: ignore[method-assign]
+        a.submitter.desk.placement = broken  # type: ignore[method-assign]
         a.disk.full = True
         a.submitter.look_again()
         await asyncio.sleep(30)
@@ -383,7 +386,7 @@ def test_a_job_that_was_not_accepted_leaves_no_input() -> None:
         with pytest.raises(StoreError):
             await a.submit(units=1)
         assert len(dropped) == 1
-        assert not a.submitter._live
+        assert not a.submitter.desk.live
 
     simulate(story)
 
@@ -393,10 +396,9 @@ def test_a_flood_of_messages_about_one_attempt_is_bounded() -> None:
         a, b = world.nodes
         job = await a.submit(units=5, on=b)
         await asyncio.sleep(3)
-        live = a.submitter._live[job, 1]
         for seq in range(50_000):
             await a.submitter.hear(b.id, ProgressNow(job=job, attempt=1, seq=seq, share=0.5))
-        assert live.inbox.qsize() <= submitter.MOST_WAITING
+        assert a.submitter._pursuits[job]._inbox.qsize() <= MOST_WAITING
         await asyncio.sleep(10)
         assert status(a, job)[0] == "SUCCEEDED"
 
@@ -426,7 +428,7 @@ def test_a_peer_that_takes_nothing_for_long_loses_its_link(monkeypatch: pytest.M
 @pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 100_000, b"[]", b"7"])
 def test_a_value_that_is_no_object_or_endlessly_nested_is_none(data: bytes) -> None:
     with contextlib.suppress(ValueError):  # no JSON at all: the caller takes it as the same
-        assert not submitter._is_object(data)
+        assert not acceptance._is_object(data)
 
 
 def test_twenty_nodes_on_real_links_find_each_other_and_run_a_job_each() -> None:
@@ -460,7 +462,7 @@ def test_a_log_without_end_is_kept_to_a_limit_and_says_so(monkeypatch: pytest.Mo
         a, b = world.nodes
         job = await a.submit(units=5, on=b)
         await asyncio.sleep(2)
-        (live,) = a.submitter._live.values()
+        (live,) = a.submitter.desk.live.values()
         live.log_room = 10_000
         for seq in range(1, 300):
             b.peers.send(a.id, LogLine(job=job, attempt=1, seq=1000 + seq, line="x" * 100))

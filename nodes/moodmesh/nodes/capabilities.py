@@ -31,6 +31,7 @@ GUESS_S_PER_UNIT = 1e-3
 BUSY_VALID_S, IDLE_VALID_S = 10.0, 30.0
 MOST_RUNNING = 64
 SEEK_AGAIN_S = 600.0
+DETACHED_S = 600.0
 
 
 class Capabilities:
@@ -200,6 +201,14 @@ class Capabilities:
     def predicted_s(self, task: str, variant: str, units: float) -> float:
         """The service seconds expected here."""
         return units * self.rate(task, variant)[0].mean
+
+    def version(self, task: str) -> int:
+        """The installed version of a task; 0 when it is not installed."""
+        return self.tasks[task].spec.version if task in self.tasks else 0
+
+    def detached_s(self, remaining_s: float) -> float:
+        """How long an attempt may run on without its submitter: twice what it needs, ten minutes at most; 0 on battery."""
+        return min(DETACHED_S, 2 * remaining_s) if self._power() == "ok" else 0.0
 
     def effects(self, task: str) -> bool:
         """Whether the task changes something outside its output."""

@@ -1,4 +1,4 @@
-"""Every message of the job protocol between two nodes, first stage (routing §12): strict, versioned by `welcome`, size-capped.
+"""Every message of the job protocol between two nodes (routing §12): strict, versioned by `welcome`, size-capped.
 
 S is the submitter, E the executor. The kind travels in front of the body, so that a link can cap a message before parsing it.
 """
@@ -25,6 +25,7 @@ Logarithm = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Variance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Small = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Units = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 Wall = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 Line = Annotated[str, Field(max_length=2000)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -157,11 +158,12 @@ class Reserve(Attempted):
     task: Name
     version: Small
     variant: Name
-    units: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+    units: Units
     input_bytes: Count
     result_bytes: Count
     personal: bool
     waited: Seconds
+    taken: bool = False
 
 
 class Granted(Attempted):
@@ -270,12 +272,65 @@ class CancelledAttempt(Attempted):
     reason: Annotated[str, Field(max_length=64)] = "cancel"
 
 
+class Withdraw(Attempted):
+    """S: give it back unless it has started; answered by `withdrawn`, or by `started` again."""
+
+    kind: Literal["withdraw"] = "withdraw"
+
+
+class Withdrawn(Attempted):
+    """E: it had not started and never will."""
+
+    kind: Literal["withdrawn"] = "withdrawn"
+
+
+class HeapDoc(Part):
+    """What a submitter holds back of one class: count, units; units and age in seconds of its oldest and newest job."""
+
+    task: Name
+    variant: Name
+    count: Annotated[int, Field(ge=1, le=10**6)]
+    units: Units
+    oldest: tuple[Units, Seconds]
+    newest: tuple[Units, Seconds]
+
+
+class WaitingDoc(Part):
+    """The job of a class that has longest to go in another device's queue; `remaining_s`: predicted, until it is done there."""
+
+    task: Name
+    variant: Name
+    units: Units
+    input_bytes: Count
+    remaining_s: Seconds
+
+
+class Pool(Message):
+    """S: what I hold back or have waiting elsewhere that may run at your place; the newest replaces the one before."""
+
+    cap = 64 * KIB
+    kind: Literal["pool"] = "pool"
+    held: Annotated[list[HeapDoc], Field(max_length=64)] = []
+    waiting: Annotated[list[WaitingDoc], Field(max_length=64)] = []
+
+
+class Take(Message):
+    """E: I have a free slot: reserve your oldest or newest job of this class here, or the `queued` one with longest to go."""
+
+    kind: Literal["take"] = "take"
+    task: Name
+    variant: Name
+    newest: bool = False
+    queued: bool = False
+
+
 class Live(Part):
-    """An attempt in a heartbeat."""
+    """An attempt in a heartbeat; E says when one that waits will start."""
 
     job: JobId
     attempt: Number
     phase: Annotated[str, Field(max_length=16)]
+    start_in_s: Seconds | None = None
 
 
 class Heartbeat(Message):
@@ -327,7 +382,8 @@ KINDS: dict[str, type[Message]] = {
     model.model_fields["kind"].default: model
     for model in (
         Capability, Dynamic, Reserve, Granted, RefusedReservation, Start, StartedAt, ProgressNow, LogLine, Result,
-        ResultAck, Cancel, CancelledAttempt, Heartbeat, Unsupported, SeekModel, HaveModel, Rights,
+        ResultAck, Cancel, CancelledAttempt, Withdraw, Withdrawn, Pool, Take, Heartbeat, Unsupported, SeekModel,
+        HaveModel, Rights,
     )
 }  # fmt: skip
 _parsers = {kind: TypeAdapter(model) for kind, model in KINDS.items()}

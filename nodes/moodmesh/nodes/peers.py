@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -24,6 +24,7 @@ from moodmesh.mesh.signatures import verify
 from moodmesh.nodes import rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.background import Background
+from moodmesh.nodes.jobs.desk import Desk
 from moodmesh.nodes.jobs.executor import Executor
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import (
@@ -32,17 +33,23 @@ from moodmesh.nodes.messages import (
     Capability,
     Dynamic,
     HaveModel,
+    HeapDoc,
     Heartbeat,
     Message,
+    Pool,
     Reserve,
     ResultAck,
     Rights,
     SeekModel,
     Start,
+    Take,
     Unsupported,
+    WaitingDoc,
+    Withdraw,
     parse,
 )
 from moodmesh.nodes.outbox import Outbox
+from moodmesh.nodes.placement.pull import Heap, Waiting
 from moodmesh.nodes.placement.view import WIRED, WIRELESS, Device
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
@@ -53,10 +60,11 @@ DOCUMENT_GAP_S = 0.2
 RECONNECT_S = 0.4
 AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
 RTT_WEIGHT = 0.2
+MOST_KINDS = 64
 COPIED_S = 120.0  # a copy that still runs is met again within a minute: that is the longest back-off
 COPIED = "it runs in two places"
 COPIED_REMEDY = "`moodmesh identity reset` on the copy, then pair that one anew"
-TO_EXECUTOR = (Reserve, Start, Cancel, ResultAck)
+TO_EXECUTOR = (Reserve, Start, Cancel, Withdraw, ResultAck)
 log = logging.getLogger(__name__)
 
 
@@ -93,6 +101,11 @@ class Peer:
     dynamic: Dynamic | None = None
     dynamic_at: float = 0.0
     pending_s: float = 0.0
+    held: list[Heap] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+    told_pool: bool = True
+    pool_there: bool = False
+    unanswered: bool = False
     correction: float = 0.0
     refusals: deque[float] = field(default_factory=lambda: deque(maxlen=REFUSALS))
     avoid_until: float = 0.0
@@ -176,12 +189,45 @@ class Peers:
         return Device(
             id=p.id, name=p.name, here=p.here, present=p.here or p.link is not None, absent_s=now - p.gone_since,
             trouble="" if p.here or p.link is not None else self.trouble(p.id),
-            suspect=p.live_since is not None and p.silent(now) > SUSPECT_S,
+            suspect=p.unanswered or (p.live_since is not None and p.silent(now) > SUSPECT_S),
             backoff=len(recent) >= REFUSALS or now < p.avoid_until,
             own=p.here or self._access.owns(p.id), capability=p.capability, dynamic=p.dynamic,
             stale=p.dynamic is not None and not p.here and now - p.dynamic_at > p.dynamic.valid_s,
             rtt_s=p.rtt_s, bandwidth=p.bandwidth, correction=p.correction, pending_s=0.0 if p.here else p.pending_s,
         )  # fmt: skip
+
+    def heaps(self) -> Mapping[DeviceId, Sequence[Heap]]:
+        """What is held back, at each peer and here, and may run on this device."""
+        return {
+            p.id: self.submitter.desk.heaps_for(p.id) if p.here else p.held for p in self.peers.values() if p.here or p.held
+        }
+
+    def waiting(self) -> Mapping[DeviceId, Sequence[Waiting]]:
+        """What has long to wait in other devices' queues, and may run on this device."""
+        desk = self.submitter.desk
+        return {p.id: desk.waiting_for(p.id) if p.here else p.waiting for p in self.peers.values() if p.here or p.waiting}
+
+    def pool_changed(self) -> None:
+        """What this device holds back or has waiting elsewhere changed: tell the peers soon."""
+        for p in self.peers.values():
+            p.told_pool = False
+        self._documents_due.set()
+        self.executor.look_again()
+
+    def tell_pool(self, peer: DeviceId) -> None:
+        """Tell one peer what is there for it."""
+        p = self.peers[peer]
+        if p.here:
+            self.executor.pool_heard(peer)
+        elif p.link is not None:
+            pool = _pool(self.submitter.desk, peer, self._clock.now())
+            p.told_pool, p.pool_there = True, bool(pool.held or pool.waiting)
+            self._put(p, pool)
+
+    def silent(self, peer: DeviceId) -> None:
+        """A reservation was not answered: nothing more goes there until something is heard."""
+        if (p := self.peers.get(peer)) is not None and not p.here:
+            p.unanswered = True
 
     def _mean(self, p: Peer, ask: Reserve) -> float:
         task = p.capability.tasks.get(ask.task) if p.capability else None
@@ -246,7 +292,8 @@ class Peers:
         p = self.peers.get(peer)
         if p is None or p.link is None or not self._serving:
             return
-        p.link, p.capability, p.dynamic, p.gone_since = None, None, None, self._clock.now()
+        p.link, p.dynamic, p.gone_since = None, None, self._clock.now()  # what it can do is remembered: work may wait for it
+        p.held, p.waiting, p.told_pool, p.pool_there, p.unanswered = [], [], False, False, False
         self.on_down(peer)
         log.info("link down", extra={"peer": peer[:8], "reason": reason})
         self._background.spawn(self._after_loss(p, reason, p.gone_since))
@@ -303,7 +350,7 @@ class Peers:
                     await link.close(reason=f"it has read nothing for {UNREAD_S:.0f} s")
 
     async def _received(self, p: Peer, link: PeerLink, envelope: Envelope) -> None:
-        p.heard = self._clock.now()
+        p.heard, p.unanswered = self._clock.now(), False
         if self.transfers(link, envelope):
             return
         message = parse(envelope)
@@ -333,10 +380,19 @@ class Peers:
             case Capability():
                 p.capability = message
                 self.submitter.look_again()
+                self.executor.look_again()
                 self.on_change(p.id)
             case Dynamic():
                 p.dynamic, p.dynamic_at, p.pending_s = message, self._clock.now(), 0.0
                 self.submitter.look_again()
+                self.executor.look_again()
+            case Pool():
+                now = self._clock.now()
+                p.held = [_heap(doc, now) for doc in message.held]
+                p.waiting = [Waiting(f"{w.task}/{w.variant}", w.units, w.input_bytes, w.remaining_s) for w in message.waiting]
+                self.executor.pool_heard(p.id)
+            case Take():
+                self.submitter.take(p.id, message)
             case Rights():
                 p.rights = tuple(message.actions)
             case SeekModel() | HaveModel():
@@ -413,7 +469,8 @@ class Peers:
 
     async def _publish(self) -> None:
         while True:
-            busy = self.executor.busy()
+            desk = self.submitter.desk
+            busy = self.executor.busy() or bool(desk.held) or bool(desk.live)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0 if busy else BEAT_IDLE_S):
                     await self._documents_due.wait()
@@ -424,8 +481,17 @@ class Peers:
                 if self._access.rules(p.id):
                     self._tell_rates(p)
                     self._put(p, self._documents.dynamic(p.id))
+                if not p.told_pool or desk.live:
+                    self._tell_pool_if_any(p)
             self.submitter.look_again()
             await self._clock.sleep(DOCUMENT_GAP_S)
+
+    def _tell_pool_if_any(self, p: Peer) -> None:
+        """Send a pool that is not empty, and once an empty one after it."""
+        pool = _pool(self.submitter.desk, p.id, self._clock.now())
+        if pool.held or pool.waiting or p.pool_there:
+            self._put(p, pool)
+        p.told_pool, p.pool_there = True, bool(pool.held or pool.waiting)
 
     def tell_rights(self, peer: DeviceId) -> None:
         """Send a peer what it may do here, and the documents that follow from it."""
@@ -472,3 +538,26 @@ class Peers:
             self.submitter.lost(peer, "the peer was forgotten")
             self._background.spawn(self.executor.drop_peer(peer))
             self.on_change(peer)
+
+
+def _pool(desk: Desk, peer: DeviceId, now: float) -> Pool:
+    """What one peer may take, as a message."""
+    held = [
+        HeapDoc(
+            task=task, variant=variant, count=heap.jobs, units=heap.units, oldest=(heap.oldest[0], now - heap.oldest[1]),
+            newest=(heap.newest[0], now - heap.newest[1]),
+        )
+        for heap in desk.heaps_for(peer)[:MOST_KINDS]
+        for task, _, variant in [heap.kind.partition("/")]
+    ]  # fmt: skip
+    waiting = [
+        WaitingDoc(task=task, variant=variant, units=w.units, input_bytes=w.input_bytes, remaining_s=w.remaining_s)
+        for w in desk.waiting_for(peer)[:MOST_KINDS]
+        for task, _, variant in [w.kind.partition("/")]
+    ]
+    return Pool(held=held, waiting=waiting)
+
+
+def _heap(doc: HeapDoc, now: float) -> Heap:
+    oldest, newest = (doc.oldest[0], now - doc.oldest[1]), (doc.newest[0], now - doc.newest[1])
+    return Heap(f"{doc.task}/{doc.variant}", doc.count, doc.units, oldest, newest)

@@ -1,30 +1,28 @@
 """The executor: grants places, runs attempts in the pool, and keeps each result until it is acknowledged (routing §8).
 
-Its side of an attempt: RESERVED -> STAGING -> RUNNING -> DELIVERING -> forgotten. A lapsed lease ends all but DELIVERING.
+Its side of an attempt: RESERVED -> STAGING -> RUNNING -> DELIVERING -> forgotten. A lapsed lease ends what has not started;
+what runs is detached for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterator
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.errors import StoreError
+from moodmesh.nodes.jobs.execution import Execution, Offers
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Blobs, Network
-from moodmesh.nodes.jobs.submitter import signed_bytes
+from moodmesh.nodes.jobs.outputs import Outputs
+from moodmesh.nodes.jobs.pulling import Pulling
 from moodmesh.nodes.messages import (
     MAX_LIVE,
     Attempted,
-    Blob,
     Cancel,
     CancelledAttempt,
     FailReason,
@@ -32,91 +30,25 @@ from moodmesh.nodes.messages import (
     Live,
     LogLine,
     ProgressNow,
-    Provenance,
     RefusedReservation,
     Reserve,
     Result,
     ResultAck,
     Start,
     StartedAt,
+    Withdraw,
+    Withdrawn,
 )
 from moodmesh.nodes.placement.gates import Gate
+from moodmesh.nodes.placement.queue import waits
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, TaskPool, Work
 
 LEASE_S = 5.0
 CALL_AHEAD_S = 2.0
-AGEING = 0.05
-KEY_CAP_S = 120.0
 KEEP_S = 24 * 3600.0
 FENCE_KEEP_S = 30 * 24 * 3600.0
 REPEAT_S = 5.0
 log = logging.getLogger(__name__)
-
-
-class Offers(Protocol):
-    """What this device offers, to whom, and how fast it is."""
-
-    def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
-        """The gate that bars an attempt here now; None when it may run."""
-
-    def predicted_s(self, task: str, variant: str, units: float) -> float:
-        """The service seconds this device expects."""
-
-    def effects(self, task: str) -> bool:
-        """Whether the task may run at most once."""
-
-    def model(self, task: str, variant: str) -> tuple[str, str]:
-        """Name and SHA-256 of the variant's weights; empty without weights."""
-
-    async def prepare(self, task: str, variant: str) -> None:
-        """Have the weights here, fetched by hash when they are not; raises OSError."""
-
-    async def charge(self, peer: DeviceId, ask: Reserve, seconds: float, *, running: bool) -> None:
-        """Count an attempt against the peer's quota; called again with the true seconds at its end."""
-
-    async def observe(self, task: str, variant: str, units: float, seconds: float, load_s: float | None) -> None:
-        """Learn from one successful attempt."""
-
-
-@dataclass
-class _Execution:
-    """One attempt held here."""
-
-    held: Held
-    ask: Reserve
-    expected_s: float
-    since: float
-    start: Start | None = None
-    data: bytes | None = None
-    task: asyncio.Task[None] | None = None
-    started: Started | None = None
-    started_now: float = 0.0
-    started_wall: float = 0.0
-    load_s: float = 0.0
-    journalled: asyncio.Task[None] | None = None
-    seq: int = 0
-    called: bool = False
-    worked: bool = False
-    delivered: bool = False
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """Requester, job, fence."""
-        return self.held.requester, self.held.job, self.held.number
-
-    @property
-    def busy(self) -> bool:
-        """Whether it has a slot."""
-        return self.task is not None and self.data is not None
-
-    def order(self, now: float) -> float:
-        """Queue key: short first, with ageing (routing §7)."""
-        return min(self.expected_s, KEY_CAP_S) - AGEING * (self.ask.waited + now - self.since)
-
-    def remaining(self, now: float) -> float:
-        """Predicted seconds of service left."""
-        elapsed = now - self.started_now if self.started_now else 0.0
-        return max(self.expected_s - elapsed, 0.1 * self.expected_s)
 
 
 class Executor:
@@ -135,12 +67,15 @@ class Executor:
     ) -> None:
         self._net, self._blobs, self._journal, self._pool, self._offers = network, blobs, executions, pool, offers
         self._clock, self._boot, self._changed = clock, boot, changed
-        self._held: dict[tuple[str, str, int], _Execution] = {}
+        self._held: dict[tuple[str, str, int], Execution] = {}
         self._borrowed = 0
         self._delivering: dict[tuple[str, str, int], Held] = {}
         self._said: dict[tuple[str, str, int], float] = {}
         self._stopping = 0
+        self._free_since = clock.now()
         self._background = Background()
+        self._outputs = Outputs(network, blobs)
+        self._pulling = Pulling(network, clock, self._admits, self._pump)
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -155,6 +90,8 @@ class Executor:
             case Cancel():
                 await self._end(key, "cancel")
                 self._net.send(peer, CancelledAttempt(job=message.job, attempt=message.attempt))
+            case Withdraw():
+                await self._withdraw(key)
             case ResultAck():
                 await self._forget(key)
 
@@ -174,6 +111,15 @@ class Executor:
             detail = gate.detail[:2000]
             self._net.send(peer, RefusedReservation(job=ask.job, attempt=ask.attempt, gate=gate.name, detail=detail))
 
+    def _admits(self, peer: DeviceId, kind: str, units: float) -> bool:
+        """Whether a job of a class would be granted now."""
+        task, _, variant = kind.partition("/")
+        ask = Reserve(
+            job="0" * 32, attempt=1, task=task, version=self._offers.version(task), variant=variant, units=units, input_bytes=0,
+            result_bytes=0, personal=False, waited=0.0,
+        )  # fmt: skip
+        return self._full(peer) is None and self._offers.admit(peer, ask) is None
+
     def _full(self, peer: DeviceId) -> Gate | None:
         """A peer may not fill this device's memory, nor a heartbeat, with reservations."""
         return Gate("full", f"{MAX_LIVE} attempts wait here") if sum(k[0] == peer for k in self._held) >= MAX_LIVE else None
@@ -189,10 +135,11 @@ class Executor:
         for lower in [k for k in self._held if k[:2] == key[:2] and k[2] < ask.attempt]:
             self._background.spawn(self._end(lower, "superseded"))
         expected = self._offers.predicted_s(ask.task, ask.variant, ask.units)
-        self._held[key] = _Execution(held, ask, expected, self._clock.now())
+        promised = ask.taken and self._pulling.answered(key[0])
+        self._held[key] = Execution(held, ask, expected, self._clock.now(), promised=promised)
         return None
 
-    def _grant(self, e: _Execution, wait: float) -> None:
+    def _grant(self, e: Execution, wait: float) -> None:
         e.called = wait <= CALL_AHEAD_S
         self._said[e.key] = self._clock.now()
         self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=wait, lease_s=LEASE_S))
@@ -204,7 +151,7 @@ class Executor:
         e.start = start
         e.task = asyncio.create_task(self._guarded(e, lambda: self._stage(e, start)))
 
-    async def _stage(self, e: _Execution, start: Start) -> None:
+    async def _stage(self, e: Execution, start: Start) -> None:
         """Have the input here; one that is too large for a message is fetched."""
         if start.input.id is None:
             try:
@@ -217,7 +164,7 @@ class Executor:
         e.data, e.task = data, None
         self._pump()
 
-    async def _fetched(self, e: _Execution, start: Start) -> bytes:
+    async def _fetched(self, e: Execution, start: Start) -> bytes:
         """The input's bytes; its artefact does not stay, also when the attempt ends meanwhile."""
         try:
             return await self._blobs.get(start.input, e.held.requester)
@@ -228,26 +175,58 @@ class Executor:
 
     # -- running -------------------------------------------------------------------------------------------------------
 
+    def pool_heard(self, peer: DeviceId) -> None:
+        """A peer said what it holds back: what it was asked for is answered with that."""
+        if self._pulling.answered(peer):
+            self._pump()
+        else:
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Documents, links or pools changed: a free slot may have something to take."""
+        if self._pulling.anything() and self._free() > 0:
+            self._pump()
+
+    def _free(self) -> int:
+        """Slots that nothing has and nothing is kept for."""
+        busy = sum(e.busy for e in self._held.values())
+        return max(0, self._pool.slots - self._borrowed - self._stopping - self._pulling.kept - busy)
+
     def _pump(self) -> None:
-        """Start what can start, shortest first with ageing; call for the inputs of what comes next."""
-        now = self._clock.now()
-        ready = [e for e in self._held.values() if e.data is not None and e.task is None]
-        busy = self._stopping + sum(e.busy for e in self._held.values())
-        for e in sorted(ready, key=lambda e: e.order(now))[: max(0, self._pool.slots - self._borrowed - busy)]:
+        """Start what can start, shortest first with ageing, or take better from the mesh; call for what comes next."""
+        now, free = self._clock.now(), self._free()
+        promised = [e for e in self._held.values() if e.promised and e.data is not None and e.task is None]
+        for e in promised:
             e.task = asyncio.create_task(self._run(e))
+        ready = sorted((e for e in self._held.values() if e.data is not None and e.task is None), key=lambda e: e.order(now))
+        while free > 0 and (ready or not self._expects()):
+            if self._pulling.ask(ready[0].order(now) if ready else None, now - self._free_since):
+                free -= 1
+            elif ready:
+                e, free = ready.pop(0), free - 1
+                e.task = asyncio.create_task(self._run(e))
+            elif not self._pulling.steal():
+                break
+            else:
+                free -= 1
         for e, wait in self._queue():
             if e.start is None and not e.called and wait <= CALL_AHEAD_S:
                 self._grant(e, wait)
         self._changed()
 
-    async def _run(self, e: _Execution) -> None:
+    def _expects(self) -> bool:
+        """Whether anything here has yet to get a slot."""
+        return any(not e.busy for e in self._held.values())
+
+    async def _run(self, e: Execution) -> None:
         try:
             await self._guarded(e, lambda: self._attempt(e))
         finally:
             self._held.pop(e.key, None)
+            self._free_since = self._clock.now()
             self._pump()
 
-    async def _guarded(self, e: _Execution, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def _guarded(self, e: Execution, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Whatever goes wrong in an attempt is its result, unless it had one before."""
         try:
             await work()
@@ -259,7 +238,7 @@ class Executor:
             log.exception("attempt failed in the node itself")
             await self._deliver_failure(e, "transient", f"internal: {type(error).__name__}")
 
-    async def _attempt(self, e: _Execution) -> None:
+    async def _attempt(self, e: Execution) -> None:
         assert e.start is not None
         assert e.data is not None
         if gate := self._offers.admit(e.held.requester, e.ask):
@@ -274,7 +253,7 @@ class Executor:
             await self._offers.charge(e.held.requester, e.ask, took, running=False)
         await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, done.seconds, e.load_s)
 
-    async def _work(self, e: _Execution, start: Start, data: bytes) -> Done:
+    async def _work(self, e: Execution, start: Start, data: bytes) -> Done:
         e.journalled = asyncio.create_task(self._journal_running(e))
         if self._offers.effects(e.ask.task):
             await e.journalled
@@ -291,7 +270,7 @@ class Executor:
                 raise
         return await self._pool.run(work, lambda event: self._emit(e, event))  # once more inside this device (routing §9)
 
-    async def _journal_running(self, e: _Execution) -> None:
+    async def _journal_running(self, e: Execution) -> None:
         try:
             await self._journal.phase(e.held, "RUNNING")
         except StoreError as error:
@@ -299,7 +278,7 @@ class Executor:
             if self._offers.effects(e.ask.task):
                 raise
 
-    def _emit(self, e: _Execution, event: Event) -> None:
+    def _emit(self, e: Execution, event: Event) -> None:
         job, attempt, peer = e.held.job, e.held.number, e.held.requester
         match event:
             case Started():
@@ -315,66 +294,33 @@ class Executor:
                 e.seq += 1
                 self._net.send(peer, LogLine(job=job, attempt=attempt, seq=e.seq, line=event.line[:2000]))
 
-    def _tell_started(self, e: _Execution) -> None:
+    def _tell_started(self, e: Execution) -> None:
         """Said once RUNNING is on disk. A pure task need not wait for that: a restart loses it in either phase."""
         assert e.started is not None
         ago = max(0.0, self._clock.now() - e.started.at)
         message = StartedAt(job=e.held.job, attempt=e.held.number, pid=e.started.pid, load_s=e.load_s, ago_s=ago)
         self._net.send(e.held.requester, message)
 
-    async def _result(self, e: _Execution, done: Done) -> Result:
+    async def _result(self, e: Execution, done: Done) -> Result:
         """The outputs as blobs, with signed provenance."""
         assert e.data is not None
         assert e.start is not None
-        try:
-            value = json.dumps(done.value, separators=(",", ":"), allow_nan=False).encode()
-        except (TypeError, ValueError) as error:
-            raise AttemptFailed("task_error", f"its result is not JSON: {error}") from None
-        data = {**done.files, "value": value}
         model, digest = self._offers.model(e.ask.task, e.ask.variant)
-        provenance = Provenance(
-            device=self._net.me,
-            engine=self._pool.engine,
-            pid=e.started.pid if e.started else 0,
-            task=e.ask.task,
-            version=e.ask.version,
-            variant=e.ask.variant,
-            model=model,
-            model_sha256=digest,
-            seed=e.start.seed,
-            input_sha256=hashlib.sha256(e.data).hexdigest(),
-            output_sha256={name: hashlib.sha256(content).hexdigest() for name, content in data.items()},
-            started=e.started_wall,
-            finished=self._clock.wall(),
-            seconds=done.seconds,
-            load_s=e.load_s,
-        )
-        result = Result(job=e.held.job, attempt=e.held.number, outputs=await self._kept(data), provenance=provenance)
-        return result.model_copy(update={"signature": self._net.sign(signed_bytes(result)).hex()})
+        made = {
+            "engine": self._pool.engine, "pid": e.started.pid if e.started else 0, "task": e.ask.task, "version": e.ask.version,
+            "variant": e.ask.variant, "model": model, "model_sha256": digest, "seed": e.start.seed, "started": e.started_wall,
+            "finished": self._clock.wall(), "load_s": e.load_s,
+        }  # fmt: skip
+        return await self._outputs.result(e.held.job, e.held.number, done, e.data, made)
 
-    async def _kept(self, data: dict[str, bytes]) -> dict[str, Blob]:
-        """The outputs as blobs: all of them, or none stays."""
-        outputs: dict[str, Blob] = {}
-        try:
-            for name, content in data.items():
-                outputs[name] = await self._blobs.put(content)
-        except OSError as error:
-            await self._drop(outputs)
-            raise AttemptFailed("transient", f"its result cannot be kept: {error}") from None
-        return outputs
-
-    async def _deliver_outputs(self, e: _Execution, result: Result) -> None:
+    async def _deliver_outputs(self, e: Execution, result: Result) -> None:
         try:
             await self._deliver(e, result)
         except (StoreError, AttemptFailed):
-            await self._drop(result.outputs or {})
+            await self._outputs.drop(result)
             raise
 
-    async def _drop(self, outputs: Mapping[str, Blob]) -> None:
-        for blob in outputs.values():
-            await self._blobs.drop(blob)
-
-    async def _deliver(self, e: _Execution, result: Result) -> None:
+    async def _deliver(self, e: Execution, result: Result) -> None:
         if e.journalled is not None:
             await asyncio.wait({e.journalled})  # or its RUNNING would come after our DELIVERING
         if len(result.envelope().body) > Result.cap:
@@ -385,7 +331,7 @@ class Executor:
         self._held.pop(e.key, None)
         self._send_result(e.held)
 
-    async def _deliver_failure(self, e: _Execution, reason: FailReason, message: str) -> None:
+    async def _deliver_failure(self, e: Execution, reason: FailReason, message: str) -> None:
         if e.delivered:
             return
         try:
@@ -406,6 +352,8 @@ class Executor:
     async def _end(self, key: tuple[str, str, int], why: str) -> None:
         """Kill what runs, give the slot back, forget the attempt and its data."""
         e = self._held.pop(key, None)
+        if e is not None and e.detached is not None and e.detached is not asyncio.current_task():
+            e.detached.cancel()
         if e is not None and e.task is not None:
             await self._stop(e, e.task)
         held = e.held if e is not None else self._delivering.get(key)
@@ -415,7 +363,16 @@ class Executor:
             await self._forget(key)
         self._pump()
 
-    async def _stop(self, e: _Execution, task: asyncio.Task[None]) -> None:
+    async def _withdraw(self, key: tuple[str, str, int]) -> None:
+        """Give an attempt back that has not started; one that has says so again."""
+        e = self._held.get(key)
+        if key in self._delivering or (e is not None and e.task is not None and e.data is not None):
+            self._repeat_one(key)
+        else:
+            await self._end(key, "withdrawn")
+            self._net.send(DeviceId(key[0]), Withdrawn(job=key[1], attempt=key[2]))
+
+    async def _stop(self, e: Execution, task: asyncio.Task[None]) -> None:
         """Its slot stays taken until its worker is gone; past the worker it ends by itself, or its outputs would stay."""
         self._stopping += e.busy
         try:
@@ -427,7 +384,7 @@ class Executor:
         if not e.worked:
             await self._learn_overrun(e)
 
-    async def _learn_overrun(self, e: _Execution) -> None:
+    async def _learn_overrun(self, e: Execution) -> None:
         """An ended attempt that ran longer than predicted counts as one observation, else stragglers are never seen."""
         elapsed = self._clock.now() - e.started_now if e.started_now else 0.0
         if elapsed > e.expected_s:
@@ -441,11 +398,21 @@ class Executor:
         await self._journal.forget(held)
         self._delivering.pop(key, None)
         self._said.pop(key, None)
-        await self._drop((held.result.outputs if held.result else None) or {})
+        await self._outputs.drop(held.result)
 
     async def lapse(self, peer: DeviceId) -> None:
-        """The lease of a peer's attempts lapsed: reservations are dropped and workers killed; finished results are kept."""
-        await self._end_all([k for k in self._held if k[0] == peer], "lease lapsed")
+        """The lease of a peer's attempts lapsed: reservations are dropped, what runs is detached, finished results are kept."""
+        for key, e in list(self._held.items()):
+            lease = self._offers.detached_s(e.remaining(self._clock.now())) if e.started is not None else 0.0
+            if key[0] == peer and lease > 0 and e.detached is None:
+                log.info("attempt detached", extra={"job": key[1], "attempt": key[2], "lease_s": round(lease)})
+                e.detached = asyncio.create_task(self._detached(key, lease))
+        await self._end_all([k for k, e in self._held.items() if k[0] == peer and e.detached is None], "lease lapsed")
+
+    async def _detached(self, key: tuple[str, str, int], lease_s: float) -> None:
+        """Runs on without its submitter; a sleeping phone must not cost the job. At the end of this lease it is killed."""
+        await self._clock.sleep(lease_s)
+        self._background.spawn(self._end(key, "detached lease lapsed"))
 
     async def drop_peer(self, peer: DeviceId, keep: Callable[[str], bool] = lambda task: False) -> None:
         """The peer was forgotten, or may no longer use the tasks that `keep` denies: nothing of those attempts stays."""
@@ -456,6 +423,10 @@ class Executor:
     def reconcile(self, peer: DeviceId, wanted: list[Live]) -> None:
         """The peer's list of what it waits for: the rest is ended, and what it did not answer for long is said again."""
         keep = {(w.job, w.attempt) for w in wanted}
+        for key, known in self._held.items():
+            if key[0] == peer and key[1:] in keep and known.detached is not None:  # its submitter is back
+                known.detached.cancel()
+                known.detached = None
         for key in [k for k in self._held if k[0] == peer and k[1:] not in keep]:
             self._background.spawn(self._end(key, "no longer wanted"))  # takes up to 2 s: the link does not wait for it
         before = self._clock.now() - REPEAT_S
@@ -470,6 +441,7 @@ class Executor:
         await self._end_all(keys, "shutdown")
         for requester, job, number in keys:
             self._net.send(DeviceId(requester), CancelledAttempt(job=job, attempt=number, reason="shutdown"))
+        await self._pulling.close()
         await self._background.finish()
 
     async def _end_all(self, keys: list[tuple[str, str, int]], why: str) -> None:
@@ -513,7 +485,12 @@ class Executor:
 
     def live(self, peer: DeviceId) -> list[Live]:
         """The attempts of a peer held here, for the heartbeat; one that ended without a result is none, forgotten or not."""
-        running = [Live(job=k[1], attempt=k[2], phase=e.held.phase) for k, e in self._held.items() if k[0] == peer]
+        waits = {e.key: wait for e, wait in self._queue()}
+        running = [
+            Live(job=k[1], attempt=k[2], phase=e.held.phase, start_in_s=waits.get(k))
+            for k, e in self._held.items()
+            if k[0] == peer
+        ]
         done = [k for k, held in self._delivering.items() if k[0] == peer and held.result is not None]
         return running + [Live(job=k[1], attempt=k[2], phase="DELIVERING") for k in done]
 
@@ -526,8 +503,7 @@ class Executor:
             if not e.busy:
                 count, seconds = queue.get(f"{e.ask.task}/{e.ask.variant}", (0, 0.0))
                 queue[f"{e.ask.task}/{e.ask.variant}"] = (count + 1, seconds + e.expected_s)
-        waiting = sum(count for count, _ in queue.values())
-        return running, queue, max(0, self._pool.slots - len(running) - self._stopping - self._borrowed - waiting)
+        return running, queue, max(0, self._free() - sum(count for count, _ in queue.values()))
 
     def names(self, peer: DeviceId, artefact: str) -> bool:
         """Whether a result waiting for the peer names this artefact."""
@@ -548,14 +524,13 @@ class Executor:
         """Whether any attempt is held."""
         return bool(self._held)
 
-    def _queue(self) -> Iterator[tuple[_Execution, float]]:
+    def _queue(self) -> list[tuple[Execution, float]]:
         """What waits, in its order, with the predicted seconds until each has a slot."""
-        now, slots = self._clock.now(), max(1, self._pool.slots)
+        now = self._clock.now()
         running = [e.remaining(now) for e in self._held.values() if e.busy]
-        places, ahead = len(running) + self._stopping + self._borrowed, sum(running)
-        for e in sorted((e for e in self._held.values() if not e.busy), key=lambda e: e.order(now)):
-            yield e, 0.0 if places < slots else ahead / slots
-            places, ahead = places + 1, ahead + e.expected_s
+        taken = len(running) + self._stopping + self._borrowed + self._pulling.kept
+        queued = sorted((e for e in self._held.values() if not e.busy), key=lambda e: e.order(now))
+        return list(waits(running, taken, self._pool.slots, ((e, e.expected_s) for e in queued)))
 
-    def _start_in(self, e: _Execution) -> float:
+    def _start_in(self, e: Execution) -> float:
         return next((wait for other, wait in self._queue() if other is e), 0.0)

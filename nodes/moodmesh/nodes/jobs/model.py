@@ -16,7 +16,17 @@ JOB_STEPS: dict[str, frozenset[str]] = {
 }
 
 AttemptState = Literal[
-    "OFFERED", "RESERVED", "STAGING", "RUNNING", "DELIVERING", "COMMITTED", "REFUSED", "CANCELLED", "LOST", "ERRORED"
+    "OFFERED",
+    "RESERVED",
+    "STAGING",
+    "RUNNING",
+    "DELIVERING",
+    "COMMITTED",
+    "REFUSED",
+    "WITHDRAWN",
+    "CANCELLED",
+    "LOST",
+    "ERRORED",
 ]
 ATTEMPT_LIVE: frozenset[str] = frozenset({"OFFERED", "RESERVED", "STAGING", "RUNNING", "DELIVERING"})
 _ORDER = ("OFFERED", "RESERVED", "STAGING", "RUNNING", "DELIVERING", "COMMITTED")
@@ -92,7 +102,6 @@ class Job:
     winner: int | None = None
     finished: float | None = None
     share: float = 0.0
-    until: float = 0.0  # how long it waits for a device, on this run's monotonic clock
     attempts: list[Attempt] = field(default_factory=list)
     explain: dict[str, Any] = field(default_factory=dict)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.messages import Blob, Message
+from moodmesh.nodes.placement.pull import Heap, Waiting
 from moodmesh.nodes.placement.view import Device
 
 
@@ -23,6 +24,21 @@ class Network(Protocol):
 
     def owns(self, peer: DeviceId) -> bool:
         """Whether personal input may go there: this device, or one that its owner gave `own.device`."""
+
+    def heaps(self) -> Mapping[DeviceId, Sequence[Heap]]:
+        """What each linked peer holds back and would let this device run."""
+
+    def waiting(self) -> Mapping[DeviceId, Sequence[Waiting]]:
+        """What each linked peer has waiting in others' queues and would let this device run."""
+
+    def pool_changed(self) -> None:
+        """What this device holds back, or has waiting elsewhere, changed: tell the peers soon."""
+
+    def tell_pool(self, peer: DeviceId) -> None:
+        """Tell one peer now."""
+
+    def silent(self, peer: DeviceId) -> None:
+        """A reservation there was not answered: no further ones until something is heard."""
 
     def measured(self, peer: DeviceId, claim_s: float, actual_s: float) -> None:
         """Learn how far a peer's own claim was from what happened."""

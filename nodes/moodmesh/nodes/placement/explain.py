@@ -36,6 +36,8 @@ def why(placement: Placement) -> str:
     best = placement.chosen
     if best is None or best.terms is None:
         return "no device can run it now"
+    if placement.taken:
+        return f"{'this device' if best.here else best.name} was free and took it: {best.terms.total:.2f} s predicted"
     others = [r for r in placement.rows if r is not best and r.terms and not r.gate and r.variant == best.variant]
     place_ = "this device" if best.here else best.name
     if not others:

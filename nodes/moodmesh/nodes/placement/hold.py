@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 from moodmesh.nodes.placement.pull import Field
 from moodmesh.nodes.placement.score import Row
 
 
-def hold(chosen: Row, field: Field, *, parking: bool = True) -> bool:
-    """Hold it for a much faster device that is absent or busy, or for the faster ones that will be through with it sooner."""
+class Hold(NamedTuple):
+    """Why a job waits: `parked` for a device that is far faster than any free one, or else for faster ones that are busy."""
+
+    parked: bool
+    ratio: float
+    ahead_s: float
+
+
+def hold(chosen: Row, field: Field, *, parking: bool = True) -> Hold | None:
+    """A job whose best device now is no place for it, or that the faster ones will be through with sooner, waits."""
     assert chosen.terms is not None
-    if parking and field.off_place(chosen.terms.service):
-        return True
-    return field.ahead(chosen.terms.service) < chosen.terms.cost
+    mine = chosen.terms.service
+    ahead = field.ahead(mine)
+    if (parking and field.off_place(mine)) or ahead < chosen.terms.cost:
+        return Hold(field.off_place(mine), mine / field.known if field.known else math.inf, ahead)
+    return None

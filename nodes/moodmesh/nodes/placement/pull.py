@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ class Heap(NamedTuple):
     job: units, and since when it waits on the reader's monotonic clock."""
 
     kind: str
-    count: int
+    jobs: int
     units: float
     oldest: tuple[float, float]
     newest: tuple[float, float]
@@ -135,7 +135,7 @@ def totals(heaps: Iterable[Heap]) -> dict[str, tuple[int, float]]:
     found: dict[str, tuple[int, float]] = {}
     for heap in heaps:
         count, units = found.get(heap.kind, (0, 0.0))
-        found[heap.kind] = (count + heap.count, units + heap.units)
+        found[heap.kind] = (count + heap.jobs, units + heap.units)
     return found
 
 
@@ -174,7 +174,7 @@ def _willing(
     per_unit = service_s(me, kind, 1.0)
     if per_unit is None or not held:
         return None
-    mine = per_unit * sum(heap.units for heap in held.values()) / sum(heap.count for heap in held.values())
+    mine = per_unit * sum(heap.units for heap in held.values()) / sum(heap.jobs for heap in held.values())
     if queued and mine > SAME_GROUP * field.present:  # one virtual queue for the fast ones only
         return None
     if mine + HAND_S > ACCEPT * field.ahead(mine):

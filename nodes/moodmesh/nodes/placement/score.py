@@ -62,10 +62,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Placement:
-    """Every row of a decision, and the chosen one; None when nothing can run the job now."""
+    """Every row of a decision, and the chosen one; None when nothing can run the job now. `taken`: it
+    chose itself, being free."""
 
     rows: tuple[Row, ...]
     chosen: Row | None
+    taken: bool = False
 
 
 def place(ask: Ask, devices: Iterable[Device]) -> Placement:

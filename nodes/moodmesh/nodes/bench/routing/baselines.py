@@ -17,7 +17,7 @@ class Base:
     """A policy that chooses among devices; a job whose device dies is chosen for again."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.random = run, random.Random(run.world.jobs[0].at)
+        self.run, self.random = run, random.Random(run.world.jobs[0].at)  # noqa: S311 - luck, no secret
 
     def service(self, job: int, box: Box) -> float:
         """Seconds a job takes on a device without luck; infinite when it cannot run there."""
@@ -110,7 +110,9 @@ class Tagged(Central):
 class Dispatch(Base):
     """Every job goes to one device's first-come queue at once, by `choose`."""
 
-    choose: Callable[[Dispatch, int, list[Box]], Box]
+    def choose(self, job: int, able: list[Box]) -> Box:
+        """One of the devices that can run it."""
+        raise NotImplementedError
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -124,7 +126,7 @@ class Dispatch(Base):
         if not able:
             self.stranded.append(job)
             return
-        box = type(self).choose(self, job, able)
+        box = self.choose(job, able)
         self.queues[box.index].append(job)
         self._pump(box)
 

@@ -1,4 +1,4 @@
-"""The cells, policies and seeds of the routing benchmark, and the runs that fill its table; a run done once is kept (routing §15)."""
+"""Cells, policies and seeds of the routing benchmark, and the runs that fill its table; what is done is kept (routing §15)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ SIZES = tuple(KINDS.values())
 
 @dataclass(eq=False)
 class Attempt:
-    """One try of a job on a box. `expected`: service seconds predicted there, `claim`: by the box itself; times are simulated."""
+    """One try of a job on a box. `expected`: service seconds predicted there, `claim`: by the box itself."""
 
     job: int
     number: int
@@ -45,7 +45,7 @@ class Box:
 
 @dataclass
 class Outcome:
-    """What one run gave: completion seconds by job (NaN: never), service seconds by job on the unloaded best device, attempts."""
+    """What one run gave: by job its completion seconds (NaN: never) and service seconds on the best device; the account."""
 
     completion: list[float]
     ideal: list[float]

@@ -114,7 +114,7 @@ class Meshed:
     def _hold(self, job: int, chosen: Row, devices: list[Device]) -> bool:
         kind = NAMES[self.run.world.jobs[job].kind]
         found = self._field(kind)
-        return hold(chosen, found, parking=self.switches.parking)
+        return hold(chosen, found, parking=self.switches.parking) is not None
 
     def _reserve(self, desk: Desk, job: int, row: Row) -> None:
         assert row.terms is not None
@@ -390,7 +390,7 @@ class Meshed:
             desk = self.desks[int(found.submitter)]
             self._ask(seat, desk, found.kind, newest=found.newest, steal=False)
             held = self.heaps[found.kind].get(found.submitter)
-            if held is not None and held.count == 1:  # what is asked for is not asked for again before more is heard
+            if held is not None and held.jobs == 1:  # what is asked for is not asked for again before more is heard
                 del self.heaps[found.kind][found.submitter]
             return True
         if isinstance(found, float):
@@ -502,7 +502,7 @@ class Meshed:
         return Dynamic.model_construct(
             revision=seat.revision, valid_s=10.0, free_slots=max(0, self._free(seat)), power="ok", quiet=False,
             running=running, queue=queue, memory_free_mb=10**6, disk_free_mb=10**6,
-            loaded=NAMES, start_s=0.0,
+            loaded=list(NAMES), start_s=0.0,
         )  # fmt: skip
 
     def _devices(self, desk: Desk) -> list[Device]:
@@ -523,7 +523,8 @@ class Meshed:
             return replace(view, here=True, present=seat.box.up, dynamic=self._dynamic(seat))
         known, pending = desk.pending.get(i, (-1, 0.0))
         return replace(
-            view, bandwidth=min(mine, view.bandwidth), correction=desk.corrections.get(i, 0.0), pending_s=pending if known == self.version[i] else 0.0,
+            view, bandwidth=min(mine, view.bandwidth), correction=desk.corrections.get(i, 0.0),
+            pending_s=pending if known == self.version[i] else 0.0,
             suspect=desk.suspect.get(i) == self.version[i],
         )  # fmt: skip
 
@@ -552,7 +553,9 @@ def _capability(seat: Seat) -> Capability:
             task, _, variant = name.partition("/")
             tasks[task] = TaskDoc.model_construct(version=1, variants={variant: _variant(rate)})
     slots = seat.box.machine.slots
-    return Capability.model_construct(revision=seat.revision, engine="sim", slots=slots, own=True, tasks=tasks)
+    return Capability.model_construct(
+        revision=seat.revision, engine="sim", slots=slots, own=True, cores=1, gpus=[], tasks=tasks
+    )
 
 
 def _variant(rate: Rate) -> VariantDoc:

@@ -89,7 +89,7 @@ class Machine(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A job as drawn: arrival, kind, origin, and its luck (a factor on the service time), which depends on device and attempt."""
+    """A job as drawn: arrival, kind, origin, and its luck: factors on the service time, by device and attempt."""
 
     at: float
     kind: int

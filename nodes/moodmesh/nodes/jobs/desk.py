@@ -1,0 +1,191 @@
+"""What all jobs of this device share: where they may go, which attempts live, what is held back for better devices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from typing import NamedTuple
+
+from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.jobs.acceptance import Acceptance
+from moodmesh.nodes.jobs.events import Hub
+from moodmesh.nodes.jobs.journal import Jobs
+from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job
+from moodmesh.nodes.jobs.network import Blobs, Network
+from moodmesh.nodes.messages import MAX_LIVE
+from moodmesh.nodes.placement.gates import device_gate
+from moodmesh.nodes.placement.hedge import Budget
+from moodmesh.nodes.placement.hold import Hold, hold
+from moodmesh.nodes.placement.pull import Field, Heap, Waiting, totals
+from moodmesh.nodes.placement.score import Placement, place
+from moodmesh.nodes.placement.view import Ask, Device
+
+REFUSALS, LONGEST_PAUSE_S = 3, 600.0
+LOG_ROOM = 16 * 2**20
+
+
+@dataclass(eq=False)
+class Live:
+    """An attempt in flight and what was heard of it. Times are monotonic seconds; `may_run`: devices it could be moved to."""
+
+    job: Job
+    attempt: Attempt
+    claim: float  # seconds of service, by the executor's own rate
+    service: float  # the same, corrected
+    may_run: frozenset[DeviceId] = frozenset()
+    taken: bool = False
+    resumed: bool = False
+    sent: bool = False
+    log_seq: int = 0
+    log_room: int = LOG_ROOM
+    answer_by: float | None = None
+    starts: float = 0.0
+    started: float | None = None
+    hedge_at: float | None = None
+    moving_to: DeviceId | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Job and fence."""
+        return self.job.id, self.attempt.number
+
+
+class Held(NamedTuple):
+    """A job held back: its class and since when it waits (monotonic); the devices that may take it."""
+
+    job: Job
+    kind: str
+    since: float
+    may_take: frozenset[DeviceId]
+
+
+@dataclass
+class Desk:
+    """Shared by every pursuit of a job."""
+
+    net: Network
+    blobs: Blobs
+    jobs: Jobs
+    events: Hub
+    clock: Clock
+    acceptance: Acceptance
+    live: dict[tuple[str, int], Live] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+
+    def tell(self, job: Job) -> None:
+        """Something about a job changed."""
+        self.events.tell("job", job=job.id, task=job.spec.task, status=job.status, substate=job.substate,
+                         message=job.message, share=job.share, attempts=len(job.attempts))  # fmt: skip
+
+    def devices(self) -> Sequence[Device]:
+        """All devices as known now; one that holds as many attempts of ours as it may is full."""
+        devices = self.net.devices()
+        if len(self.live) < MAX_LIVE:
+            return devices
+        count = Counter(live.attempt.device for live in self.live.values())
+        return [replace(d, full=count[d.id] >= MAX_LIVE) for d in devices]
+
+    def placement(self, job: Job, devices: Sequence[Device] | None = None) -> Placement:
+        """Where the job would go now."""
+        return place(self.ask(job), self.devices() if devices is None else devices)
+
+    def ask(self, job: Job) -> Ask:
+        """A job as placement needs it."""
+        s = job.spec
+        return Ask(
+            job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant,
+            DeviceId(s.on) if s.on else None, s.quality, s.by_s,
+            frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
+            {a.device: a.message for a in job.attempts if self._refuses(job, a.device)},
+        )  # fmt: skip
+
+    def _refuses(self, job: Job, device: DeviceId) -> bool:
+        """Whether a device that refused the job three times in a row is to be left alone for now: 8, 16, 32 ... 600 s."""
+        row = list(takewhile(lambda a: a.state == "REFUSED", (a for a in job.attempts[::-1] if a.device == device)))
+        if len(row) < REFUSALS:
+            return False
+        pause = min(LONGEST_PAUSE_S, 2.0 ** min(len(row), 10))
+        return 0 <= self.clock.wall() - (row[0].finished or 0.0) < pause
+
+    # -- what is held back ---------------------------------------------------------------------------------------------
+
+    def hold(self, job: Job, placement: Placement, devices: Sequence[Device]) -> Hold | None:
+        """Why the job had better wait than go where it would go now; it is held from here on, or no longer."""
+        chosen, ask = placement.chosen, self.ask(job)
+        self.held.pop(job.id, None)
+        if chosen is None or chosen.variant is None or ask.on is not None:
+            return None
+        kind = f"{ask.task}/{chosen.variant}"
+        able = [d for d in devices if _would_pass(ask, d)]
+        why = hold(chosen, Field(kind, ask.units, able, totals(self.heaps())))
+        if why is not None:
+            may = frozenset(row.device for row in placement.rows if row.terms is not None and row.variant == chosen.variant)
+            back = frozenset(d.id for d in able if not d.present)
+            waited = max(0.0, self.clock.wall() - job.created)
+            self.held[job.id] = Held(job, kind, self.clock.now() - waited, may | back)
+        return why
+
+    def heaps(self) -> Iterator[Heap]:
+        """All that is held back, here and at every peer, as far as heard."""
+        yield from self.heaps_for(self.net.me)
+        for held in self.net.heaps().values():
+            yield from held
+
+    def heaps_for(self, peer: DeviceId) -> list[Heap]:
+        """What is held back here and may run at a peer, class by class; for this device itself: everything."""
+        kinds: dict[str, list[Held]] = {}
+        for one in self.held.values():
+            if peer == self.net.me or peer in one.may_take:
+                kinds.setdefault(one.kind, []).append(one)
+        return [_heap(kind, sorted(found, key=lambda h: h.since)) for kind, found in kinds.items()]
+
+    def waiting_for(self, peer: DeviceId) -> list[Waiting]:
+        """Per class the attempt that has longest to go in another device's queue and may run at the peer."""
+        found: dict[str, Waiting] = {}
+        for live in self.movable(peer):
+            one = Waiting(kind(live), live.job.spec.units, live.job.spec.input_bytes, self.remaining(live))
+            if one.kind not in found or one.remaining_s > found[one.kind].remaining_s:
+                found[one.kind] = one
+        return list(found.values())
+
+    def movable(self, peer: DeviceId) -> list[Live]:
+        """Attempts that wait elsewhere, alone for their job, and may run at the peer."""
+        count = Counter(job for job, _ in self.live)
+        return [
+            live for live in self.live.values()
+            if live.attempt.state == "RESERVED" and count[live.job.id] == 1 and live.attempt.device != peer
+            and live.moving_to is None and peer in live.may_run
+        ]  # fmt: skip
+
+    def remaining(self, live: Live) -> float:
+        """Predicted seconds until an attempt that waits is done."""
+        return max(0.0, live.starts - self.clock.now()) + live.service
+
+
+def kind(live: Live) -> str:
+    """The class of an attempt."""
+    return f"{live.job.spec.task}/{live.attempt.variant}"
+
+
+def _would_pass(ask: Ask, device: Device) -> bool:
+    """Whether a device may run the job, were it here."""
+    return device_gate(ask, device if device.present else replace(device, present=True, suspect=False)) is None
+
+
+def _heap(kind: str, held: Sequence[Held]) -> Heap:
+    first, last = held[0], held[-1]
+    units = sum(one.job.spec.units for one in held)
+    return Heap(kind, len(held), units, (first.job.spec.units, first.since), (last.job.spec.units, last.since))
+
+
+def by_kind(heaps: Mapping[DeviceId, Sequence[Heap]]) -> dict[str, dict[DeviceId, Heap]]:
+    """The same, class first."""
+    found: dict[str, dict[DeviceId, Heap]] = {}
+    for submitter, held in heaps.items():
+        for heap in held:
+            found.setdefault(heap.kind, {})[submitter] = heap
+    return found

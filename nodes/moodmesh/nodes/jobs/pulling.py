@@ -1,0 +1,122 @@
+"""What a device with a free slot asks of the mesh: a job held back, else one from a longer queue (routing §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.background import Background
+from moodmesh.nodes.jobs.desk import by_kind
+from moodmesh.nodes.jobs.network import Network
+from moodmesh.nodes.messages import Take
+from moodmesh.nodes.placement.pull import Field, Heap, Waiting, gain, pull, totals
+from moodmesh.nodes.placement.pull import Take as Choice
+from moodmesh.nodes.placement.view import Device
+
+ANSWER_S = 1.0
+FAIR_GAP_S = 0.2
+Admits = Callable[[DeviceId, str, float], bool]
+
+
+class Pulling:
+    """The asking side of an executor. Each question keeps a slot free until it is answered, a second at most."""
+
+    def __init__(self, network: Network, clock: Clock, admits: Admits, look: Callable[[], None]) -> None:
+        """`admits(peer, class, units)`: whether this device would grant it now; `look`: called when a slot is free again, or
+        when patience has lasted long enough."""
+        self._net, self._clock, self._admits, self._look = network, clock, admits, look
+        self._asked: list[tuple[DeviceId, float]] = []
+        self._refused: dict[tuple[DeviceId, str], float] = {}
+        self._timer = Background()
+        self._look_at = 0.0
+
+    @property
+    def kept(self) -> int:
+        """Slots kept for answers."""
+        return len(self._asked)
+
+    def anything(self) -> bool:
+        """Whether any peer, or this device, has something to take."""
+        return any(self._net.heaps().values()) or any(self._net.waiting().values())
+
+    def answered(self, peer: DeviceId) -> bool:
+        """The peer reserves what it was asked for, or has nothing: its slot is no longer kept. False when it was not asked."""
+        one = next((one for one in self._asked if one[0] == peer), None)
+        if one is not None:
+            self._asked.remove(one)
+        return one is not None
+
+    def ask(self, local_key: float | None, idle_s: float) -> bool:
+        """Ask for what is held back, where that is better than the best local job; True when a slot is now kept for it."""
+        heaps = {
+            kind: {peer: heap for peer, heap in held.items() if self._may(peer, heap)}
+            for kind, held in by_kind(self._net.heaps()).items()
+        }
+        heaps = {kind: held for kind, held in heaps.items() if held}
+        if not heaps:
+            return False
+        devices = self._net.devices()
+        units = totals(heap for held in heaps.values() for heap in held.values())
+        fields = {kind: Field(kind, units[kind][1] / units[kind][0], devices, units) for kind in heaps}
+        found = pull(_here(devices), idle_s, local_key, heaps, fields, self._clock.now())
+        if isinstance(found, Choice):
+            return self._send(found.submitter, found.kind, newest=found.newest, queued=False)
+        if found is not None:
+            self._look_in(found)
+        return False
+
+    def steal(self) -> bool:
+        """Ask for the waiting job that gains most from running here at once."""
+        waiting = {peer: list(jobs) for peer, jobs in self._net.waiting().items()}
+        if not any(waiting.values()):
+            return False
+        me = _here(self._net.devices())
+        best, peer, one = 0.0, None, None
+        for submitter, jobs in waiting.items():
+            for job in jobs:
+                won = gain(job, me)
+                if won > best and self._may(submitter, job):
+                    best, peer, one = won, submitter, job
+        return peer is not None and one is not None and self._send(peer, one.kind, newest=False, queued=True)
+
+    async def close(self) -> None:
+        """No more timers."""
+        await self._timer.finish(cancel=True)
+
+    def _may(self, peer: DeviceId, one: Heap | Waiting) -> bool:
+        units = one.oldest[0] if isinstance(one, Heap) else one.units
+        recently = self._clock.now() - self._refused.get((peer, one.kind), -FAIR_GAP_S) < FAIR_GAP_S
+        return not recently and all(peer != asked for asked, _ in self._asked) and self._admits(peer, one.kind, units)
+
+    def _send(self, peer: DeviceId, kind: str, *, newest: bool, queued: bool) -> bool:
+        task, _, variant = kind.partition("/")
+        if not self._net.send(peer, Take(task=task, variant=variant, newest=newest, queued=queued)):
+            return False
+        now = self._clock.now()
+        self._asked.append((peer, now))
+        self._refused[peer, kind] = now
+        self._timer.spawn(self._forget(peer, now))
+        return True
+
+    async def _forget(self, peer: DeviceId, at: float) -> None:
+        await self._clock.sleep(ANSWER_S)
+        if (peer, at) in self._asked:
+            self._asked.remove((peer, at))
+            self._look()
+
+    def _look_in(self, seconds: float) -> None:
+        """Look again when patience has lasted; one timer is enough."""
+        at, now = self._clock.now() + seconds + 0.001, self._clock.now()
+        if not now < self._look_at <= at:
+            self._look_at = at
+            self._timer.spawn(self._wait(seconds + 0.001))
+
+    async def _wait(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._look_at = 0.0
+        self._look()
+
+
+def _here(devices: Iterable[Device]) -> Device:
+    return next(device for device in devices if device.here)

@@ -1,0 +1,430 @@
+"""One job from `accepted` to its one visible result (routing §7, §8): place or hold, reserve, start, follow, hedge, commit.
+
+Everything heard of the job's attempts arrives in one inbox, in order; everything decided is on disk before it is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.errors import StoreError
+from moodmesh.nodes.jobs.desk import Desk, Live
+from moodmesh.nodes.jobs.journal import After
+from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job
+from moodmesh.nodes.messages import (
+    Attempted,
+    Cancel,
+    CancelledAttempt,
+    FailReason,
+    Granted,
+    LogLine,
+    ProgressNow,
+    RefusedReservation,
+    Reserve,
+    Result,
+    ResultAck,
+    Start,
+    StartedAt,
+    Withdrawn,
+)
+from moodmesh.nodes.placement.explain import summary
+from moodmesh.nodes.placement.hedge import hedge_after, second
+from moodmesh.nodes.placement.hold import Hold
+from moodmesh.nodes.placement.score import Placement, Row
+
+RESERVE_TIMEOUT_S = 1.0
+PUSH_AHEAD_S = 2.0
+RESTART_WAIT_S = 5.0
+MOST_WAITING = 1000
+DISK_RETRY_S = 5.0
+LOOK_S, LOOK_HELD_S = 0.2, 1.0
+LOG_LINE = 100
+FOR_NOW = ("absent", "suspect", "documents", "backoff", "full", "model")
+log = logging.getLogger(__name__)
+
+
+class Over(Exception):
+    """An attempt ended without a result: its state, a reason, and words for `explain`."""
+
+    def __init__(self, state: Any, message: str, reason: FailReason | None = None) -> None:
+        super().__init__(message)
+        self.state, self.reason = state, reason
+
+
+class Pursuit:
+    """The life of one job on this device."""
+
+    def __init__(self, desk: Desk, job: Job, lives: Sequence[Live]) -> None:
+        self._desk, self.job, self.lives = desk, job, list(lives)
+        self._inbox: asyncio.Queue[tuple[Live, Attempted | Over]] = asyncio.Queue()
+        self._wake = asyncio.Event()
+        self._taker: tuple[DeviceId, str] | None = None
+        self._until = 0.0
+
+    # -- what happens to it --------------------------------------------------------------------------------------------
+
+    def hear(self, live: Live, message: Attempted) -> None:
+        """A message about one of its attempts; beyond a limit it is a flood, and what matters is said again."""
+        if self._inbox.qsize() < MOST_WAITING:
+            self._inbox.put_nowait((live, message))
+
+    def over(self, live: Live, over: Over) -> None:
+        """One of its attempts is over, for a reason outside of it."""
+        self._inbox.put_nowait((live, over))
+
+    def look_again(self) -> None:
+        """Documents, links or the pool changed: where it waits for a device, it is placed again soon."""
+        self._wake.set()
+
+    def take(self, peer: DeviceId, variant: str) -> None:
+        """A free device takes it."""
+        self._taker = peer, variant
+        self._wake.set()
+
+    # -- its life ------------------------------------------------------------------------------------------------------
+
+    async def run(self, until: float) -> None:
+        """To the job's end. `until`: how long it waits for a device, on the monotonic clock. Cancelled with `closing`, its
+        attempts go on; cancelled otherwise, they are withdrawn."""
+        self._until = until
+        try:
+            for live in list(self.lives):
+                if not live.resumed:
+                    await self._handle(live, self._reserved(live))
+            await self._live()
+        except asyncio.CancelledError as stop:
+            if stop.args != ("closing",):
+                await asyncio.shield(self._withdraw_all())
+            raise
+
+    async def _live(self) -> None:
+        broken = ""
+        while self.job.open:
+            try:
+                if broken:
+                    await self._fail("internal", broken)
+                elif self.lives:
+                    await self._follow()
+                else:
+                    await self._place()
+            except StoreError as error:
+                self.job.message = str(error)
+                self._desk.tell(self.job)
+                await self._desk.clock.sleep(DISK_RETRY_S)
+            except Exception as error:  # a fault of ours: the job is answered, not left
+                log.exception("a job cannot go on", extra={"job": self.job.id})
+                broken = f"the node itself failed ({type(error).__name__}); its log says where. Submit the job again"
+                await self._desk.clock.sleep(DISK_RETRY_S)
+
+    # -- placing -------------------------------------------------------------------------------------------------------
+
+    async def _place(self) -> None:
+        """Offer the job to the best device, or to the one that takes it; waits for a change when it is held or nothing can."""
+        job, desk = self.job, self._desk
+        if why := job.spent():
+            await self._fail("attempts_exhausted", f"{why}; the last: {job.attempts[-1].message}")
+            return
+        self._wake.clear()
+        devices = desk.devices()
+        placement = desk.placement(job, devices)
+        taker, self._taker = self._taker, None
+        if (row := _row_of(placement, taker)) is not None:
+            desk.held.pop(job.id, None)
+            await self._offered(placement, row, taken=True)
+        elif (held := desk.hold(job, placement, devices)) is not None:
+            job.explain, job.substate, job.message = summary(placement), "pooled", parked(placement, held)
+            await self._wait(LOOK_HELD_S)
+        elif placement.chosen is not None:
+            await self._offered(placement, placement.chosen)
+        else:
+            await self._without_device(placement)
+
+    async def _offered(self, placement: Placement, row: Row, *, taken: bool = False) -> None:
+        """Journal the attempt, then reserve."""
+        live = offer(self._desk, self.job, placement, row, taken=taken)
+        self.lives.append(live)
+        try:
+            await self._desk.jobs.offer(live.attempt)
+        except StoreError:
+            self.job.attempts.remove(live.attempt)
+            self._close(live)
+            raise
+        self._desk.tell(self.job)
+        await self._handle(live, self._reserved(live))
+
+    async def _without_device(self, placement: Placement) -> None:
+        job = self.job
+        job.explain, job.substate, job.message = summary(placement), "scoring", missing(placement)
+        errors = [a for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)]
+        if errors and not any(row.gate and row.gate.name in FOR_NOW for row in placement.rows):
+            await self._fail("task_error", errors[-1].message)
+        elif self._until <= self._desk.clock.now():
+            await self._fail("no_capable_device", job.message)
+        else:
+            await self._wait(LOOK_S)
+
+    async def _wait(self, gap_s: float) -> None:
+        """Until something changed, and never to look more often than every `gap_s`, unless a device takes the job."""
+        self._desk.tell(self.job)
+        if self.job.substate == "pooled":
+            self._desk.net.pool_changed()
+        before, left = self._desk.clock.now(), self._until - self._desk.clock.now()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), max(0.0, min(left, 60.0)))
+        self._wake.clear()
+        rest = gap_s - (self._desk.clock.now() - before)
+        if rest > 0 and self._taker is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(rest):
+                    while self._taker is None:
+                        await self._wake.wait()
+                        self._wake.clear()
+
+    def _reserved(self, live: Live) -> Over | None:
+        job, a = self.job, live.attempt
+        message = Reserve(
+            job=job.id, attempt=a.number, task=job.spec.task, version=job.spec.version, variant=a.variant, units=job.spec.units,
+            input_bytes=job.spec.input_bytes, result_bytes=job.spec.result_bytes, personal=job.spec.personal,
+            waited=max(0.0, self._desk.clock.wall() - job.created), taken=live.taken,
+        )  # fmt: skip
+        live.answer_by = self._desk.clock.now() + RESERVE_TIMEOUT_S
+        return None if self._desk.net.send(a.device, message) else Over("LOST", "no link")
+
+    # -- following -----------------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """The next thing that is heard of an attempt, or that is due.
+
+        After the first message the heartbeat of the link takes over: the attempt is over when that stops.
+        """
+        due = [at for live in self.lives for at in (live.answer_by, live.hedge_at) if at is not None]
+        wait = max(0.0, min(due) - self._desk.clock.now()) if due else None
+        try:
+            async with asyncio.timeout(wait):
+                live, message = await self._inbox.get()
+        except TimeoutError:
+            await self._overdue(self._desk.clock.now())
+            return
+        if live in self.lives:
+            live.answer_by = None
+            await self._handle(live, message)
+
+    async def _overdue(self, now: float) -> None:
+        for live in list(self.lives):
+            if live.answer_by is not None and live.answer_by <= now:
+                limit = RESTART_WAIT_S if live.resumed else RESERVE_TIMEOUT_S
+                self._desk.net.silent(live.attempt.device)
+                await self._handle(live, Over("LOST", f"no answer within {limit:.0f} s"))
+            elif live.hedge_at is not None and live.hedge_at <= now:
+                await self._hedge(live, now)
+
+    async def _handle(self, live: Live, message: Attempted | Over | None) -> None:
+        """Act on one message; whatever it breaks ends the attempt, and never the job."""
+        try:
+            if isinstance(message, Over):
+                raise message
+            if message is not None and await self._heard(live, message):
+                self._close(live)
+                await self._withdraw_all()
+        except Over as over:
+            await self._end(live, over)
+        except StoreError as error:
+            await self._end(live, Over("LOST", str(error)))
+        except Exception as error:  # whatever a peer sent, or a fault of ours: this attempt is over, the job is not
+            log.exception("an attempt could not be followed", extra={"job": self.job.id})
+            await self._end(live, Over("ERRORED", f"internal: {type(error).__name__}", "transient"))
+
+    async def _heard(self, live: Live, message: Attempted) -> bool:
+        """One message; True once the job's result is committed (by this attempt or another)."""
+        job, a, now = self.job, live.attempt, self._desk.clock.wall()
+        match message:
+            case RefusedReservation():
+                self._desk.net.refused(a.device)
+                raise Over("REFUSED", f"{message.gate}: {message.detail}")
+            case Granted():
+                await self._granted(live, message)
+            case StartedAt():
+                await self._started(live, message.ago_s)
+            case ProgressNow():
+                job.share = message.share if len(self.lives) == 1 else max(job.share, message.share)
+                self._desk.tell(job)
+            case LogLine():
+                await self._logged(live, message, now)
+            case Withdrawn():
+                raise Over("WITHDRAWN", f"moved to {live.moving_to[:8]}" if live.moving_to else "withdrawn")
+            case CancelledAttempt():
+                raise Over("LOST" if message.reason != "cancel" else "CANCELLED", f"given back: {message.reason}")
+            case Result():
+                return await self._result(live, message)
+        return False
+
+    async def _granted(self, live: Live, message: Granted) -> None:
+        job, a = self.job, live.attempt
+        live.starts = self._desk.clock.now() + message.start_in_s
+        if a.state == "OFFERED":
+            a.state, a.reserved = "RESERVED", self._desk.clock.wall()
+            if message.start_in_s > PUSH_AHEAD_S:  # it waits there: others may offer to take it
+                self._desk.net.pool_changed()
+        if message.start_in_s > PUSH_AHEAD_S or a.state not in ("RESERVED", "STAGING") or live.moving_to is not None:
+            return
+        if job.spec.personal and not self._desk.net.owns(a.device):  # the owner may have thought better of it meanwhile
+            raise Over("CANCELLED", "personal input goes to own devices only")
+        a.state, live.sent = "STAGING", True
+        start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
+        if not self._desk.net.send(a.device, start):
+            raise Over("LOST", "the link closed before the start")
+
+    async def _started(self, live: Live, ago_s: float) -> None:
+        if live.moving_to is not None:  # too late to move it: whoever waits for it may go on
+            live.moving_to = None
+            self._desk.net.pool_changed()
+        live.started = self._desk.clock.now() - ago_s
+        if not self.job.spec.effects and self.job.spec.on is None:
+            live.hedge_at = live.started + hedge_after(live.service)
+        await self._desk.jobs.step(live.attempt, "RUNNING", started=self._desk.clock.wall() - ago_s)
+        await self._desk.jobs.status(self.job, "RUNNING", "hedged" if len(self.lives) > 1 else "running")
+        self._desk.tell(self.job)
+
+    async def _hedge(self, live: Live, now: float) -> None:
+        """It runs suspiciously long: start a second attempt where that would be done sooner than it has taken already."""
+        assert live.started is not None
+        live.hedge_at = now + max(live.service, 1.0)
+        if len(self.lives) > 1:
+            return
+        row = second(self._desk.ask(self.job), now - live.started, self._desk.devices())
+        if row is not None and row.device != live.attempt.device and self._desk.budget.spend():
+            live.hedge_at = None
+            await self._offered(Placement((row,), row), row)
+
+    async def _logged(self, live: Live, message: LogLine, now: float) -> None:
+        if message.seq > live.log_seq and live.log_room > 0:
+            live.log_seq, live.log_room = message.seq, live.log_room - len(message.line) - LOG_LINE
+            line = message.line if live.log_room > 0 else "the log is full: what follows is not kept"
+            await self._desk.jobs.log(self.job.id, live.attempt.number, message.seq, now, line)
+            self._desk.events.tell("log", job=self.job.id, attempt=live.attempt.number, line=line, at=now)
+
+    async def _result(self, live: Live, result: Result) -> bool:
+        job, a, desk = self.job, live.attempt, self._desk
+        if result.outputs is None or result.provenance is None:
+            acknowledge(desk, a)
+            reason = result.reason or "task_error"
+            raise Over("LOST" if reason == "lost" else "ERRORED", f"{reason}: {result.message}", reason)
+        try:
+            result = await desk.acceptance.fetched(job, a, result)
+        except OSError as error:
+            raise Over("LOST", f"its result could not be fetched: {error}") from None
+        except ValueError as error:
+            desk.net.avoid(a.device)
+            raise Over("ERRORED", f"its result was not accepted: {error}", "transient") from None
+        if await desk.acceptance.commit(job, a, result, desk.clock.wall()):
+            desk.tell(job)
+        if live.claim and result.provenance is not None:
+            desk.net.measured(a.device, live.claim, result.provenance.seconds)
+        acknowledge(desk, a)
+        return True
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+
+    async def _end(self, live: Live, over: Over) -> None:
+        """Journal how an attempt ended, however long the disk refuses: what follows for the job depends on it."""
+        self._close(live)
+        if over.state == "WITHDRAWN" and live.moving_to is not None:
+            self._taker = live.moving_to, live.attempt.variant
+        while True:
+            try:
+                return await self._ended(live, over)
+            except StoreError as error:
+                self.job.message = str(error)
+                self._desk.tell(self.job)
+                await self._desk.clock.sleep(DISK_RETRY_S)
+
+    async def _ended(self, live: Live, over: Over) -> None:
+        """The attempt's end, and what it means for the job: nothing while another attempt lives."""
+        job, a = self.job, live.attempt
+        then = After(job.status, "running", job.message) if self.lives else _after(live, over)
+        await self._desk.jobs.end(job, a, over.state, str(over), self._desk.clock.wall(), then)
+        if over.state in ("LOST", "CANCELLED"):
+            self._desk.net.send(a.device, Cancel(job=job.id, attempt=a.number))
+        job.share = 0.0 if not self.lives else job.share
+        self._desk.tell(job)
+
+    async def _fail(self, reason: str, message: str) -> None:
+        await self._desk.jobs.status(self.job, "FAILED", reason, message, at=self._desk.clock.wall())
+        self._desk.tell(self.job)
+
+    async def _withdraw_all(self) -> None:
+        """The attempts that are no longer wanted."""
+        for live in list(self.lives):
+            self._close(live)
+            try:
+                await self._desk.jobs.step(live.attempt, "CANCELLED", finished=self._desk.clock.wall())
+            except StoreError as error:  # the job's own end is on disk; the peer must hear of it all the same
+                log.warning("a cancelled attempt is not on disk: %s", error)
+            self._desk.net.send(live.attempt.device, Cancel(job=self.job.id, attempt=live.attempt.number))
+
+    def _close(self, live: Live) -> None:
+        """It is no longer followed."""
+        if live in self.lives:
+            self.lives.remove(live)
+        self._desk.live.pop(live.key, None)
+
+
+def offer(desk: Desk, job: Job, placement: Placement, row: Row, *, taken: bool = False) -> Live:
+    """A new attempt at a device, in memory: the caller journals it before it is said."""
+    assert row.variant is not None
+    assert row.terms is not None
+    chosen = Placement(placement.rows, row, taken)
+    job.explain = summary(chosen)
+    attempt = Attempt(job.id, job.next_number, row.device, row.variant, "OFFERED", job.explain, desk.clock.wall())
+    job.attempts.append(attempt)
+    if job.status == "PENDING":
+        job.substate, job.message = "reserved", ""
+    may_run = frozenset(r.device for r in placement.rows if r.terms is not None and r.variant == row.variant)
+    live = Live(job, attempt, row.terms.claim, row.terms.service, may_run, taken)
+    desk.live[live.key] = live
+    return live
+
+
+def acknowledge(desk: Desk, a: Attempt) -> None:
+    """The executor may forget it."""
+    desk.net.send(a.device, ResultAck(job=a.job, attempt=a.number))
+
+
+def missing(placement: Placement) -> str:
+    """What keeps a job waiting, in one line."""
+    closed = [
+        f"{row.name}{f' ({row.variant})' if row.variant else ''}: {row.gate.detail}" for row in placement.rows if row.gate
+    ]
+    return "no device can run it now: " + "; ".join(closed) if closed else "no device is known"
+
+
+def parked(placement: Placement, held: Hold) -> str:
+    """Why a job is held back, in one line."""
+    best = placement.chosen
+    where = "this device" if best is None or best.here else best.name
+    if held.parked:
+        return f"parked: another device, away or busy, is {held.ratio:.0f} x faster than {where}, which takes it when idle"
+    return f"held back: faster devices will be through with it in about {held.ahead_s:.1f} s, sooner than {where}"
+
+
+def _row_of(placement: Placement, taker: tuple[DeviceId, str] | None) -> Row | None:
+    if taker is None:
+        return None
+    return next((row for row in placement.rows if (row.device, row.variant) == taker and row.terms is not None), None)
+
+
+def _after(live: Live, over: Over) -> After:
+    """What the end of a job's only attempt means for it: another attempt, or the end."""
+    may_have_run = live.sent or live.resumed  # what was sent before a restart is not known
+    if over.reason == "invalid_input":
+        return After("FAILED", "invalid_input", str(over))
+    if live.job.spec.effects and may_have_run and over.state == "LOST":
+        return After("FAILED", "unknown_outcome", "its device was lost while it may have run, and it may not run twice")
+    if live.job.spec.effects and may_have_run and over.state == "ERRORED":
+        return After("FAILED", "task_error", f"{over}; it may not run twice")
+    return After("PENDING", "scoring", f"attempt {live.attempt.number}: {over}")
