@@ -141,6 +141,8 @@ class Meshed:
             return
         seat.queue.append(attempt)
         self._pump(seat)
+        if attempt.state == "booked" and self._remaining(attempt) is not None:  # it waits there: others may take it
+            self._tell_pool(desk)
 
     def _unanswered(self, desk: Desk, attempt: Attempt) -> None:
         desk.suspect[attempt.box.index] = self.version[attempt.box.index]
