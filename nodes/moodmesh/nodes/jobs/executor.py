@@ -412,7 +412,8 @@ class Executor:
     async def _detached(self, key: tuple[str, str, int], lease_s: float) -> None:
         """Runs on without its submitter; a sleeping phone must not cost the job. At the end of this lease it is killed."""
         await self._clock.sleep(lease_s)
-        self._background.spawn(self._end(key, "detached lease lapsed"))
+        if key in self._held:  # else its result waits for the submitter
+            self._background.spawn(self._end(key, "detached lease lapsed"))
 
     async def drop_peer(self, peer: DeviceId, keep: Callable[[str], bool] = lambda task: False) -> None:
         """The peer was forgotten, or may no longer use the tasks that `keep` denies: nothing of those attempts stays."""

@@ -1,0 +1,338 @@
+"""Pool, pull, steal, hedge and detached attempts between whole nodes on the twins (routing §7, §8, §14)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.jobs import submitter
+from moodmesh.nodes.jobs.pursuit import Over
+from moodmesh.nodes.jobs.submitter import Submitter
+from moodmesh.nodes.messages import Heartbeat, Pool, Take
+from moodmesh.nodes.permissions import Limits
+
+from .sim import EFFECTS, Node, World
+from .virtual import VirtualLoop, run
+
+Story = Callable[[World], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
+
+
+def simulate(story: Story, *means: float) -> World:
+    """A story of as many nodes as there are speeds, in seconds per unit; nothing may be wrong at its end."""
+    loop = VirtualLoop()
+    worlds: list[World] = []
+
+    async def whole() -> list[str]:
+        world = World(loop, 1, len(means))
+        worlds.append(world)
+        for node, mean in zip(world.nodes, means, strict=True):
+            node.mean, node.mains = mean, True
+        await world.start()
+        await asyncio.sleep(1.5)
+        await story(world)
+        await world.settle()
+        return world.verdict(set())
+
+    assert run(whole(), loop) == []
+    return worlds[0]
+
+
+def job(node: Node, key: str) -> tuple[str, str, str]:
+    (row,) = node.rows("SELECT status, substate, message FROM job WHERE id=?", key)
+    held = node.submitter._open.get(key)
+    return (held.status, held.substate, held.message) if held else (row["status"], row["substate"], row["message"])
+
+
+def attempts(node: Node, key: str) -> list[tuple[str, str]]:
+    return [(r["device"], r["state"]) for r in node.rows("SELECT device, state FROM attempt WHERE job=? ORDER BY number", key)]
+
+
+def test_a_job_is_parked_for_an_absent_fast_device_which_takes_it_when_it_returns() -> None:
+    async def story(world: World) -> None:
+        phone, box = world.nodes
+        box.crash()
+        await asyncio.sleep(6)
+        key = await phone.submit(units=60)
+        await asyncio.sleep(0.5)
+        status, substate, message = job(phone, key)
+        assert (status, substate) == ("PENDING", "pooled")
+        assert "parked" in message
+        assert "20 x faster" in message
+        await box.start()
+        await asyncio.sleep(10)
+        assert attempts(phone, key) == [(box.id, "COMMITTED")]
+
+    simulate(story, 2.0, 0.1)
+
+
+def test_a_parked_job_runs_on_the_slow_device_once_that_was_idle_for_a_tenth_of_its_time() -> None:
+    async def story(world: World) -> None:
+        phone, box = world.nodes
+        box.crash()
+        await asyncio.sleep(6)
+        world.connecting = False
+        await phone.submit(units=1, on=phone)  # its slot is not idle before this has ended
+        await asyncio.sleep(1.9)
+        key = await phone.submit(units=60)
+        await asyncio.sleep(11)
+        assert job(phone, key)[1] == "pooled"
+        await asyncio.sleep(3)
+        assert job(phone, key)[0] == "RUNNING"
+        chosen = json.loads(phone.rows("SELECT explain FROM attempt WHERE job=?", key)[0]["explain"])
+        assert "was free and took it" in chosen["why"]
+        await asyncio.sleep(120)
+        assert attempts(phone, key) == [(phone.id, "COMMITTED")]
+
+    simulate(story, 2.0, 0.1)
+
+
+def test_a_job_that_waits_in_a_long_queue_is_taken_by_a_device_that_falls_idle() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        first = await one.submit(units=30, on=other)
+        long = await one.submit(units=10, on=one)
+        await asyncio.sleep(0.5)
+        moved = await one.submit(units=20)  # soonest here, after the ten: by then the other was busy for longer
+        await asyncio.sleep(1)
+        await one.submitter.cancel(first)
+        await asyncio.sleep(40)
+        assert job(one, long)[0] == "SUCCEEDED"
+        assert attempts(one, moved) == [(one.id, "WITHDRAWN"), (other.id, "COMMITTED")]
+
+    simulate(story, 1.0, 1.0)
+
+
+def test_a_started_attempt_is_not_moved() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        key = await one.submit(units=10, on=one)
+        await asyncio.sleep(1)
+        other.peers.send(one.id, Take(task="test.pure", variant="tiny", queued=True))
+        (live,) = one.submitter.desk.live.values()
+        live.attempt.state = "RESERVED"  # as if its start were still on the way
+        live.may_run = frozenset({other.id})
+        one.submitter.take(other.id, Take(task="test.pure", variant="tiny", queued=True))
+        await asyncio.sleep(20)
+        assert attempts(one, key) == [(one.id, "COMMITTED")]
+
+    simulate(story, 1.0, 1.0)
+
+
+def test_a_straggler_is_overtaken_by_a_second_attempt() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        other.slow = 50.0
+        key = await one.submit(units=4)
+        await asyncio.sleep(1)
+        assert attempts(one, key) == [(other.id, "RUNNING")]
+        await asyncio.sleep(40)
+        assert attempts(one, key) == [(other.id, "CANCELLED"), (one.id, "COMMITTED")]
+        assert not other.workers
+        assert job(one, key)[0] == "SUCCEEDED"
+
+    simulate(story, 1.5, 1.0)
+
+
+def test_the_first_attempt_may_still_win_and_the_second_is_cancelled() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        other.slow = 3.0
+        one.slow = 20.0
+        key = await one.submit(units=4)
+        await asyncio.sleep(40)
+        assert attempts(one, key) == [(other.id, "COMMITTED"), (one.id, "CANCELLED")]
+
+    simulate(story, 1.5, 1.0)
+
+
+def test_a_job_goes_on_when_one_of_its_two_attempts_is_lost() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        other.slow = 50.0
+        key = await one.submit(units=4)
+        await asyncio.sleep(10)
+        assert len(attempts(one, key)) == 2
+        other.crash()
+        await asyncio.sleep(1)
+        assert job(one, key)[0] == "RUNNING"
+        await asyncio.sleep(20)
+        assert attempts(one, key) == [(other.id, "LOST"), (one.id, "COMMITTED")]
+
+    simulate(story, 1.5, 1.0)
+
+
+def test_what_has_effects_is_never_started_twice_however_slow() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        other.slow = 10.0
+        key = await one.submit(EFFECTS, units=4)
+        await asyncio.sleep(60)
+        assert attempts(one, key) == [(other.id, "COMMITTED")]
+
+    simulate(story, 1.5, 1.0)
+
+
+def test_second_attempts_have_a_budget() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        other.slow = 5.0
+        for _ in range(6):
+            await one.submit(units=2)
+            await asyncio.sleep(25)
+        second = one.rows("SELECT count(*) AS n FROM attempt WHERE number > 1")[0]["n"]
+        assert 1 <= second <= 2  # two at the start, and a twentieth for each job
+
+    simulate(story, 1.3, 1.0)
+
+
+def test_an_attempt_survives_the_absence_of_its_submitter_and_is_found_again() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        key = await one.submit(units=30, on=other)
+        await asyncio.sleep(2)
+        one.crash()
+        await asyncio.sleep(12)
+        assert other.workers
+        await one.start()
+        await asyncio.sleep(30)
+        assert attempts(one, key) == [(other.id, "COMMITTED")]
+        assert len(world.ran) == 1
+
+    simulate(story, 1.0, 1.0)
+
+
+def test_a_result_made_while_the_submitter_was_away_is_kept_for_it() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        key = await one.submit(units=10, on=other)
+        await asyncio.sleep(2)
+        one.crash()
+        await asyncio.sleep(60)
+        assert not other.workers
+        await one.start()
+        await asyncio.sleep(10)
+        assert attempts(one, key) == [(other.id, "COMMITTED")]
+        assert len(world.ran) == 1
+
+    simulate(story, 1.0, 1.0)
+
+
+def test_on_battery_nothing_runs_on_without_its_submitter() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        other.mains = False
+        await one.submit(units=30, on=other)
+        await asyncio.sleep(2)
+        one.crash()
+        await asyncio.sleep(8)
+        assert not other.workers
+
+    simulate(story, 1.0, 1.0)
+
+
+def test_a_pool_holds_only_what_the_peer_may_run() -> None:
+    async def story(world: World) -> None:
+        one, box, other = world.nodes
+        box.crash()
+        await asyncio.sleep(6)
+        world.connecting = False
+        await one.access.allow(other.id, {"test.*": Limits(concurrent=9)}, instead=True)
+        private = await one.submit(units=60, personal=True)
+        await asyncio.sleep(1)
+        assert job(one, private)[1] == "pooled"
+        assert one.submitter.desk.heaps_for(other.id) == []
+        assert other.peers.peers[one.id].held == []
+        one.submitter.take(other.id, Take(task="test.pure", variant="tiny"))
+        await asyncio.sleep(2)
+        assert all(device != other.id for device, _ in attempts(one, private))
+
+    simulate(story, 2.0, 0.1, 2.0)
+
+
+def test_asking_for_what_is_not_there_costs_nothing() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        heard: list[Pool] = []
+        pool_heard = other.executor.pool_heard
+        other.executor.pool_heard = lambda peer: (heard.append(Pool()), pool_heard(peer))  # type: ignore[method-assign, func-returns-value, assignment]
+        for _ in range(100):
+            one.submitter.take(other.id, Take(task="test.pure", variant="tiny"))
+            one.submitter.take(other.id, Take(task="no.such", variant="x", queued=True))
+        await asyncio.sleep(2)
+        assert len(heard) == 200
+        assert other.executor._free() == 1
+
+    simulate(story, 1.0, 1.0)
+
+
+def test_a_lost_answer_gives_the_slot_back() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        other.executor._pulling._send(one.id, "test.pure/tiny", newest=False, queued=False)
+        one.submitter.take = lambda peer, message: None  # type: ignore[method-assign]
+        assert other.executor._free() == 0
+        await asyncio.sleep(1.5)
+        assert other.executor._free() == 1
+
+    simulate(story, 1.0, 1.0)
+
+
+def test_who_waits_in_a_queue_is_told_when_it_will_start() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        beats: list[Heartbeat] = []
+        beaten = one.peers._beaten
+
+        async def watched(p, beat):
+            beats.append(beat)
+            await beaten(p, beat)
+
+        one.peers._beaten = watched  # type: ignore[method-assign]
+        await one.submit(units=10, on=other)
+        await asyncio.sleep(0.5)
+        await one.submit(units=12, on=other)
+        await asyncio.sleep(2)
+        waits = [live.start_in_s for beat in beats for live in beat.yours if live.start_in_s]
+        assert waits
+        assert 6 < waits[-1] < 10
+
+    simulate(story, 1.0, 1.0)
+
+
+def test_without_the_answer_not_started_a_job_with_effects_would_run_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutation of `withdraw`: the submitter moves the job without waiting for the answer."""
+
+    def story_with(world: World) -> Awaitable[None]:
+        async def story() -> None:
+            one, other = world.nodes
+            await one.submit(EFFECTS, units=10, on=one)
+            await asyncio.sleep(1)
+            (pursuit,) = one.submitter._pursuits.values()
+            (live,) = pursuit.lives
+            live.attempt.state, live.may_run = "RESERVED", frozenset({other.id})
+            one.submitter._open[live.job.id].spec = replace(live.job.spec, on=None)
+            one.submitter.take(other.id, Take(task=EFFECTS, variant="tiny", queued=True))
+            await asyncio.sleep(60)
+
+        return story()
+
+    simulate(story_with, 1.0, 1.0)
+
+    def impatient(self: Submitter, peer: DeviceId, message: Take) -> None:
+        for live in self.desk.movable(peer):
+            live.moving_to = peer
+            self._over(live, Over("WITHDRAWN", "moved"))
+
+    monkeypatch.setattr(Submitter, "take", impatient)
+    with pytest.raises(AssertionError, match="effects ran 2 times"):
+        simulate(story_with, 1.0, 1.0)
