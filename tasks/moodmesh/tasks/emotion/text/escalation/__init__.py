@@ -67,7 +67,7 @@ ROUTER = load_router()
 
 
 def chosen(answer: Mapping[str, Any], share: float, router: Router = ROUTER) -> tuple[int, ...]:
-    """The items to send, ascending: those that pass the threshold of the share, the highest first, at most the share rounded up."""
+    """The items to send, ascending: those that pass the threshold, the highest first, at most the share rounded up."""
     items = answer["items"]
     scored = {
         n: router.score(tuple(item[axis] for axis in AXES), item["end"] - item["start"])

@@ -85,8 +85,8 @@ def numbered(documents: Sequence[str]) -> NDArray[np.int64]:
     return np.asarray(np.unique(np.asarray(documents), return_inverse=True)[1], np.int64)
 
 
-def share_needed(quality: Floats, of: float) -> float | None:
-    """The smallest share from which on the curve of mean r [s] stays at or above `of` times its end; None when it never does."""
+def share_needed(quality: Floats, of: float) -> float:
+    """The smallest share from which the curve of mean r [s] stays at or above `of` times its end."""
     enough = quality >= of * quality[-1]
     below = np.flatnonzero(~enough)
     return float(SHARES[below[-1] + 1]) if len(below) else 0.0
