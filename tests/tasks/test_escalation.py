@@ -168,7 +168,7 @@ def test_a_wrong_escalation_is_named(tmp_path: Path) -> None:
     from moodmesh.tasks import Escalation, Rest, Variant
 
     def twice(*_: object) -> Rest:
-        return Rest(Request({"word": "calm"}), (0, 0))
+        return Rest(Request({"word": "calm"}), (0, 0), 2)
 
     def never(*_: object) -> None:
         return None

@@ -63,10 +63,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Rest:
-    """What the small model is unsure of: the request for the large one, and which items it stands for, ascending."""
+    """What the small model is unsure of: the request for the large one, and which items of how many it stands for."""
 
     request: Request
     items: tuple[int, ...]
+    of: int
 
 
 @dataclass(frozen=True)

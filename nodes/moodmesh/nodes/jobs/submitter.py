@@ -97,13 +97,13 @@ class Submitter:
 
     # -- what the user asks --------------------------------------------------------------------------------------------
 
-    async def submit(self, spec: Spec, data: bytes) -> Job:
+    async def submit(self, spec: Spec, data: bytes, id: str | None = None) -> Job:
         """Accept a job: once this returns it is on disk and will be answered once. Its first placement is made at once."""
         try:
             blob = await self._blobs.put(data)
         except OSError as error:
             raise StoreError(f"the input cannot be kept: {error}; free some disk space, nothing was accepted") from None
-        job = Job(uuid.uuid4().hex, spec, blob, self._clock.wall())
+        job = Job(id or uuid.uuid4().hex, spec, blob, self._clock.wall())
         first = self._offer(job, self.placement(job))
         try:
             await self._jobs.accept(job)
@@ -136,7 +136,11 @@ class Submitter:
         found = await self._jobs.find(prefix)
         if len(found) != 1:
             raise NotFound(f"{'several jobs begin' if found else 'no job begins'} with {prefix!r}; see `moodmesh job list`")
-        return self._open.get(found[0].id, found[0])
+        return self.fresh(found[0])
+
+    def fresh(self, job: Job) -> Job:
+        """The job as it is now, where it is open."""
+        return self._open.get(job.id, job)
 
     def placement(self, job: Job) -> Placement:
         """Where the job would go now."""
@@ -154,6 +158,8 @@ class Submitter:
         What is heard before this is done waits: a result must not meet a submitter that has not read its journal yet.
         """
         for job in await self._jobs.load(only_open=True, limit=-1):
+            if job.spec.escalate is not None:
+                continue  # it never runs itself: see `escalation`
             held = [
                 _Live(job, a, (a.explain.get("chosen") or {}).get("claim", 0.0), resumed=True)
                 for a in job.attempts
@@ -222,8 +228,9 @@ class Submitter:
     def _ask(self, job: Job) -> Ask:
         s = job.spec
         on = DeviceId(s.on) if s.on else None
+        by_s = None if s.by_s is None else max(0.0, s.by_s - max(0.0, self._clock.wall() - job.created))
         return Ask(
-            job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant, on, s.quality, s.by_s,
+            job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant, on, s.quality, by_s,
             frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
             {a.device: a.message for a in job.attempts if self._refuses(job, a.device)},
         )  # fmt: skip

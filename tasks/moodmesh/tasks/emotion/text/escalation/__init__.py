@@ -88,7 +88,7 @@ def uncertain(request: Request, answer: Mapping[str, Any], share: float) -> Rest
         return None
     text, items = text_of(request), answer["items"]
     pieces = [text[items[n]["start"] : items[n]["end"]].replace("\n", " ") for n in numbers]
-    return Rest(Request({"lines": True}, "\n".join(pieces).encode(errors="replace"), request.seed), numbers)
+    return Rest(Request({"lines": True}, "\n".join(pieces).encode(errors="replace"), request.seed), numbers, len(items))
 
 
 def merge(small: Mapping[str, Any], large: Mapping[str, Any], items: tuple[int, ...]) -> dict[str, Any]:
