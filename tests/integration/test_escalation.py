@@ -146,6 +146,7 @@ def test_a_restart_between_the_parts_and_a_cancel(tmp_path: Path) -> None:
         phone.process = None
         phone.start()
         done = phone.ended(job)
+        assert done["status"] == "SUCCEEDED", (done, phone.log.read_text()[-3000:])
         assert (done["status"], done["quality"]["sent"]) == ("SUCCEEDED", done["quality"]["of"])
         assert len(phone.rows("SELECT id FROM job")) == 3
 

@@ -167,8 +167,11 @@ class JobsView:
         """A job as JSON, with its parts where two variants answer it."""
         if job.spec.escalate is None:
             return show(self._node, job)
-        _, provenance = await self._node.jobs.output(job.id) or ({}, {})
-        return escalated(self._node, job, await self._parts(job), provenance.get("escalation"))
+        while True:
+            status, parts = job.status, await self._parts(job)
+            _, provenance = await self._node.jobs.output(job.id) or ({}, {})
+            if job.status == status:  # else it went on while we read, and what we read is of no one moment
+                return escalated(self._node, job, parts, provenance.get("escalation"))
 
 
 async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
