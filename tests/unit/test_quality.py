@@ -19,13 +19,13 @@ from .test_placement import ASK, capability, device, devices_of, dynamic, varian
 
 MEASURE = "r on made-up rows"
 FIGURES = {"tiny": [0.5, 0.4], "base": [0.7, 0.5]}
-NOT_THE_DEVICE = (None, "quality", "deadline")
+CHOICES = (None, "quality", "deadline")
 ways = st.sampled_from([{}, {"by_s": 0.5}, {"by_s": 5.0}, {"by_s": 50.0}, {"quality": "fast"}])
 
 
 def able(placement: Placement) -> list[Row]:
     """Rows that could run the job: nothing but what was asked for bars them."""
-    return [row for row in placement.rows if row.terms and (row.gate.name if row.gate else None) in NOT_THE_DEVICE]
+    return [row for row in placement.rows if row.terms and (row.gate.name if row.gate else None) in CHOICES]
 
 
 def slow(row: Row) -> float:
@@ -112,9 +112,10 @@ def test_without_figures_the_loss_is_said_to_be_unmeasured() -> None:
 
 def test_a_better_variant_that_cannot_run_here_is_not_called_present() -> None:
     both = capability(tiny=variant(1), base=variant(2, memory_mb=9000))
-    told = stated(summary(place(replace(ASK, quality="fast"), [device("desktop", capability=both)])), MEASURE, FIGURES)
-    assert told is not None
-    assert (told["best_present"], told["loss"]) == ("tiny", None)
+    for way in (replace(ASK, quality="fast"), replace(ASK, variant="tiny")):
+        told = stated(summary(place(way, [device("desktop", capability=both)])), MEASURE, FIGURES)
+        assert told is not None
+        assert (told["best_present"], told["loss"]) == ("tiny", None)
 
 
 def test_on_a_device_the_best_is_the_best_there() -> None:

@@ -25,7 +25,9 @@ def show(node: Services, job: Job) -> dict[str, Any]:
         "ran_on": names.get(done.device, done.device) if done else None,
         "variant": last.variant if last else job.spec.variant,
         "why": (last.explain if last else job.explain).get("why", ""),
-        "quality": stated(last.explain if last else job.explain, job.spec.measure, job.spec.figures),
+        "quality": None
+        if job.spec.parent
+        else stated(last.explain if last else job.explain, job.spec.measure, job.spec.figures),
         "public": not job.spec.personal,
         "created": job.created,
         "finished": job.finished,

@@ -315,7 +315,8 @@ class Submitter:
             self._tell(job)
             return live
         errors = [a for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)]
-        if errors and not any(row.gate and row.gate.name in FOR_NOW for row in self.placement(job).rows):
+        rows = [row for row in self.placement(job).rows if row.variant is None or job.spec.variant in (None, row.variant)]
+        if errors and not any(row.gate and row.gate.name in FOR_NOW for row in rows):
             await self._fail(job, "task_error", errors[-1].message)
             return None
         left = job.until - self._clock.now()

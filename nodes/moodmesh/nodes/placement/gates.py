@@ -46,7 +46,6 @@ def variant_gate(ask: Ask, device: Device, name: str, doc: VariantDoc, service_s
     need = doc.memory_mb * MEMORY_MARGIN
     megabytes = (ask.input_bytes + ask.result_bytes) / 1e6 + DISK_SPARE_MB
     checks = [
-        (ask.variant not in (None, name), "variant", f"the job asks for {ask.variant}"),
         (not doc.within_reach, "model", "its model is not there, and no peer linked with it has it: `moodmesh models pull`"),
     ]
     if now is not None:
@@ -59,4 +58,5 @@ def variant_gate(ask: Ask, device: Device, name: str, doc: VariantDoc, service_s
             (need > now.memory_free_mb, "memory", f"{need:.0f} MB of {now.memory_free_mb} MB"),
             (megabytes > now.disk_free_mb, "disk", f"{megabytes:.0f} MB of {now.disk_free_mb} MB"),
         ]
+    checks.append((ask.variant not in (None, name), "variant", f"the job asks for {ask.variant}"))  # last: it alone is a choice
     return next((Gate(name, detail) for closed, name, detail in checks if closed), None)
