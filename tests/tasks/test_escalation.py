@@ -184,3 +184,49 @@ def test_a_wrong_escalation_is_named(tmp_path: Path) -> None:
         task.spec = replace(task.spec, variants=both, escalation=way)
         with pytest.raises(ContractBroken, match=complaint):
             check_task(task, tmp_path)
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Made-up data, and cached predictions of a blurred small and a sharp large model; the arguments of the command."""
+    from moodmesh.tasks.emotion.text import data
+    from moodmesh.tasks.emotion.text.bench import open_bench
+    from moodmesh.tasks.emotion.text.predictions import Predicted
+
+    research.area(tmp_path / "data")
+    research.recipes(tmp_path / "recipes")
+    bench, rng = open_bench(tmp_path / "data", tmp_path / "recipes", tmp_path), np.random.default_rng(3)
+    for split in data.document_folds(bench.rows):
+        truth = np.array([row.vad for row in split.held])
+        for system, recipe, noise in (("tiny", bench.tiny.sha256, 0.3), ("base-s0", bench.base.sha256, 0.05)):
+            mean = truth + noise * rng.normal(size=truth.shape)
+            bench.cache.save(system, recipe, split, Predicted(mean, np.full_like(mean, noise)))
+    monkeypatch.setattr(results, "ROUTER_FILE", tmp_path / "router.toml")
+    monkeypatch.setattr(results, "load_router", lambda: load_router(tmp_path / "router.toml"))
+    monkeypatch.setattr(results, "DRAWS", 40)
+    return ["--data", str(tmp_path / "data"), "--configs", str(tmp_path / "recipes"), "--out", str(tmp_path)]
+
+
+def test_the_command_makes_router_table_and_picture_and_checks_them(
+    cached: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert results.main([*cached, "--retrain", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]
+    table = json.loads((tmp_path / "emotion.text.escalation.json").read_text())
+    assert table["summary"] == told
+    assert {row["part"] for row in table["rows"]} == {"dev", "cv"}
+    rows = {row["router"]: row for row in table["rows"] if row["part"] == "cv"}
+    assert rows["oracle: gain"]["area_over_random"] > rows["predicted disagreement"]["area_over_random"]
+    assert all(low <= high for row in rows.values() for low, high in row["ci95"])
+    assert [row["sent"] for row in table["policy"]] == sorted(row["sent"] for row in table["policy"])
+    assert table["policy"][-1]["sent"] == 1
+    assert load_router(tmp_path / "router.toml").reached == tuple(row["mean_r"] for row in table["policy"])
+    page = (tmp_path / "emotion.text.escalation.md").read_text()
+    assert "**predicted disagreement** (ships)" in page
+    assert (tmp_path / "emotion.text.escalation.svg").read_text().count("<path") > 10
+
+    assert results.main([*cached, "--check", "--quick"]) == 0
+    table["rows"][1]["area_ci95"] = [0.9, 0.95]
+    (tmp_path / "emotion.text.escalation.json").write_text(json.dumps(table))
+    assert results.main([*cached, "--check", "--quick"]) == 1
+    assert "outside 0.9 to 0.95" in capsys.readouterr().err
