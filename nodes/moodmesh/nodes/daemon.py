@@ -30,6 +30,7 @@ from moodmesh.nodes.capabilities import Capabilities, local_hour
 from moodmesh.nodes.config import Config, home, load
 from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import NodeError, StoreError, explained
+from moodmesh.nodes.jobs.escalation import Escalations
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.executor import Executor
 from moodmesh.nodes.jobs.journal import Executions, Jobs
@@ -90,6 +91,7 @@ class Node(Services):
             pulled = Models(models, tasks, blobs, peers, access)
             peers.models, capabilities.fetch = pulled.hear, pulled.pull
             submitter = Submitter(peers, blobs, jobs, events, clock, config.jobs.wait_for_device_h * 3600)
+            escalations = Escalations(submitter, jobs, blobs, events, clock, tasks, identity.id)
             executor = Executor(peers, blobs, Executions(store), pool, capabilities, clock, uuid.uuid4().hex, peers.changed)
             peers.submitter, peers.executor, capabilities.executor = submitter, executor, executor
             access.changed = peers.tell_rights
@@ -102,7 +104,7 @@ class Node(Services):
                 config=config, origins=origins, home=where, name=name, clock=clock, identity=identity, store=store, pairs=pairs,
                 book=book, access=access, tasks=tasks, broken=broken, models=models, pulled=pulled, pool=pool,
                 capabilities=capabilities, jobs=jobs, blobs=blobs, events=events, peers=peers, submitter=submitter,
-                executor=executor, endpoint=endpoint, started=clock.now(),
+                escalations=escalations, executor=executor, endpoint=endpoint, started=clock.now(),
             )  # fmt: skip
             node.health["pool"] = Part("ok", instead or pool.engine)
             yield node
@@ -119,6 +121,7 @@ class Node(Services):
                 await asyncio.sleep(0)
                 await self.executor.resume()
                 await self.submitter.resume()
+                await self.escalations.resume()
                 self.executor.repeat(self.identity.id)
                 self.submitter.reconcile(self.identity.id, self.executor.live(self.identity.id))
                 discovery = Discovery(self)
@@ -129,6 +132,7 @@ class Node(Services):
                     log.info("ready", extra={"port": self.endpoint.port})
                     await asyncio.Event().wait()
             finally:
+                await self.escalations.close()
                 await self.submitter.close()
                 await self.executor.close()
                 serving.cancel()

@@ -53,7 +53,7 @@ def _family(kind: Any, name: str, words: str, labels: tuple[str, ...], samples: 
 
 def _stored(db: sqlite3.Connection) -> list[tuple[str, str, tuple[str, ...], Samples]]:
     """From the journal: what is kept of `jobs.keep_days`."""
-    jobs = db.execute("SELECT status, count(*) FROM job GROUP BY status")
+    jobs = db.execute("SELECT status, count(*) FROM job WHERE json_extract(spec, '$.parent') IS NULL GROUP BY status")
     attempts = db.execute("SELECT state, count(*) FROM attempt GROUP BY state")
     waits = db.execute("SELECT count(*), coalesce(sum(started - created), 0) FROM attempt WHERE started IS NOT NULL").fetchone()
     return [

@@ -14,6 +14,7 @@ from moodmesh.nodes.access import Access
 from moodmesh.nodes.blobs import Models, NodeBlobs
 from moodmesh.nodes.capabilities import Capabilities
 from moodmesh.nodes.config import Config
+from moodmesh.nodes.jobs.escalation import Escalations
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.executor import Executor
 from moodmesh.nodes.jobs.journal import Jobs
@@ -60,6 +61,7 @@ class Services:
     events: Hub
     peers: Peers
     submitter: Submitter
+    escalations: Escalations
     executor: Executor
     endpoint: Endpoint
     started: float

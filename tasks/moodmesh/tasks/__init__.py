@@ -2,18 +2,20 @@
 
 from moodmesh.tasks.errors import Cancelled, InvalidInput, ModelDamaged, ModelMissing, TaskError
 from moodmesh.tasks.models import Card, ModelStore, load_cards
-from moodmesh.tasks.task import Context, Output, Request, Runner, Task, TaskSpec, Variant
+from moodmesh.tasks.task import Context, Escalation, Output, Request, Rest, Runner, Task, TaskSpec, Variant
 
 __all__ = [
     "Cancelled",
     "Card",
     "Context",
+    "Escalation",
     "InvalidInput",
     "ModelDamaged",
     "ModelMissing",
     "ModelStore",
     "Output",
     "Request",
+    "Rest",
     "Runner",
     "Task",
     "TaskError",

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from moodmesh.tasks.errors import ModelDamaged, ModelMissing
 
@@ -18,7 +19,8 @@ from moodmesh.tasks.errors import ModelDamaged, ModelMissing
 class Card:
     """One file of weights: what it is, what it may be used for, how good it was measured to be.
 
-    `folder` is where the package ships the file, if it does.
+    `figures` are numbers of its `quality`, the higher the better, in the `measure` that cards of one task share: what a smaller
+    variant loses is their difference. `folder` is where the package ships the file, if it does.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Card:
     data: tuple[str, ...]
     quality: str
     training: str
+    measure: str = ""
+    figures: tuple[float, ...] = ()
     folder: Path | None = field(default=None, compare=False)
 
 
@@ -36,7 +40,11 @@ def load_cards(file: Path) -> dict[str, Card]:
     """The cards of a `models.toml` by name; shipped files lie in `weights` beside it."""
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     folder = file.parent / "weights"
-    return {name: Card(name=name, folder=folder, **table | {"data": tuple(table["data"])}) for name, table in tables.items()}
+    return {name: Card(name=name, folder=folder, **_frozen(table)) for name, table in tables.items()}
+
+
+def _frozen(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
 
 
 def save_cards(cards: Mapping[str, Card], file: Path) -> None:

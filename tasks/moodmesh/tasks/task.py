@@ -6,7 +6,7 @@ no network, no Ray; all they get from the node is a `Context`. The same request 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,19 @@ from pydantic import BaseModel
 from moodmesh.tasks.errors import Cancelled, InvalidInput
 from moodmesh.tasks.models import Card
 
-__all__ = ["Cancelled", "Context", "InvalidInput", "Output", "Request", "Runner", "Task", "TaskSpec", "Variant"]
+__all__ = [
+    "Cancelled",
+    "Context",
+    "Escalation",
+    "InvalidInput",
+    "Output",
+    "Request",
+    "Rest",
+    "Runner",
+    "Task",
+    "TaskSpec",
+    "Variant",
+]
 
 
 @dataclass(frozen=True)
@@ -50,11 +62,47 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """What the small model is unsure of: the request for the large one, and which items of how many it stands for."""
+
+    request: Request
+    items: tuple[int, ...]
+    of: int
+
+
+@dataclass(frozen=True)
+class Escalation:
+    """A small variant answers first; what it is unsure of goes to a large one (systems S29). Both functions are pure and cheap:
+    they run in the node, load no model, and give the same answer when a restart asks them again.
+
+    `uncertain(request, answer, share)` picks at most `share` (over 0, to 1) of the items of a small answer, rounded up; None
+    when there is nothing to gain. `merge(small, large, items)` puts the large answer in its place, order and number kept.
+    `measure` names a quality and `reached` gives it at equal steps of the share from 0 to 1, as measured; empty if never.
+    """
+
+    small: str
+    large: str
+    uncertain: Callable[[Request, Mapping[str, Any], float], Rest | None]
+    merge: Callable[[Mapping[str, Any], Mapping[str, Any], tuple[int, ...]], dict[str, Any]]
+    measure: str = ""
+    reached: tuple[float, ...] = ()
+
+    def expected(self, share: float) -> float | None:
+        """The measured quality when `share` of the items goes to the large variant, between two steps by a straight line."""
+        if len(self.reached) < 2:
+            return None
+        at = share * (len(self.reached) - 1)
+        low = min(int(at), len(self.reached) - 2)
+        return self.reached[low] + (at - low) * (self.reached[low + 1] - self.reached[low])
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """What every node may know of a task. `personal`: inputs go to the owner's own devices only, unless the job says otherwise.
 
     `effects`: the task changes something outside its output (plays sound, moves a file) and is run at most once.
     `version` is the version of the request and result schemas; nodes run a job only under the same version.
+    `escalation`: how two of the variants answer one request together; None when they cannot.
     """
 
     name: str
@@ -66,6 +114,7 @@ class TaskSpec:
     unit: str
     personal: bool = False
     effects: bool = False
+    escalation: Escalation | None = None
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`; KeyError when there is none."""

@@ -6,6 +6,8 @@ def test_contract(tmp_path): check_task(MyTask(), models=tmp_path)
 
 from __future__ import annotations
 
+import copy
+import math
 import multiprocessing
 import resource
 import sys
@@ -22,7 +24,7 @@ from pydantic import ValidationError
 
 from moodmesh.tasks.errors import Cancelled, InvalidInput
 from moodmesh.tasks.models import Card, ModelStore
-from moodmesh.tasks.task import Output, Request, Task, Variant
+from moodmesh.tasks.task import Escalation, Output, Request, Task, Variant
 
 CANCEL_S = 1.0
 UNREADABLE = 12  # a shorter message cannot say what to change
@@ -81,6 +83,8 @@ def check_task(
     for variant in task.spec.variants:
         if variants is None or variant.name in variants:
             _in_fresh_process(_check_variant, task, variant, models, tuple(bad))
+    if task.spec.escalation is not None and variants is None:
+        _in_fresh_process(check_escalation, task, task.spec.escalation, models)
 
 
 def check_spec(task: Task) -> None:
@@ -96,6 +100,40 @@ def check_spec(task: Task) -> None:
         spec.request.model_validate(dict(request.params))
     except ValidationError as error:
         raise ContractBroken(f"request schema: it refuses the task's own benchmark request: {error}") from None
+
+
+def check_escalation(task: Task, way: Escalation, models: Path) -> None:
+    """How two variants answer one request together, on the benchmark request: at half of its items, and at all of them."""
+    spec, request, context = task.spec, task.benchmark_request(), CheckContext(ModelStore(models))
+    ranks = {variant.name: variant.quality for variant in spec.variants}
+    _hold({way.small, way.large} <= set(ranks), "escalation", "both of its variants are the task's own")
+    _hold(ranks[way.small] < ranks[way.large], "escalation", "the large variant is the better one")
+    small = task.open(way.small, context).run(request, context).value
+    counts = [_check_share(task, way, request, small, share, context) for share in (0.5, 1.0)]
+    _hold(0 < counts[0] <= math.ceil(counts[1] / 2), "escalation", f"{counts[0]} of {counts[1]} items at a share of one half")
+
+
+def _check_share(
+    task: Task, way: Escalation, request: Request, small: dict[str, Any], share: float, context: CheckContext
+) -> int:
+    """The number of items sent at a share."""
+    kept = copy.deepcopy(small)
+    rest = way.uncertain(request, small, share)
+    _hold(rest == way.uncertain(request, small, share), "escalation", "asked again, the same items are uncertain")
+    if rest is None:
+        return 0
+    _hold(list(rest.items) == sorted(set(rest.items)), "escalation", "the items ascend, each is named once")
+    _hold(task.units(rest.request) > 0, "escalation", "the rest is a request like any other")
+    try:
+        task.spec.request.model_validate(dict(rest.request.params))
+        large = task.open(way.large, context).run(rest.request, context).value
+        merged = way.merge(small, large, rest.items)
+        read = task.spec.result.model_validate(merged)
+    except (ValidationError, InvalidInput) as error:
+        raise ContractBroken(f"escalation: the rest or the merged answer breaks the task's own schema: {error}") from None
+    _hold(read.model_dump(mode="json") == merged, "escalation", "the merged answer survives a round trip through the schema")
+    _hold(small == kept, "escalation", "the small answer is left as it was")
+    return len(rest.items)
 
 
 def _check_variant(task: Task, variant: Variant, models: Path, bad: Sequence[Request]) -> None:

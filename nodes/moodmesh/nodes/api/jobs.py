@@ -7,7 +7,6 @@ import base64
 import binascii
 import json
 import secrets
-from dataclasses import fields
 from typing import Any, Literal
 
 from aiohttp import web
@@ -15,14 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.api.guard import body, while_asked
+from moodmesh.nodes.api.shown import escalated, show
 from moodmesh.nodes.errors import NotFound, Refused, UsageError
 from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.services import Services
 from moodmesh.tasks.errors import InvalidInput
-from moodmesh.tasks.task import Request, Task
+from moodmesh.tasks.task import Request, Task, TaskSpec
 
 LARGEST_PARAMS = 128 * 1024
+Parts = list[tuple[str, Job]]
 
 
 class JobRequest(BaseModel):
@@ -37,6 +38,7 @@ class JobRequest(BaseModel):
     on: str | None = None
     by_s: float | None = Field(None, gt=0, allow_inf_nan=False)
     quality: Literal["best", "fast"] = "best"
+    escalate: float | None = Field(None, gt=0, le=1)
     public: bool = False
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
 
@@ -70,31 +72,41 @@ class JobsView:
             data = base64.b64decode(asked.input, validate=True)
         except binascii.Error:
             raise UsageError("input is not base64") from None
-        job = await self._node.submitter.submit(make_spec(self._node, asked, data), data)
-        return web.json_response(show(self._node, job), status=201)
+        owner = self._node.submitter if asked.escalate is None else self._node.escalations
+        job = await owner.submit(make_spec(self._node, asked, data), data)
+        return web.json_response(await self._shown(job), status=201)
 
     async def list(self, request: web.Request) -> web.Response:
         """The newest jobs, oldest first."""
         limit = request.query.get("limit", "50")
         if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
             raise UsageError("limit: a number from 1 to 1000")
-        jobs = await self._node.jobs.load(limit=int(limit))
-        return web.json_response({"jobs": [show(self._node, await self._fresh(job)) for job in jobs]})
+        jobs = await self._node.jobs.load(parts=False, limit=int(limit))
+        return web.json_response({"jobs": [await self._shown(await self._fresh(job)) for job in jobs]})
 
     async def show(self, request: web.Request) -> web.Response:
         """One job with its attempts."""
-        return web.json_response(show(self._node, await self._find(request)))
+        return web.json_response(await self._shown(await self._find(request)))
 
     async def explain(self, request: web.Request) -> web.Response:
         """Why it ran where it ran, or what it waits for: the table of every attempt, and the present one while pending."""
         job = await self._find(request)
-        now = summary(self._node.submitter.placement(job)) if job.status == "PENDING" else None
-        return web.json_response({**show(self._node, job), "now": now, "tables": [a.explain for a in job.attempts]})
+        found = {**await self._shown(job), **self._explained(job)}
+        for part, (_, of) in zip(found.get("parts", []), await self._parts(job), strict=False):
+            part |= self._explained(of)
+        return web.json_response(found)
+
+    def _explained(self, job: Job) -> dict[str, Any]:
+        waits = job.status == "PENDING" and job.spec.escalate is None
+        now = summary(self._node.submitter.placement(job)) if waits else None
+        return {"now": now, "tables": [a.explain for a in job.attempts]}
 
     async def logs(self, request: web.Request) -> web.Response:
-        """The kept lines."""
+        """The kept lines; of a job in two parts, those of both."""
         job = await self._find(request)
-        return web.json_response({"id": job.id, "status": job.status, "lines": await self._node.jobs.logs(job.id)})
+        ids = [job.id, *(part.id for _, part in await self._parts(job))]
+        lines = [line for id_ in ids for line in await self._node.jobs.logs(id_)]
+        return web.json_response({"id": job.id, "status": job.status, "lines": lines})
 
     async def result(self, request: web.Request) -> web.Response:
         """The one visible result, with who made it."""
@@ -105,7 +117,7 @@ class JobsView:
         outputs, provenance = found
         value = json.loads(await self._node.blobs.get(outputs["value"], self._node.identity.id))
         files = {name: blob.size for name, blob in outputs.items() if name != "value"}
-        return web.json_response({**show(self._node, job), "result": value, "provenance": provenance, "files": files})
+        return web.json_response({**await self._shown(job), "result": value, "provenance": provenance, "files": files})
 
     async def file(self, request: web.Request) -> web.Response:
         """One named file of the result."""
@@ -119,7 +131,8 @@ class JobsView:
     async def cancel(self, request: web.Request) -> web.Response:
         """Stop it."""
         job = await self._find(request)
-        return web.json_response(show(self._node, await self._node.submitter.cancel(job.id)))
+        owner = self._node.submitter if job.spec.escalate is None else self._node.escalations
+        return web.json_response(await self._shown(await owner.cancel(job.id)))
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events of one job until it ends."""
@@ -128,7 +141,7 @@ class JobsView:
         async with while_asked(request), self._node.events.listen() as queue:
             await response.prepare(request)
             job = await self._fresh(job)
-            await _send(response, {"event": "job", **show(self._node, job)})
+            await _send(response, {"event": "job", **await self._shown(job)})
             while job.open:
                 try:
                     event = await asyncio.wait_for(queue.get(), 15)
@@ -142,10 +155,23 @@ class JobsView:
         return response
 
     async def _find(self, request: web.Request) -> Job:
-        return await self._node.submitter.find(request.match_info["id"])
+        return self._node.escalations.fresh(await self._node.submitter.find(request.match_info["id"]))
 
     async def _fresh(self, job: Job) -> Job:
-        return await self._node.submitter.find(job.id)
+        return self._node.escalations.fresh(await self._node.submitter.find(job.id))
+
+    async def _parts(self, job: Job) -> Parts:
+        return [] if job.spec.escalate is None else [*(await self._node.escalations.parts(job)).items()]
+
+    async def _shown(self, job: Job) -> dict[str, Any]:
+        """A job as JSON, with its parts where two variants answer it."""
+        if job.spec.escalate is None:
+            return show(self._node, job)
+        while True:
+            status, parts = job.status, await self._parts(job)
+            _, provenance = await self._node.jobs.output(job.id) or ({}, {})
+            if job.status == status:  # else it went on while we read, and what we read is of no one moment
+                return escalated(self._node, job, parts, provenance.get("escalation"))
 
 
 async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
@@ -159,6 +185,10 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         broken = f" (its plug-in is broken: {node.broken[asked.task]})" if asked.task in node.broken else ""
         raise NotFound(f"no task {asked.task!r} here{broken}; installed: {', '.join(sorted(node.tasks)) or 'none'}")
     variants = [v.name for v in task.spec.variants]
+    if asked.by_s is not None and asked.quality == "fast":
+        raise UsageError(
+            "--by takes the best quality that is done in time, --quality fast whatever is soonest: give one of them"
+        )
     if asked.variant is not None and asked.variant not in variants:
         raise UsageError(f"{asked.task} has no variant {asked.variant!r}; it has {', '.join(variants)}")
     seed = asked.seed if asked.seed is not None else secrets.randbits(31)
@@ -172,8 +202,25 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
     return Spec(
         task=asked.task, version=task.spec.version, params=dict(request.params), units=units, input_bytes=len(data),
         result_bytes=size, personal=task.spec.personal and not asked.public, effects=task.spec.effects, seed=seed,
-        variant=asked.variant, on=_device(node, asked.on), quality=asked.quality, by_s=asked.by_s,
+        variant=asked.variant, on=_device(node, asked.on), quality=asked.quality, by_s=asked.by_s, escalate=asked.escalate,
+        **_figures(task.spec, asked),
     )  # fmt: skip
+
+
+def _figures(spec: TaskSpec, asked: JobRequest) -> dict[str, Any]:
+    """What each variant is worth: the figures of its card; where two answer together, the quality measured for that."""
+    if asked.escalate is None:
+        cards = {v.name: v.card for v in spec.variants if v.card is not None and v.card.figures}
+        measure = next((card.measure for card in cards.values()), "")
+        return {"measure": measure, "figures": {name: list(card.figures) for name, card in cards.items()}}
+    way = spec.escalation
+    if way is None or spec.effects:
+        raise UsageError(f"{spec.name} has no small and large model that answer together: leave --escalate out")
+    if asked.variant is not None or asked.quality != "best":
+        raise UsageError("--escalate takes the small and the large variant itself: leave --variant and --quality out")
+    shares = {way.small: 0.0, way.large: 1.0, f"{way.small}+{way.large}": asked.escalate}
+    known = {name: way.expected(share) for name, share in shares.items()}
+    return {"measure": way.measure, "figures": {name: [value] for name, value in known.items() if value is not None}}
 
 
 def _request(task: Task, asked: JobRequest, data: bytes, seed: int) -> Request:
@@ -196,32 +243,6 @@ def _device(node: Services, name: str | None) -> DeviceId | None:
         known = ", ".join(sorted(p.name for p in node.peers.peers.values()))
         raise NotFound(f"{'several peers are called' if found else 'no peer is called'} {name!r}; there are: {known}")
     return found[0]
-
-
-def show(node: Services, job: Job) -> dict[str, Any]:
-    """A job as JSON: status, where it ran, its attempts."""
-    names = {p.id: p.name for p in node.peers.peers.values()}
-    done = next((a for a in job.attempts if a.number == job.winner), None)
-    last = done or (job.attempts[-1] if job.attempts else None)
-    return {
-        "id": job.id,
-        "task": job.spec.task,
-        "status": job.status,
-        "substate": job.substate,
-        "message": job.message,
-        "share": job.share,
-        "ran_on": names.get(done.device, done.device) if done else None,
-        "variant": last.variant if last else job.spec.variant,
-        "why": (last.explain if last else job.explain).get("why", ""),
-        "public": not job.spec.personal,
-        "created": job.created,
-        "finished": job.finished,
-        "attempts": [
-            {f.name: getattr(a, f.name) for f in fields(a) if f.name not in ("explain", "job")}
-            | {"name": names.get(a.device, a.device)}
-            for a in job.attempts
-        ],
-    }
 
 
 def _no_result(job: Job) -> str:

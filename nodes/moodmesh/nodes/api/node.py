@@ -111,6 +111,7 @@ def tasks_of(node: Services) -> dict[str, Any]:
                 "personal": spec.personal,
                 "params": spec.request.model_json_schema().get("properties", {}),
                 "variants": variants,
+                "escalation": {"small": way.small, "large": way.large} if (way := spec.escalation) else None,
             }
         )
     return {"tasks": found, "broken": dict(node.broken)}

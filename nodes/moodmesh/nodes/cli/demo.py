@@ -104,7 +104,7 @@ def results(
     except (ImportError, ValueError):
         known = False
     if not known:
-        raise UsageError(f"no table {name!r}; there is emotion.text")
+        raise UsageError(f"no table {name!r}; there are emotion.text and emotion.text.escalation")
     options = {"--retrain": retrain, "--check": check, "--quick": quick, "--json": json}
     arguments = [*(["--data", str(data)] if data else []), *(option for option, given in options.items() if given)]
     try:

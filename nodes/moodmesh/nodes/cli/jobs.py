@@ -19,6 +19,7 @@ from moodmesh.nodes.errors import NodeError, UsageError
 job_app = typer.Typer(help="Submit jobs and look into them. An id may be shortened to a unique prefix.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="Job id, or the beginning of one.")]
 LARGEST_INPUT = 64 * 2**20
+PREDICTED = "seconds predicted for each device:"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +36,17 @@ def submit(
     variant: Annotated[str | None, typer.Option(help="Only this variant of the model.")] = None,
     on: Annotated[str | None, typer.Option(help="Only this peer; `here` for this device.")] = None,
     by: Annotated[str | None, typer.Option(help="The best quality that is done by then, like 10s or 2min.")] = None,
-    quality: Annotated[str, typer.Option(help="best or fast.")] = "best",
+    quality: Annotated[
+        str, typer.Option(help="best: no smaller model while a better one is present. fast: the soonest.")
+    ] = "best",
+    escalate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="The small model answers here; at most this share (0.3 or 30%) goes to the large one elsewhere: what it is "
+            "expected to improve most. With --by, what is not back by then stays the small one's.",
+        ),
+    ] = None,
     public: Annotated[bool, typer.Option("--public", help="Personal input may go to devices that are not your own.")] = False,
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
@@ -44,6 +55,8 @@ def submit(
     """Hand in a job; it runs on the device that returns its result soonest.
 
     Example: moodmesh job submit emotion.text --input diary.txt --wait --json
+
+    Example: moodmesh job submit emotion.text --input diary.txt --escalate 30% --wait
     """
     params = dict(_param(pair) for pair in param or [])
     if lines:
@@ -56,10 +69,13 @@ def submit(
         "on": on,
         "by_s": _seconds(by) if by else None,
         "quality": quality,
+        "escalate": _share(escalate) if escalate else None,
         "public": public,
         "seed": seed,
     }
     job = Client().post("jobs", body=body)
+    if job["quality"] and job["quality"]["words"]:
+        say(job["quality"]["words"])
     if not wait:
         emit(job, json, lambda: [job["id"]])
         if job["message"]:
@@ -194,6 +210,8 @@ def result_lines(found: dict[str, Any]) -> list[str]:
     items = found["result"].get("items")
     head = f"# {found['task']} {found['variant']} on {found['ran_on']} in {found['provenance']['seconds']:.3g} s"
     say(f"{head}\n# {found['why']}")
+    if found["quality"] and found["quality"]["words"]:
+        say(f"# {found['quality']['words']}")
     if not isinstance(items, list) or not items or not isinstance(items[0], dict):
         return [jsonlib.dumps(found["result"], indent=2, ensure_ascii=False)]
     names = [key for key, value in items[0].items() if not isinstance(value, (dict, list))]
@@ -212,10 +230,11 @@ def state(job: dict[str, Any]) -> str:
 
 
 def describe(job: dict[str, Any]) -> list[str]:
-    """A job and its attempts for people."""
+    """A job and its attempts for people; of a job in two parts, both."""
     lines = [f"{job['id']}  {job['task']}  {state(job)}" + (f"  on {job['ran_on']}" if job["ran_on"] else "")]
-    if job["message"]:
-        lines.append(f"  {job['message']}")
+    lines += [f"  {words}" for words in (job["message"], (job["quality"] or {}).get("words")) if words]
+    for part in job.get("parts", []):
+        lines += [f"  {part['role']}: {line}" for line in describe(part)]
     for a in job["attempts"]:
         times = ", ".join(f"{k} at {a[k] - job['created']:.3f} s" for k in ("reserved", "started", "finished") if a[k])
         lines.append(f"  attempt {a['number']}  {a['name']}  {a['variant']}  {a['state']}  {times}  {a['message']}".rstrip())
@@ -226,7 +245,13 @@ def explained(found: dict[str, Any]) -> list[str]:
     """The tables of every attempt."""
     from moodmesh.nodes.placement.explain import table
 
-    lines = [f"{found['id'][:8]}  {found['task']}  {state(found)}  seconds predicted for each device:"]
+    lines = [f"{found['id'][:8]}  {found['task']}  {state(found)}" + ("" if "parts" in found else "  " + PREDICTED)]
+    if "parts" in found:
+        lines += [found["quality"]["words"], *([found["why"]] if found["why"] else [])]
+        for part in found["parts"]:
+            lines += ["", f"{part['role']} part, {part['variant']}:", *explained(part)]
+    elif found["quality"] and found["quality"]["words"]:
+        lines.append(found["quality"]["words"])
     for attempt, explain_ in zip(found["attempts"], found["tables"], strict=True):
         chosen = explain_["chosen"]
         lines += [f"attempt {attempt['number']}: {explain_['why']}", *table(explain_)]
@@ -263,6 +288,14 @@ def _param(pair: str) -> tuple[str, Any]:
         return key, jsonlib.loads(value)
     except jsonlib.JSONDecodeError:
         return key, value
+
+
+def _share(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        if 0 < share <= 1:
+            return share
+    raise UsageError(f"--escalate {text}: write the share that may go to the large model, like 0.3 or 30%")
 
 
 def _seconds(text: str) -> float:

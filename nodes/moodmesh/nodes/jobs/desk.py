@@ -96,9 +96,10 @@ class Desk:
     def ask(self, job: Job) -> Ask:
         """A job as placement needs it."""
         s = job.spec
+        by_s = None if s.by_s is None else max(0.0, s.by_s - max(0.0, self.clock.wall() - job.created))
         return Ask(
             job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant,
-            DeviceId(s.on) if s.on else None, s.quality, s.by_s,
+            DeviceId(s.on) if s.on else None, s.quality, by_s,
             frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
             {a.device: a.message for a in job.attempts if self._refuses(job, a.device)},
         )  # fmt: skip

@@ -106,6 +106,23 @@ class Jobs:
         attempt.state, attempt.finished = "COMMITTED", at
         return True
 
+    async def answer(self, job: Job, outputs: dict[str, Blob], provenance: dict[str, Any], at: float) -> bool:
+        """The same for a job that others answered; False when it had ended."""
+        named = json.dumps({name: blob.model_dump(exclude_none=True) for name, blob in outputs.items()})
+
+        def write(db: sqlite3.Connection) -> bool:
+            won = db.execute(
+                "UPDATE job SET status='SUCCEEDED', substate='', message='', output=?, provenance=?, finished=? "
+                "WHERE id=? AND status IN ('PENDING', 'RUNNING')",
+                (named, json.dumps(provenance), at, job.id),
+            )
+            return won.rowcount == 1
+
+        if not await self._store.write("job.answer", write):
+            return False
+        job.status, job.substate, job.message, job.finished, job.share = "SUCCEEDED", "", "", at, 1.0
+        return True
+
     async def log(self, job: str, attempt: int, seq: int, at: float, line: str) -> None:
         """Keep one log line; a repeated number is dropped."""
 
@@ -119,12 +136,15 @@ class Jobs:
         query = "SELECT attempt, seq, at, line FROM job_log WHERE job=? ORDER BY attempt, seq"
         return await self._store.read(lambda db: [dict(row) for row in db.execute(query, (job,))])
 
-    async def load(self, *, only_open: bool = False, limit: int = 1000) -> list[Job]:
-        """The newest jobs with their attempts, oldest first."""
-        query = "SELECT * FROM job WHERE finished IS NULL OR ? ORDER BY created DESC LIMIT ?"
+    async def load(self, *, only_open: bool = False, parts: bool = True, limit: int = 1000) -> list[Job]:
+        """The newest jobs with their attempts, oldest first; without `parts`, those that the user handed in."""
+        query = (
+            "SELECT * FROM job WHERE (finished IS NULL OR ?) AND (? OR json_extract(spec, '$.parent') IS NULL) "
+            "ORDER BY created DESC LIMIT ?"
+        )
 
         def read(db: sqlite3.Connection) -> list[Job]:
-            return [_job(db, row) for row in reversed(db.execute(query, (not only_open, limit)).fetchall())]
+            return [_job(db, row) for row in reversed(db.execute(query, (not only_open, parts, limit)).fetchall())]
 
         return await self._store.read(read)
 

@@ -54,7 +54,11 @@ def may_step(old: str, new: str) -> bool:
 
 @dataclass(frozen=True)
 class Spec:
-    """What the user asked for, without the input bytes; sizes and units are known at submission."""
+    """What the user asked for, without the input bytes; sizes and units are known at submission.
+
+    `figures` of the variants, in `measure`, say what a lower quality loses. `escalate`: the share of the answer that may go
+    from a small to a large variant; such a job is answered by two others, whose `parent` it is.
+    """
 
     task: str
     version: int
@@ -69,6 +73,10 @@ class Spec:
     on: str | None = None
     quality: Literal["best", "fast"] = "best"
     by_s: float | None = None
+    measure: str = ""
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    escalate: float | None = None
+    parent: str | None = None
 
 
 @dataclass

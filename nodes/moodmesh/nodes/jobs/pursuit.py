@@ -161,7 +161,8 @@ class Pursuit:
         job = self.job
         job.explain, job.substate, job.message = summary(placement), "scoring", missing(placement)
         errors = [a for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)]
-        if errors and not any(row.gate and row.gate.name in FOR_NOW for row in placement.rows):
+        rows = [row for row in placement.rows if row.variant is None or job.spec.variant in (None, row.variant)]
+        if errors and not any(row.gate and row.gate.name in FOR_NOW for row in rows):
             await self._fail("task_error", errors[-1].message)
         elif self._until <= self._desk.clock.now():
             await self._fail("no_capable_device", job.message)

@@ -39,13 +39,13 @@ class Submitter:
 
     # -- what the user asks --------------------------------------------------------------------------------------------
 
-    async def submit(self, spec: Spec, data: bytes) -> Job:
+    async def submit(self, spec: Spec, data: bytes, id: str | None = None) -> Job:
         """Accept a job: once this returns it is on disk and will be answered once. Its first placement is made at once."""
         try:
             blob = await self._blobs.put(data)
         except OSError as error:
             raise StoreError(f"the input cannot be kept: {error}; free some disk space, nothing was accepted") from None
-        job = Job(uuid.uuid4().hex, spec, blob, self._clock.wall())
+        job = Job(id or uuid.uuid4().hex, spec, blob, self._clock.wall())
         self.desk.budget.earn()
         first = self._first(job)
         try:
@@ -85,7 +85,11 @@ class Submitter:
         found = await self._jobs.find(prefix)
         if len(found) != 1:
             raise NotFound(f"{'several jobs begin' if found else 'no job begins'} with {prefix!r}; see `moodmesh job list`")
-        return self._open.get(found[0].id, found[0])
+        return self.fresh(found[0])
+
+    def fresh(self, job: Job) -> Job:
+        """The job as it is now, where it is open."""
+        return self._open.get(job.id, job)
 
     def placement(self, job: Job) -> Placement:
         """Where the job would go now."""
@@ -99,7 +103,8 @@ class Submitter:
         What is heard before this is done waits: a result must not meet a submitter that has not read its journal yet.
         """
         for job in await self._jobs.load(only_open=True, limit=-1):
-            self._pursue(job, [self._known(job, a) for a in job.attempts if a.state in ATTEMPT_LIVE])
+            if job.spec.escalate is None:  # else it never runs itself: see `escalation`
+                self._pursue(job, [self._known(job, a) for a in job.attempts if a.state in ATTEMPT_LIVE])
         self._resumed.set()
 
     def _known(self, job: Job, attempt: Attempt) -> Live:

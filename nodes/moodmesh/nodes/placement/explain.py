@@ -24,6 +24,7 @@ def summary(placement: Placement) -> dict[str, Any]:
 
 def _row(row: Row, chosen: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"device": row.device, "name": row.name, "here": row.here, "variant": row.variant, "chosen": chosen}
+    found["quality"] = row.quality
     if row.terms is not None:
         t = row.terms
         found |= {k: v for k, v in t._asdict().items() if not k.startswith("log_")}

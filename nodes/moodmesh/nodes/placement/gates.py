@@ -52,12 +52,13 @@ def _task_gate(ask: Ask, task: TaskDoc | None) -> Gate | None:
 
 def variant_gate(ask: Ask, device: Device, name: str, doc: VariantDoc, service_s: float) -> Gate | None:
     """The first gate that bars one variant on a device; None when all are open. `service_s` is the predicted service time."""
-    if ask.variant is not None and ask.variant != name:
-        return Gate("variant", f"the job asks for {ask.variant}")
     if not doc.within_reach:
         return Gate("model", "its model is not there, and no peer linked with it has it: `moodmesh models pull`")
     now = device.dynamic
-    return _state_gate(ask, device, now, doc.memory_mb * MEMORY_MARGIN, service_s) if now is not None else None
+    gate = _state_gate(ask, device, now, doc.memory_mb * MEMORY_MARGIN, service_s) if now is not None else None
+    if gate is None and ask.variant is not None and ask.variant != name:  # last: it alone is a choice
+        return Gate("variant", f"the job asks for {ask.variant}")
+    return gate
 
 
 def _state_gate(ask: Ask, device: Device, now: Dynamic, need_mb: float, service_s: float) -> Gate | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from moodmesh.nodes.placement.pull import Field
@@ -23,5 +22,5 @@ def hold(chosen: Row, field: Field, *, parking: bool = True) -> Hold | None:
     mine = chosen.terms.service
     ahead = field.ahead(mine)
     if (parking and field.off_place(mine)) or ahead < chosen.terms.cost:
-        return Hold(field.off_place(mine), mine / field.known if field.known else math.inf, ahead)
+        return Hold(field.off_place(mine), mine / field.known(mine), ahead)
     return None

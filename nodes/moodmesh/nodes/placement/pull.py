@@ -18,7 +18,7 @@ from moodmesh.nodes.placement.view import Device
 
 OFF_PLACE = 6.0
 PATIENCE = 0.1
-KNOWN_S = 24 * 3600.0
+WORTH_WAITING = 10.0
 ACCEPT = 0.8
 SAME_GROUP = 2.0
 MOVE_S = 0.02
@@ -68,14 +68,13 @@ class Field:
     def __init__(self, kind: str, units: float, devices: Iterable[Device], heaps: Mapping[str, tuple[int, float]]) -> None:
         """`heaps`: of every class held back anywhere, count and units."""
         rows = []
-        self.known = math.inf
+        self._absent = []
         for device in devices:
             here = service_s(device, kind, units)
-            if here is None or (not device.present and device.absent_s > KNOWN_S):
-                continue
-            self.known = min(self.known, here)
-            if device.present:
+            if here is not None and device.present:
                 rows.append((here, _backlog(device), _drain(device, here, heaps), *_longer(device, here, heaps)))
+            elif here is not None:
+                self._absent.append((here, device.absent_s))
         rows.sort()
         self._slots = list(accumulate(row[5] for row in rows))
         self._queued = list(accumulate(row[3] for row in rows))
@@ -96,9 +95,14 @@ class Field:
         longer = self._queued[count - 1] + self._held[count - 1]
         return own + longer * self.present / self._slots[count - 1]
 
+    def known(self, mine: float) -> float:
+        """The fastest service known, absent devices counted; one that has been away for ten times as long as the job would
+        take a device this slow is not waited for any more."""
+        return min([self.present, *(here for here, away in self._absent if away <= WORTH_WAITING * mine)])
+
     def off_place(self, mine: float) -> bool:
-        """Whether a device this slow is no place for it, absent devices counted."""
-        return mine > OFF_PLACE * self.known
+        """Whether a device this slow is no place for it."""
+        return mine > OFF_PLACE * self.known(mine)
 
 
 def _backlog(device: Device) -> float:
@@ -181,7 +185,7 @@ def _willing(
         return None
     if field.off_place(mine) and idle_s < PATIENCE * mine:
         return PATIENCE * mine - idle_s
-    return per_unit, mine > SAME_GROUP * field.known
+    return per_unit, mine > SAME_GROUP * field.known(mine)
 
 
 def _first(kind: str, held: Mapping[DeviceId, Heap], per_unit: float, *, newest: bool, now: float) -> Take:

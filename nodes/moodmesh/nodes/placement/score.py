@@ -74,8 +74,8 @@ def place(ask: Ask, devices: Iterable[Device]) -> Placement:
     """Decide where a job runs. Every device appears, with terms or a gate; the order of `devices` changes nothing."""
     rows = [row for device in devices for row in _rows(ask, device)]
     chosen = _best(ask, _contenders(ask, [row for row in rows if row.terms is not None]))
-    if chosen is not None and ask.quality == "best":
-        rows = [_beaten(row, chosen) for row in rows]
+    if chosen is not None and (ask.quality == "best" or ask.by_s is not None):
+        rows = [_beaten(row, chosen, ask) for row in rows]
     return Placement(tuple(rows), chosen)
 
 
@@ -160,8 +160,11 @@ def _tie(ask: Ask, row: Row) -> tuple[bool, bool, int, str]:
     return (row.guess, not row.here, -row.quality, hashlib.sha256(f"{ask.job}{row.device}".encode()).hexdigest())
 
 
-def _beaten(row: Row, chosen: Row) -> Row:
-    """Say of a lower quality that it did not compete."""
-    if row.terms is None or row.quality >= chosen.quality:
+def _beaten(row: Row, chosen: Row, ask: Ask) -> Row:
+    """Say of a lower quality that it did not compete, and of a higher one that it would be too late."""
+    if row.terms is None or row.quality == chosen.quality:
         return row
+    if row.quality > chosen.quality:
+        late = f"9 of 10 take up to {row.terms.slow(Z90):.3g} s, {ask.by_s:.3g} s are left"
+        return row._replace(gate=Gate("deadline", late)) if ask.by_s is not None else row
     return row._replace(gate=Gate("quality", f"{chosen.variant} is present: {row.variant} only on request"))

@@ -90,6 +90,7 @@ class Meshed:
         self.seats = [Seat(box, _priors(box)) for box in run.boxes]
         self.desks = [Desk(i) for i in range(len(run.boxes))]
         self.version = [0] * len(run.boxes)
+        self.left_at = [0.0] * len(run.boxes)
         self.views = [self._view(seat) for seat in self.seats]
         self.heaps: dict[str, dict[DeviceId, Heap]] = {name: {} for name in NAMES}
         self.waiting: dict[int, list[Waiting]] = {}
@@ -448,6 +449,7 @@ class Meshed:
     def left(self, box: Box) -> None:
         """Its queue is lost with it; its peers see that after the detection time."""
         seat = self.seats[box.index]
+        self.left_at[box.index] = self.run.now
         for attempt in seat.queue:
             self.run.stop(attempt)
             self.run.after(self.run.detection_s, self.lost, attempt)
@@ -534,7 +536,9 @@ class Meshed:
         """The field of a class, at most a moment old."""
         at, found = self._fields.get(kind, (-math.inf, None))
         if found is None or self.run.now - at > FIELD_AGE_S:
-            found = Field(kind, 1.0, self.views, totals(h for held in self.heaps.values() for h in held.values()))
+            away = {i: replace(v, absent_s=self.run.now - self.left_at[i]) for i, v in enumerate(self.views) if not v.present}
+            views = [away.get(i, v) for i, v in enumerate(self.views)]
+            found = Field(kind, 1.0, views, totals(h for held in self.heaps.values() for h in held.values()))
             self._fields[kind] = self.run.now, found
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from moodmesh.tasks.emotion.text.escalation import ESCALATION
 from moodmesh.tasks.emotion.text.schema import TextEmotion, TextRequest
 from moodmesh.tasks.emotion.text.sentences import Span, lines, sentences
 from moodmesh.tasks.errors import InvalidInput
@@ -18,7 +19,7 @@ VARIANTS = (
     Variant("tiny", 1, 115, CARDS.get("emotion-text-tiny")),
     Variant("base", 2, 160, CARDS.get("emotion-text-base")),
 )
-_ITEM_BYTES = 190  # one item as JSON
+_ITEM_BYTES = 210  # one item as JSON
 _DAY = (
     "The morning was grey and nobody spoke at breakfast. Later the sun came out and we walked down to the river! "
     "I was afraid of the exam, but it went better than I had hoped. She said she would call and never did. "
@@ -31,13 +32,14 @@ class EmotionText:
 
     spec = TaskSpec(
         name="emotion.text",
-        version=1,
+        version=2,
         summary="Valence, arousal and dominance of each sentence of an English text",
         request=TextRequest,
         result=TextEmotion,
         variants=tuple(v for v in VARIANTS if v.card is not None),
         unit="character",
         personal=True,
+        escalation=ESCALATION,
     )
 
     def units(self, request: Request) -> float:
@@ -47,7 +49,7 @@ class EmotionText:
         return float(len(text))
 
     def result_bytes(self, request: Request) -> int:
-        """About 190 bytes an item; a sentence is taken to have 70 characters."""
+        """About 210 bytes an item; a sentence is taken to have 70 characters."""
         content = (request.params.get("text") or "").encode() or request.input
         items = content.count(b"\n") + 1 if request.params.get("lines") else len(content) // 70 + 1
         return 200 + _ITEM_BYTES * items

@@ -115,7 +115,7 @@ class TextRunner:
         names = ("valence", "arousal", "dominance")
         moods = {name: round(float(value), 4) for name, value in zip(names, mean, strict=True)}
         sds = {f"{name}_sd": round(float(value), 4) for name, value in zip(names, sd, strict=True)}
-        return {"start": start, "end": start + len(piece)} | moods | sds
+        return {"start": start, "end": start + len(piece)} | moods | sds | {"variant": self._variant.name}
 
     def _score(self, piece: str, context: Context) -> tuple[Floats, Floats]:
         """A piece longer than a slice is the mean of its slices, by characters."""

@@ -14,7 +14,8 @@ class TextRequest(BaseModel):
 
 
 class Item(BaseModel):
-    """One sentence or line: characters `start` to `end` of the text, its mood in -1 to 1 with sd; a blank line has none."""
+    """One sentence or line: characters `start` to `end` of the text, its mood in -1 to 1 with sd, and the variant that
+    answered; a blank line has none of them."""
 
     model_config = ConfigDict(extra="forbid")
     start: int = Field(ge=0)
@@ -25,13 +26,27 @@ class Item(BaseModel):
     valence_sd: float | None = Field(default=None, gt=0)
     arousal_sd: float | None = Field(default=None, gt=0)
     dominance_sd: float | None = Field(default=None, gt=0)
+    variant: str | None = None
+
+
+class Larger(BaseModel):
+    """The model that answered what the small one was unsure of."""
+
+    model_config = ConfigDict(extra="forbid")
+    variant: str
+    model: str
+    sha256: str
 
 
 class TextEmotion(BaseModel):
-    """A statement about a text, item by item in its order; `model` and `sha256` name the weights that made it."""
+    """A statement about a text, item by item in its order; `model` and `sha256` name the weights that made it.
+
+    After an escalation they name the small model, and `larger` the one that answered the items with its variant.
+    """
 
     model_config = ConfigDict(extra="forbid")
     items: list[Item]
     variant: str
     model: str
     sha256: str
+    larger: Larger | None = None

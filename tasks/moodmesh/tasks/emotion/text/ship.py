@@ -24,6 +24,7 @@ from moodmesh.tasks.emotion.text.runner import Base
 from moodmesh.tasks.models import Card, save_cards
 
 NAME = "emotion-text-base"
+MEASURE = "Pearson r of valence, arousal, dominance on EmoBank dev"
 HERE = Path(__file__).parent
 
 
@@ -75,6 +76,8 @@ def card_of(file: Path, r: Floats) -> Card:
         quality=f"Pearson r V/A/D {figures} on EmoBank dev (1,000 sentences); tables in docs/results/emotion.text.md",
         training="moodmesh results emotion.text --retrain --data DIR, then "
         "python -m moodmesh.tasks.emotion.text.ship --data DIR",
+        measure=MEASURE,
+        figures=tuple(round(float(value), 3) for value in r),
     )
 
 

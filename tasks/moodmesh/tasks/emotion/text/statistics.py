@@ -17,9 +17,14 @@ Floats = NDArray[np.float64]
 DRAWS = 2000
 
 
+def row_sums(predicted: Floats, truth: Floats) -> Floats:
+    """1, p, t, p², t², pt of each row: [n, k], [n, k] -> [n, k, 6]."""
+    return np.stack([np.ones_like(truth), predicted, truth, predicted**2, truth**2, predicted * truth], axis=-1)
+
+
 def group_sums(predicted: Floats, truth: Floats, groups: Sequence[str]) -> Floats:
     """Sums of 1, p, t, p², t², pt within each group: [n, k], [n, k] -> [g, k, 6]."""
-    parts = np.stack([np.ones_like(truth), predicted, truth, predicted**2, truth**2, predicted * truth], axis=-1)
+    parts = row_sums(predicted, truth)
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     sums = np.zeros((numbers.max() + 1, *parts.shape[1:]))
     np.add.at(sums, numbers, parts)

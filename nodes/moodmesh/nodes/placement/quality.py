@@ -1,0 +1,44 @@
+"""What a decision costs in quality: the variant it takes beside the best one present (routing §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+OPEN = (None, "quality", "deadline", "variant")
+"""Gates that what was asked for closed, and nothing about the device."""
+
+
+def stated(explain: Mapping[str, Any], measure: str, figures: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
+    """The loss of a decision, from the table kept with it (`explain.summary`); None where nothing was chosen.
+
+    `loss` is None when the best variant present was taken, and empty when its cards have no figures to compare.
+    """
+    chosen = explain.get("chosen")
+    if not chosen:
+        return None
+    able = [row for row in explain["rows"] if row["variant"] and (row["gate"] or {}).get("name") in OPEN]
+    best = max(able, key=_rank, default=chosen)
+    used = chosen["variant"]
+    found: dict[str, Any] = {"variant": used, "best_present": best["variant"], "measure": measure, "loss": None, "words": ""}
+    if _rank(best) <= _rank(chosen):
+        return found | {"best_present": used}
+    pairs = list(zip(figures.get(best["variant"], ()), figures.get(used, ()), strict=False))
+    loss = [round(theirs - ours, 4) for theirs, ours in pairs]
+    return found | {"loss": loss, "words": _words(used, best["variant"], measure, pairs)}
+
+
+def _rank(row: Mapping[str, Any]) -> int:
+    return int(row.get("quality", 0))
+
+
+def _words(used: str, best: str, measure: str, pairs: Sequence[tuple[float, float]]) -> str:
+    if not pairs:
+        return f"{used} answers although {best} is present; how much worse it is was not measured"
+    ours, theirs = ("/".join(figure(pair[n]) for pair in pairs) for n in (1, 0))
+    return f"{used} answers although {best} is present: {ours} instead of {theirs}, {measure}"
+
+
+def figure(value: float) -> str:
+    """Three digits, without the zero before the point."""
+    return f"{value:.3f}".replace("0.", ".", 1)

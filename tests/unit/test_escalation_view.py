@@ -1,0 +1,70 @@
+"""How a job of two parts is told (`job show`, `explain`, the line before the run)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from moodmesh.nodes.api.shown import escalated
+from moodmesh.nodes.cli.jobs import describe, explained
+from moodmesh.nodes.jobs.model import Attempt, Job, Spec
+from moodmesh.nodes.messages import Blob
+from moodmesh.tasks.emotion.text import EmotionText
+
+NODE: Any = SimpleNamespace(
+    peers=SimpleNamespace(peers={n: SimpleNamespace(id=n, name=n) for n in ("phone", "desktop")}),
+    tasks={"emotion.text": EmotionText()},
+)
+MEASURED = {"tiny": [0.433], "base": [0.548], "tiny+base": [0.481]}
+
+
+def job(**more: Any) -> Job:
+    known = {"measure": "mean r", "figures": MEASURED, "escalate": 0.3} | more
+    return Job("a" * 32, Spec("emotion.text", 2, {}, 1.0, 0, 0, True, False, 1, **known), Blob.of(b""), 100.0)
+
+
+def part(role: str, device: str, variant: str, status: Any = "SUCCEEDED") -> tuple[str, Job]:
+    table = {"rows": [], "chosen": None, "why": f"{device} is the only device that may run {variant}"}
+    attempt = Attempt("b" * 32, 1, device, variant, "COMMITTED", table, 100.0)  # type: ignore[arg-type]
+    spec = Spec("emotion.text", 2, {}, 1.0, 0, 0, True, False, 1, variant=variant, parent="a" * 32)
+    return role, Job("b" * 32, spec, Blob.of(b""), 100.0, status, winner=1, attempts=[attempt])
+
+
+BOTH = [part("small", "phone", "tiny"), part("large", "desktop", "base")]
+
+
+def test_before_the_run_it_says_what_the_share_is_worth() -> None:
+    found = escalated(NODE, job(), [], None)
+    assert found["quality"]["words"] == (
+        "tiny answers here, at most 30% goes to base: .481 where base alone has .548 and tiny .433, mean r"
+    )
+    assert found["variant"] == "tiny+base"
+    unmeasured = escalated(NODE, job(figures={}, measure=""), [], None)["quality"]["words"]
+    assert unmeasured == "tiny answers here, at most 30% goes to base; what that is worth was not measured"
+
+
+def test_after_it_who_answered_what() -> None:
+    found = escalated(NODE, job(), BOTH, {"sent": 6, "of": 20, "why": ""})
+    assert (found["ran_on"], found["variant"]) == ("phone + desktop", "tiny+base")
+    assert found["why"] == "6 of 20 answers are base's, on desktop: those it was expected to improve most"
+    assert [p["quality"] for p in found["parts"]] == [None, None]
+    lines = describe(found)
+    assert any(line.startswith("  small: bbbb") for line in lines)
+    assert any(line.startswith("  large: bbbb") for line in lines)
+
+
+def test_small_answers_that_stand_name_the_small_device_alone_and_the_reason() -> None:
+    late = [BOTH[0], part("large", "desktop", "base", "STOPPED")]
+    why = "the answers of tiny stand: base was not done within 5 s"
+    found = escalated(NODE, job(), late, {"sent": 0, "of": 20, "why": why})
+    assert (found["ran_on"], found["variant"], found["why"]) == ("phone", "tiny", why)
+
+
+def test_explain_has_the_table_of_each_part() -> None:
+    found = escalated(NODE, job(), BOTH, {"sent": 6, "of": 20, "why": ""}) | {"now": None, "tables": []}
+    for shown, (_, of) in zip(found["parts"], BOTH, strict=True):
+        shown |= {"now": None, "tables": [a.explain for a in of.attempts]}
+    text = "\n".join(explained(found))
+    assert "small part, tiny:" in text
+    assert "large part, base:" in text
+    assert "desktop is the only device that may run base" in text

@@ -1,0 +1,125 @@
+"""Variants (routing §4, §14.9): the best quality present unless less was asked for, and what less costs is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.placement.explain import summary
+from moodmesh.nodes.placement.quality import stated
+from moodmesh.nodes.placement.score import TIE, Placement, Row, place
+from moodmesh.nodes.placement.view import Device
+
+from .test_placement import ASK, capability, device, devices_of, dynamic, variant
+
+MEASURE = "r on made-up rows"
+FIGURES = {"tiny": [0.5, 0.4], "base": [0.7, 0.5]}
+CHOICES = (None, "quality", "deadline")
+ways = st.sampled_from([{}, {"by_s": 0.5}, {"by_s": 5.0}, {"by_s": 50.0}, {"quality": "fast"}])
+
+
+def able(placement: Placement) -> list[Row]:
+    """Rows that could run the job: nothing but what was asked for bars them."""
+    return [row for row in placement.rows if row.terms and (row.gate.name if row.gate else None) in CHOICES]
+
+
+def slow(row: Row) -> float:
+    assert row.terms is not None
+    return row.terms.total - row.terms.service + row.terms.service_p90
+
+
+def laptop(**variants: object) -> Device:
+    return device("laptop", here=True, capability=capability(**variants), dynamic=dynamic())  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(devices_of, ways)
+def test_the_quality_is_the_best_that_was_asked_for(devices: list[Device], way: dict[str, object]) -> None:
+    devices = list({d.id: d for d in devices}.values())
+    placement = place(replace(ASK, **way), devices)  # type: ignore[arg-type]
+    rows, chosen = able(placement), placement.chosen
+    assert (chosen is None) == (not rows)
+    if chosen is None or chosen.terms is None:
+        return
+    soonest = min(row.terms.total for row in rows if row.terms)
+    by = way.get("by_s")
+    in_time = [row for row in rows if by and slow(row) <= by]  # type: ignore[operator]
+    if in_time:
+        assert chosen.quality == max(row.quality for row in in_time)
+        assert slow(chosen) <= by  # type: ignore[operator]
+    elif by or way:
+        assert chosen.terms.total <= soonest * (1 + TIE)
+    else:
+        assert chosen.quality == max(row.quality for row in rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(devices_of, ways)
+def test_a_loss_is_stated_if_and_only_if_there_is_one(devices: list[Device], way: dict[str, object]) -> None:
+    placement = place(replace(ASK, **way), list({d.id: d for d in devices}.values()))  # type: ignore[arg-type]
+    told = stated(json.loads(json.dumps(summary(placement))), MEASURE, FIGURES)
+    if placement.chosen is None:
+        assert told is None
+        return
+    assert told is not None
+    best = max(row.quality for row in able(placement))
+    assert (told["loss"] is not None) == (placement.chosen.quality < best)
+    assert bool(told["words"]) == (told["loss"] is not None)
+    assert told["variant"] == placement.chosen.variant
+
+
+def test_tiny_never_answers_by_itself_while_base_is_present() -> None:
+    """However slow base is, and however loaded its device."""
+    quick, late = laptop(tiny=variant(1, mean=1e-6)), device("desktop", capability=capability(base=variant(2, mean=1.0)))
+    busy = replace(late, dynamic=dynamic(free_slots=0, running=[3600.0]))
+    chosen = place(ASK, [quick, busy]).chosen
+    assert chosen is not None
+    assert chosen.variant == "base"
+
+
+def test_what_a_deadline_costs_is_said_in_figures_and_the_better_row_says_why_not() -> None:
+    devices = [laptop(tiny=variant(1, mean=0.001)), device("desktop", capability=capability(base=variant(2, mean=0.5)))]
+    table = summary(place(replace(ASK, by_s=10.0), devices))
+    told = stated(table, MEASURE, FIGURES)
+    assert told is not None
+    assert (told["variant"], told["best_present"], told["loss"]) == ("tiny", "base", [0.2, 0.1])
+    assert told["words"] == f"tiny answers although base is present: .500/.400 instead of .700/.500, {MEASURE}"
+    (late,) = [row for row in table["rows"] if row["variant"] == "base"]
+    assert late["gate"]["name"] == "deadline"
+    assert "10 s are left" in late["gate"]["detail"]
+
+
+@pytest.mark.parametrize(("way", "loss"), [({"quality": "fast"}, True), ({"variant": "tiny"}, True), ({}, False)])
+def test_the_loss_of_what_was_asked_for(way: dict[str, object], loss: bool) -> None:
+    both = capability(tiny=variant(1, mean=0.001), base=variant(2, mean=0.5))
+    told = stated(summary(place(replace(ASK, **way), [device("desktop", capability=both)])), MEASURE, FIGURES)  # type: ignore[arg-type]
+    assert told is not None
+    assert bool(told["loss"]) == loss
+
+
+def test_without_figures_the_loss_is_said_to_be_unmeasured() -> None:
+    both = capability(tiny=variant(1, mean=0.001), base=variant(2, mean=0.5))
+    told = stated(summary(place(replace(ASK, quality="fast"), [device("desktop", capability=both)])), "", {})
+    assert told is not None
+    assert told["loss"] == []
+    assert "not measured" in told["words"]
+
+
+def test_a_better_variant_that_cannot_run_here_is_not_called_present() -> None:
+    both = capability(tiny=variant(1), base=variant(2, memory_mb=9000))
+    for way in (replace(ASK, quality="fast"), replace(ASK, variant="tiny")):
+        told = stated(summary(place(way, [device("desktop", capability=both)])), MEASURE, FIGURES)
+        assert told is not None
+        assert (told["best_present"], told["loss"]) == ("tiny", None)
+
+
+def test_on_a_device_the_best_is_the_best_there() -> None:
+    devices = [laptop(tiny=variant(1)), device("desktop", capability=capability(base=variant(2)))]
+    told = stated(summary(place(replace(ASK, on=DeviceId("laptop")), devices)), MEASURE, FIGURES)
+    assert told is not None
+    assert (told["variant"], told["loss"]) == ("tiny", None)
