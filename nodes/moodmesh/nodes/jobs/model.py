@@ -59,6 +59,8 @@ class Spec:
     on: str | None = None
     quality: Literal["best", "fast"] = "best"
     by_s: float | None = None
+    input_sha256: str | None = None  # none of personal input: a hash of a short text lets one guess it
+    adopted_from: str | None = None
 
 
 @dataclass

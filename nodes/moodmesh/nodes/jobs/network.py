@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from moodmesh.mesh.seams import DeviceId
@@ -57,3 +58,28 @@ class Blobs(Protocol):
 
     def release(self, blob: Blob) -> None:
         """It may be evicted when room is needed."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A linked peer: what this device may do there, since when it is linked (monotonic seconds), whether it has power to
+    spare, and the bytes that wait to be written to it."""
+
+    id: DeviceId
+    rights: frozenset[str]
+    since: float
+    steady: bool
+    waiting: int
+
+
+class Neighbourhood(Protocol):
+    """Who is linked, and what each paired device is called."""
+
+    def send(self, peer: DeviceId, message: Message) -> bool:
+        """Queue a message, in order; False without a link."""
+
+    def neighbours(self) -> Sequence[Neighbour]:
+        """Every linked peer."""
+
+    def names(self) -> Mapping[DeviceId, str]:
+        """This device and every paired one."""

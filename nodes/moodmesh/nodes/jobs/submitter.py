@@ -136,7 +136,11 @@ class Submitter:
         found = await self._jobs.find(prefix)
         if len(found) != 1:
             raise NotFound(f"{'several jobs begin' if found else 'no job begins'} with {prefix!r}; see `moodmesh job list`")
-        return self._open.get(found[0].id, found[0])
+        return self.fresh(found[0])
+
+    def fresh(self, job: Job) -> Job:
+        """The same job as it stands in memory while it is open."""
+        return self._open.get(job.id, job)
 
     def placement(self, job: Job) -> Placement:
         """Where the job would go now."""
