@@ -25,9 +25,11 @@ from moodmesh.nodes.messages import (
     SeenRow,
     SeenTable,
 )  # fmt: skip
+from moodmesh.nodes.placement.explain import COLUMNS
 
 TABLES = 3
 LONGEST, LONGEST_NAME, LONGEST_S = 200, 64, 1e9
+_NUMBERS = (*COLUMNS, "p95")
 _ROW = ("device", "name", "here", "variant", "chosen", "gate")
 
 
@@ -101,7 +103,7 @@ def table(found: SeenTable | None, me: str) -> dict[str, Any]:
 
 
 def _shown(row: SeenRow, me: str) -> dict[str, Any]:
-    notes = {k: v for k, v in row.notes.items() if k == "guess" or isinstance(v, str)}
+    notes = {k: v for k, v in row.notes.items() if k not in _NUMBERS}
     declared = {"device": row.device, "name": row.name, "here": row.device == me, "variant": row.variant, "chosen": row.chosen}
     return notes | row.terms | declared | {"gate": row.gate.model_dump() if row.gate else None}
 
