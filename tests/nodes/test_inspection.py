@@ -16,8 +16,9 @@ from moodmesh.nodes.jobs import inspection, replicas, submitter
 from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.model import Job
 from moodmesh.nodes.jobs.replicas import BURST_BYTES, KEPT_S, MOST_BYTES, MOST_JOBS, Elsewhere, Replicas
-from moodmesh.nodes.jobs.replication import INSPECT
+from moodmesh.nodes.jobs.replication import INSPECT, ONE_ROUND
 from moodmesh.nodes.messages import Inspect, Inspected, Message, Replica, Seen
+from moodmesh.nodes.outbox import Outbox
 from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.permissions import Limits
 
@@ -493,6 +494,59 @@ def test_what_is_seen_of_a_personal_job_follows_its_input() -> None:
         assert job in to[c.id]
 
     simulate(story, seeing=((0, 1), (0, 2)))
+
+
+def test_no_owner_hides_the_jobs_of_another() -> None:
+    async def story(world: World) -> None:
+        a, b, c = world.nodes
+        job = await a.submit(units=30, on=a)
+        await asyncio.sleep(1)
+        for n in range(100):
+            b.inspection.hear(c.id, Replica(job=example(f"{n:032x}", created=9e10)))
+        await asyncio.sleep(1)
+        a.crash()
+        await asyncio.sleep(1)
+        found = await b.inspection.newest(10)
+        assert [e.job.id for e in found if e.owner == a.id] == [job]
+        assert len(found) == 11
+
+    simulate(story)
+
+
+def test_many_jobs_are_told_in_turn_and_none_is_left_out() -> None:
+    async def story(world: World) -> None:
+        a, b, _ = world.nodes
+        sent = spy(a, Replica)
+        jobs = [await a.submit(units=30, on=a) for _ in range(100)]
+        await asyncio.sleep(0.1)
+        began = world.now()
+        assert len(sent) <= 2 * ONE_ROUND
+        await asyncio.sleep(5)
+        assert {job for _, job in kept(b)} == set(jobs)
+        for at in {at for at, _, _ in sent if at > began}:
+            assert len([1 for other, _, _ in sent if at <= other < at + 0.2]) <= ONE_ROUND
+        b.crash()
+        await b.start()
+        b.rows("DELETE FROM replica")
+        await asyncio.sleep(5)
+        assert {job for _, job in kept(b)} == set(jobs)
+
+    simulate(story)
+
+
+def test_a_holder_that_reads_nothing_is_sent_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        a, b, _ = world.nodes
+        monkeypatch.setattr(Outbox, "size", 2**20)
+        sent = spy(a, Replica)
+        await a.submit(units=30, on=a)
+        await asyncio.sleep(3)
+        assert not sent
+        monkeypatch.undo()
+        await asyncio.sleep(3)
+        assert kept(b)
+
+    simulate(story)
 
 
 def test_the_work_of_inspection_ends_with_the_node() -> None:

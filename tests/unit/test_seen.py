@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.cli.jobs import describe, explained
-from moodmesh.nodes.cli.output import put
+from moodmesh.nodes.cli.output import emit, put
 from moodmesh.nodes.jobs import seen as module
 from moodmesh.nodes.jobs.model import Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Neighbour
@@ -147,6 +147,8 @@ def test_a_hostile_table_is_shown_and_steers_no_terminal(capsys: pytest.CaptureF
     }  # fmt: skip
     put("\n".join([*describe(found), *explained(found)]))
     out = capsys.readouterr().out
+    emit({"line": "\x1b\x9b\x7f"}, True, list)
+    assert capsys.readouterr().out == '{"line": "\\u001b\\u009b\\u007f"}\n'
     assert "owner absent, as of 12 s ago" in out
     assert not {c for c in out if ord(c) < 32} - {"\n", "\t"}
 

@@ -113,7 +113,8 @@ class JobsView:
         found = [show(self._node, self._node.submitter.fresh(job)) for job in jobs]
         if request.query.get("all"):
             found += [elsewhere.show(self._node, there) for there in await self._node.inspection.newest(int(limit))]
-        return web.json_response({"jobs": sorted(found, key=lambda job: float(job["created"]))[-int(limit) :]})
+        now = self._node.clock.wall()
+        return web.json_response({"jobs": sorted(found, key=lambda job: min(now, float(job["created"])))})
 
     async def show(self, request: web.Request) -> web.Response:
         """One job with its attempts."""

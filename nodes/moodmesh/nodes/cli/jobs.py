@@ -64,7 +64,7 @@ def submit(
 
 @job_app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1, max=1000)] = 50,
+    limit: Annotated[int, typer.Option(help="At most so many of each device, the newest.", min=1, max=1000)] = 50,
     here: Annotated[bool, typer.Option("--here", help="Only jobs that were submitted on this device.")] = False,
     json: Json = False,
 ) -> None:

@@ -77,7 +77,7 @@ class Inspection:
         return there[0]
 
     async def newest(self, limit: int) -> list[Elsewhere]:
-        """The newest jobs of other devices: what linked owners say, and what is kept of the others."""
+        """The newest jobs of other devices, `limit` of each: what linked owners say, and what is kept of the others."""
         kept = await self.replicas.newest(limit)
         found = {(e.owner, e.job.id): e for e in kept if self._access.owns(e.owner)}
         said = await self._ask_all("list", "")

@@ -62,8 +62,10 @@ class Replicas:
         await self._store.write("replica.put", write)
 
     async def newest(self, limit: int) -> list[Elsewhere]:
-        """What was heard last, of every owner."""
-        return await self._read("SELECT * FROM replica WHERE at > ? ORDER BY at DESC LIMIT ?", self._oldest(), limit)
+        """What was heard last, at most `limit` of each owner: none hides the jobs of another one."""
+        query = """SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY owner ORDER BY at DESC, job) AS n FROM replica
+                   WHERE at > ?) WHERE n <= ?"""
+        return await self._read(query, self._oldest(), limit)
 
     async def find(self, prefix: str) -> list[Elsewhere]:
         """Jobs whose id begins with `prefix`, at most two: one, none, or ambiguous."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.access import OWN, Access
 from moodmesh.nodes.errors import NotFound, StoreError
 from moodmesh.nodes.jobs.journal import Jobs
+from moodmesh.nodes.jobs.model import Job
 from moodmesh.nodes.jobs.network import Neighbour, Neighbourhood
 from moodmesh.nodes.jobs.replicas import GAP_S, KEPT_S, MOST_JOBS
 from moodmesh.nodes.jobs.seen import seen
@@ -22,11 +23,12 @@ from moodmesh.nodes.messages import SEEN_LINES, Replica
 
 INSPECT = "jobs.inspect.all"
 MOST_HOLDERS = 3
-MINOR_S = 5.0
-"""Until progress or a log line is told; a step of the job is told at once."""
+SOON_S, MINOR_S = 0.05, 5.0
+"""Until a step of a job is told: after the messages that run it; and until progress or a log line is."""
 ROOM, BACKLOG = 64 * 1024, 2**20
 """Bytes for one holder in one round, and how much may wait for it already."""
-RECENT = 200
+RECENT, ONE_ROUND = 200, 16
+"""Jobs that a new holder is told of, and jobs told of in one round: the journal has other work, too."""
 assert RECENT <= MOST_JOBS
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class Replication:
 
     def changed(self, kind: str, facts: dict[str, Any]) -> None:
         """An event of a job of this device."""
-        job, at = facts["job"], self._clock.now()
+        job, at = facts["job"], self._clock.now() + SOON_S
         step = (facts["status"], facts["substate"], facts["message"], facts["attempts"]) if kind == "job" else None
         if step is None or step == self._steps.get(job):
             at += MINOR_S
@@ -65,6 +67,8 @@ class Replication:
             self._steps.pop(job, None)
         for holder in self._holders.values():
             holder.due[job] = min(at, holder.due.get(job, at))
+            if len(holder.due) > MOST_JOBS:  # more than it would keep
+                del holder.due[next(iter(holder.due))]
         if self._holders:
             self._wake.set()
 
@@ -88,36 +92,41 @@ class Replication:
             self._wake.clear()
 
     async def _round(self) -> None:
+        """Choose the holders anew, and tell them of the jobs that are due: each is read once for all of them."""
         chosen = holders(self._holders, [n for n in self._peers.neighbours() if self._entitled(n)])
         kept = {n.id: self._holders[n.id] for n in chosen if n.id in self._holders and self._holders[n.id].since == n.since}
         for new in [n for n in chosen if n.id not in kept]:
             recent = await self._jobs.recent(self._clock.wall() - KEPT_S, RECENT)
             kept[new.id] = _Holder(new.since, dict.fromkeys(recent, self._clock.now()))
         self._holders = kept
-        for n in chosen:
-            await self._tell(n.id, kept[n.id].due, ROOM if n.waiting < BACKLOG else 0)
+        room, now = {n.id: ROOM if n.waiting < BACKLOG else 0 for n in chosen}, self._clock.now()
+        due = [job for id_, holder in kept.items() if room[id_] for job, at in holder.due.items() if at <= now]
+        for job in list(dict.fromkeys(due))[:ONE_ROUND]:
+            await self._tell(job, room)
 
     def _entitled(self, n: Neighbour) -> bool:
         """Whether it may see our jobs, and would keep them: we are an own device of its owner."""
         return self._access.may(n.id, INSPECT) and OWN in n.rights
 
-    async def _tell(self, holder: DeviceId, due: dict[str, float], room: int) -> None:
-        now = self._clock.now()
-        for job in [job for job, at in due.items() if at <= now]:
-            if room <= 0:
-                return
-            del due[job]
-            if (message := await self._replica(holder, job)) is not None and self._access.may(holder, INSPECT):
-                self._peers.send(holder, message)
-                room -= len(message.envelope().body)
-
-    async def _replica(self, holder: DeviceId, job_id: str) -> Replica | None:
+    async def _tell(self, job_id: str, room: dict[DeviceId, int]) -> None:
+        """Tell of one job whoever it is due for and has room in this round."""
         try:
-            job = await self._submitter.find(job_id)
-            lines = await self._jobs.tail(job_id, SEEN_LINES)
-            return Replica(job=seen(job, self._peers.names(), own=self._access.owns(holder), lines=lines))
+            job, lines = await self._submitter.find(job_id), await self._jobs.tail(job_id, SEEN_LINES)
         except NotFound:  # it is older than jobs are kept
-            return None
+            job = None
+        now = self._clock.now()
+        for id_, holder in self._holders.items():
+            if room[id_] > 0 and holder.due.get(job_id, now + 1) <= now:
+                del holder.due[job_id]
+                if job is not None and self._access.may(id_, INSPECT):
+                    room[id_] -= self._send(id_, job, lines)
+
+    def _send(self, holder: DeviceId, job: Job, lines: Sequence[Mapping[str, Any]]) -> int:
+        """Send a replica; its size."""
+        try:
+            message = Replica(job=seen(job, self._peers.names(), own=self._access.owns(holder), lines=lines))
         except ValueError:
-            log.exception("a job cannot be shown to other devices", extra={"job": job_id})
-            return None
+            log.exception("a job cannot be shown to other devices", extra={"job": job.id})
+            return 0
+        self._peers.send(holder, message)
+        return len(message.envelope().body)
