@@ -15,7 +15,7 @@ from moodmesh.nodes.store import Store
 
 KEPT_S = 7 * 86400.0
 MOST_JOBS, MOST_BYTES = 500, 8 * 2**20
-GAP_S, BURST_BYTES = 0.2, 512 * 1024
+GAP_S, BURST_BYTES = 0.2, 2**20
 """What one owner may have written here each time the disk is used, and how often that is."""
 
 

@@ -25,9 +25,9 @@ INSPECT = "jobs.inspect.all"
 MOST_HOLDERS = 3
 SOON_S, MINOR_S = 0.05, 5.0
 """Until a step of a job is told: after the messages that run it; and until progress or a log line is."""
-ROOM, BACKLOG = 64 * 1024, 2**20
-"""Bytes for one holder in one round, and how much may wait for it already."""
-RECENT, ONE_ROUND = 200, 16
+BACKLOG = 2**20
+"""Bytes that wait for a holder, beyond which it is told nothing more for now."""
+RECENT, ONE_ROUND = 200, 8
 """Jobs that a new holder is told of, and jobs told of in one round: the journal has other work, too."""
 assert RECENT <= MOST_JOBS
 log = logging.getLogger(__name__)
@@ -99,34 +99,31 @@ class Replication:
             recent = await self._jobs.recent(self._clock.wall() - KEPT_S, RECENT)
             kept[new.id] = _Holder(new.since, dict.fromkeys(recent, self._clock.now()))
         self._holders = kept
-        room, now = {n.id: ROOM if n.waiting < BACKLOG else 0 for n in chosen}, self._clock.now()
-        due = [job for id_, holder in kept.items() if room[id_] for job, at in holder.due.items() if at <= now]
+        ready, now = [n.id for n in chosen if n.waiting < BACKLOG], self._clock.now()
+        due = [job for holder in ready for job, at in kept[holder].due.items() if at <= now]
         for job in list(dict.fromkeys(due))[:ONE_ROUND]:
-            await self._tell(job, room)
+            await self._tell(job, ready)
 
     def _entitled(self, n: Neighbour) -> bool:
         """Whether it may see our jobs, and would keep them: we are an own device of its owner."""
         return self._access.may(n.id, INSPECT) and OWN in n.rights
 
-    async def _tell(self, job_id: str, room: dict[DeviceId, int]) -> None:
-        """Tell of one job whoever it is due for and has room in this round."""
+    async def _tell(self, job_id: str, ready: Sequence[DeviceId]) -> None:
+        """Tell of one job those of the holders for whom it is due."""
         try:
             job, lines = await self._submitter.find(job_id), await self._jobs.tail(job_id, SEEN_LINES)
         except NotFound:  # it is older than jobs are kept
             job = None
         now = self._clock.now()
-        for id_, holder in self._holders.items():
-            if room[id_] > 0 and holder.due.get(job_id, now + 1) <= now:
-                del holder.due[job_id]
-                if job is not None and self._access.may(id_, INSPECT):
-                    room[id_] -= self._send(id_, job, lines)
+        for holder in [h for h in ready if self._holders[h].due.get(job_id, now + 1) <= now]:
+            del self._holders[holder].due[job_id]
+            if job is not None and self._access.may(holder, INSPECT):
+                self._send(holder, job, lines)
 
-    def _send(self, holder: DeviceId, job: Job, lines: Sequence[Mapping[str, Any]]) -> int:
-        """Send a replica; its size."""
+    def _send(self, holder: DeviceId, job: Job, lines: Sequence[Mapping[str, Any]]) -> None:
         try:
             message = Replica(job=seen(job, self._peers.names(), own=self._access.owns(holder), lines=lines))
         except ValueError:
             log.exception("a job cannot be shown to other devices", extra={"job": job.id})
-            return 0
+            return
         self._peers.send(holder, message)
-        return len(message.envelope().body)
