@@ -534,6 +534,20 @@ def test_many_jobs_are_told_in_turn_and_none_is_left_out() -> None:
     simulate(story)
 
 
+def test_a_job_that_cannot_be_shown_keeps_no_other_from_being_told() -> None:
+    async def story(world: World) -> None:
+        a, b, _ = world.nodes
+        broken = await a.submit(units=30, on=a)
+        await a.jobs._store.write("x", lambda db: db.execute("UPDATE attempt SET variant='NO NAME'"))
+        a.submitter._open[broken].attempts[0].variant = "NO NAME"
+        other = await a.submit(units=30, on=a)
+        await asyncio.sleep(3)
+        assert {job for _, job in kept(b)} == {other}
+        assert not a.inspecting.done()
+
+    simulate(story)
+
+
 def test_a_holder_that_reads_nothing_is_sent_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(world: World) -> None:
         a, b, _ = world.nodes

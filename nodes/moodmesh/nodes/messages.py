@@ -328,7 +328,7 @@ class Rights(Message):
 Words = Annotated[str, Field(max_length=200)]
 Device = Annotated[str, Field(max_length=64)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-SEEN_ATTEMPTS, SEEN_ROWS, SEEN_LINES, SEEN_TERMS, SEEN_JOBS = 12, 16, 20, 16, 50
+SEEN_ATTEMPTS, SEEN_ROWS, SEEN_LINES, SEEN_TERMS, SEEN_PARAMS, SEEN_JOBS = 12, 16, 20, 16, 64, 50
 
 
 class SeenGate(Part):
@@ -394,7 +394,7 @@ class Seen(Part):
     quality: Literal["best", "fast"]
     by_s: Seconds | None = None
     seed: Seed
-    given: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=64)]
+    given: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=SEEN_PARAMS)]
     units: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
     input_bytes: Count
     result_bytes: Count

@@ -123,7 +123,6 @@ class Replication:
     def _send(self, holder: DeviceId, job: Job, lines: Sequence[Mapping[str, Any]]) -> None:
         try:
             message = Replica(job=seen(job, self._peers.names(), own=self._access.owns(holder), lines=lines))
-        except ValueError:
+            self._peers.send(holder, message)
+        except Exception:  # a fault of ours with this job: the others are told all the same
             log.exception("a job cannot be shown to other devices", extra={"job": job.id})
-            return
-        self._peers.send(holder, message)

@@ -16,6 +16,7 @@ from moodmesh.nodes.jobs.model import Attempt, Job
 from moodmesh.nodes.messages import (
     SEEN_ATTEMPTS,
     SEEN_LINES,
+    SEEN_PARAMS,
     SEEN_ROWS,
     SEEN_TERMS,
     Seen,
@@ -46,7 +47,7 @@ def seen(
     return Seen(
         id=job.id, task=s.task, version=s.version, personal=s.personal, variant=s.variant, on=s.on, quality=s.quality,
         by_s=min(s.by_s, LONGEST_S) if s.by_s is not None else None, seed=s.seed,
-        given=sorted(name for name in s.params if len(name) <= LONGEST_NAME)[:LONGEST_NAME],
+        given=sorted(name for name in s.params if len(name) <= LONGEST_NAME)[:SEEN_PARAMS],
         units=s.units, input_bytes=s.input_bytes, result_bytes=s.result_bytes,
         input_sha256=s.input_sha256 if own and not s.personal else None, adopted_from=s.adopted_from,
         created=job.created, finished=job.finished, status=job.status, substate=cut(job.substate),
