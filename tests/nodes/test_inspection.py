@@ -496,6 +496,21 @@ def test_what_is_seen_of_a_personal_job_follows_its_input() -> None:
     simulate(story, seeing=((0, 1), (0, 2)))
 
 
+def test_what_is_told_again_is_kept_no_longer() -> None:
+    async def story(world: World) -> None:
+        _, b, c = world.nodes
+        for late in (0.0, KEPT_S - 60, KEPT_S):
+            b.clock.offset = 1_800_000_000.0 + late
+            if late < KEPT_S:
+                b.inspection.hear(c.id, Replica(job=example("e" * 32)))
+            await asyncio.sleep(1)
+        assert await b.inspection.newest(10) == []
+        await b.inspection.replicas.expire()
+        assert kept(b) == {}
+
+    simulate(story)
+
+
 def test_no_owner_hides_the_jobs_of_another() -> None:
     async def story(world: World) -> None:
         a, b, c = world.nodes

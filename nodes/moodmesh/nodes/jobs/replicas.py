@@ -52,11 +52,8 @@ class Replicas:
 
         def write(db: sqlite3.Connection) -> None:
             for owner, jobs in waiting.items():
-                for job, body in jobs.items():  # an owner that was forgotten meanwhile has no row to refer to
-                    row = (owner, job, body, len(body), at, owner)
-                    db.execute(
-                        "INSERT OR REPLACE INTO replica SELECT ?,?,?,?,? WHERE EXISTS (SELECT 1 FROM peer WHERE device=?)", row
-                    )
+                for job, body in jobs.items():
+                    db.execute(_PUT, (owner, job, body, len(body), at, at, owner))
                 db.execute(_SURPLUS, (owner, owner, MOST_JOBS, MOST_BYTES))
 
         await self._store.write("replica.put", write)
@@ -64,12 +61,12 @@ class Replicas:
     async def newest(self, limit: int) -> list[Elsewhere]:
         """What was heard last, at most `limit` of each owner: none hides the jobs of another one."""
         query = """SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY owner ORDER BY at DESC, job) AS n FROM replica
-                   WHERE at > ?) WHERE n <= ?"""
+                   WHERE first > ?) WHERE n <= ?"""
         return await self._read(query, self._oldest(), limit)
 
     async def find(self, prefix: str) -> list[Elsewhere]:
         """Jobs whose id begins with `prefix`, at most two: one, none, or ambiguous."""
-        query = "SELECT * FROM replica WHERE at > ? AND job >= ? AND job < ? LIMIT 2"
+        query = "SELECT * FROM replica WHERE first > ? AND job >= ? AND job < ? LIMIT 2"
         return await self._read(query, self._oldest(), prefix, prefix + "g")
 
     async def forget(self, owner: DeviceId) -> None:
@@ -81,7 +78,9 @@ class Replicas:
 
     async def expire(self) -> None:
         """Delete what is older than seven days."""
-        await self._store.write("replica.expire", lambda db: db.execute("DELETE FROM replica WHERE at <= ?", (self._oldest(),)))
+        await self._store.write(
+            "replica.expire", lambda db: db.execute("DELETE FROM replica WHERE first <= ?", (self._oldest(),))
+        )
 
     async def close(self) -> None:
         """Drop what waits."""
@@ -95,6 +94,9 @@ class Replicas:
         return [found for row in rows if (found := _elsewhere(row)) is not None]
 
 
+# An owner that was forgotten meanwhile has no row to refer to; what is told again is kept no longer for that.
+_PUT = """INSERT INTO replica SELECT ?,?,?,?,?,? WHERE EXISTS (SELECT 1 FROM peer WHERE device=?)
+    ON CONFLICT (owner, job) DO UPDATE SET body=excluded.body, size=excluded.size, at=excluded.at"""
 _SURPLUS = """DELETE FROM replica WHERE owner=? AND job IN (
     SELECT job FROM (SELECT job, row_number() OVER newest AS n, sum(size) OVER newest AS bytes FROM replica WHERE owner=?
                      WINDOW newest AS (ORDER BY at DESC, job ROWS UNBOUNDED PRECEDING)) WHERE n > ? OR bytes > ?)"""

@@ -4,7 +4,8 @@ CREATE TABLE replica (
     job TEXT NOT NULL,
     body TEXT NOT NULL,            -- JSON: `Seen`
     size INTEGER NOT NULL,
-    at REAL NOT NULL,              -- when it was heard, by this device's clock
+    first REAL NOT NULL,           -- when it was first heard of, by this device's clock: from then on it is kept 7 days
+    at REAL NOT NULL,              -- when it was last heard of
     PRIMARY KEY (owner, job)
 ) STRICT;
 CREATE INDEX replica_job ON replica (job);
