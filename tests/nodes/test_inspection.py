@@ -17,7 +17,7 @@ from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.model import Job
 from moodmesh.nodes.jobs.replicas import BURST_BYTES, KEPT_S, MOST_BYTES, MOST_JOBS, Elsewhere, Replicas
 from moodmesh.nodes.jobs.replication import INSPECT, ONE_ROUND
-from moodmesh.nodes.messages import Inspect, Inspected, Message, Replica, Seen
+from moodmesh.nodes.messages import Inspect, Inspected, Message, Replica, Rights, Seen
 from moodmesh.nodes.outbox import Outbox
 from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.permissions import Limits
@@ -402,12 +402,6 @@ async def deny(a: Node, b: Node) -> None:
     await a.access.deny(b.id)
 
 
-async def not_own(a: Node, b: Node) -> None:
-    await b.access.allow(a.id, {"test.*": Limits(), **SEE}, instead=True)
-    await asyncio.sleep(0.1)
-    await a.access.deny(b.id)
-
-
 async def forget(a: Node, b: Node) -> None:
     await PairBook(b.disk, b.peers._pairs, b.clock.wall).forget(a.id)  # type: ignore[arg-type]
     a.world.connecting = False
@@ -418,7 +412,7 @@ async def forget_there(a: Node, b: Node) -> None:
     await PairBook(a.disk, a.peers._pairs, a.clock.wall).forget(b.id)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("end", [deny, not_own, forget])
+@pytest.mark.parametrize("end", [deny, forget])
 def test_a_permission_that_is_taken_away_takes_the_replicas_with_it(end: Callable[[Node, Node], Awaitable[None]]) -> None:
     untold(end)
 
@@ -435,11 +429,61 @@ def test_replicas_outlive_a_revocation_where_nothing_listens_to_it(monkeypatch: 
     untold(deny, keeps=True)
 
 
-def test_what_waits_to_be_written_of_a_forgotten_peer_is_not_written() -> None:
+def test_a_device_that_is_no_longer_ones_own_leaves_nothing_here_and_tells_nothing_more() -> None:
     async def story(world: World) -> None:
         a, b, _ = world.nodes
-        b.inspection.hear(a.id, Replica(job=example("e" * 32)))
+        job = await a.submit(units=30, on=a)
+        await asyncio.sleep(1)
+        assert kept(b)
+        await b.access.allow(a.id, {"test.*": Limits()}, instead=True)
+        await asyncio.sleep(1)
+        assert kept(b) == {}
+        sent = spy(a, Replica)
+        a.events.tell("job", job=job, status="RUNNING", substate="more", message="", attempts=1)
+        await asyncio.sleep(1)
+        assert not sent
+        assert (await there(b, job)).live, "its owner still lets us ask"
+
+    simulate(story)
+
+
+def test_a_permission_taken_back_in_the_middle_of_a_round_holds_at_once() -> None:
+    async def story(world: World) -> None:
+        a, b, _ = world.nodes
+        sent = spy(a, Replica)
+
+        async def tail(job: str, count: int) -> list[dict[str, Any]]:
+            await a.access.deny(b.id)
+            return []
+
+        a.jobs.tail = tail  # type: ignore[method-assign]
+        await a.submit(units=30, on=a)
+        await asyncio.sleep(2)
+        assert not sent
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("one", range(1, 5))
+def test_who_may_not_see_takes_no_place_of_one_who_may(one: int) -> None:
+    async def story(world: World) -> None:
+        job = await world.nodes[0].submit(units=30)
+        await asyncio.sleep(2)
+        assert [node for node in world.nodes if (world.nodes[0].id, job) in kept(node)] == [world.nodes[one]]
+
+    simulate(story, 5, ((0, one),))
+
+
+def test_what_waits_to_be_written_of_a_forgotten_peer_is_not_written_and_the_rest_is() -> None:
+    async def story(world: World) -> None:
+        a, b, c = world.nodes
+        for owner in (a, c):
+            b.inspection.hear(owner.id, Replica(job=example("e" * 32)))
         await PairBook(b.disk, b.peers._pairs, b.clock.wall).forget(a.id)  # type: ignore[arg-type]
+        await asyncio.sleep(1)
+        assert set(kept(b)) == {(c.id, "e" * 32)}
+        b.inspection.hear(c.id, Replica(job=example("d" * 32)))
+        b.inspection.hear(c.id, Rights(actions=[], name="c"))
         await asyncio.sleep(1)
         assert kept(b) == {}
 
