@@ -27,8 +27,10 @@ from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.executor import Executor
+from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.journal import Executions, Jobs
 from moodmesh.nodes.jobs.model import Spec
+from moodmesh.nodes.jobs.replicas import Replicas
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import Blob, Capability, Dynamic, Reserve, TaskDoc, VariantDoc
 from moodmesh.nodes.peers import Peers
@@ -261,11 +263,22 @@ class Node:
         self.pool = MemoryPool(1, self.clock, self._perform, self._seconds)
         self.peers = Peers(self.identity, "node", pairs, self.access, self.offers, self.clock)
         self.jobs = Jobs(self.disk)  # type: ignore[arg-type]
-        self.submitter = Submitter(self.peers, Blobs(), self.jobs, Hub(), self.clock, 24 * 3600)
+        self.events = Hub()
+        self.submitter = Submitter(self.peers, Blobs(), self.jobs, self.events, self.clock, 24 * 3600)
         self.executor = Executor(
             self.peers, Blobs(), Executions(self.disk), self, self.offers, self.clock, "boot", self.peers.changed  # type: ignore[arg-type]
         )  # fmt: skip
         self.peers.submitter, self.peers.executor = self.submitter, self.executor
+        replicas = Replicas(self.disk, self.clock)  # type: ignore[arg-type]
+        self.inspection = Inspection(
+            self.peers, self.access, self.jobs, self.submitter, self.events, replicas, self.clock
+        )  # fmt: skip
+        self.peers.inspection, self.peers.on_change = self.inspection.hear, self.inspection.look
+        self.access.changed = self._permissions_changed
+
+    def _permissions_changed(self, peer: DeviceId) -> None:
+        self.peers.tell_rights(peer)
+        self.inspection.permissions_changed(peer)
 
     async def start(self) -> None:
         self.disk.dead, self.dead = False, False
@@ -289,6 +302,7 @@ class Node:
                         )
                         await self.access.allow(other.id, {"test.*": Limits(concurrent=99), "own.device": Limits()})
             self.serving = asyncio.create_task(self.peers.run())
+            self.inspecting = asyncio.create_task(self.inspection.run())
             await asyncio.sleep(0)
             await self.executor.resume()
             await self.submitter.resume()

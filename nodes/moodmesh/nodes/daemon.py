@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from moodmesh.mesh.frames import Caps
 from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.link import PeerLink
 from moodmesh.mesh.pairs import Pairs
+from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import probe
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.api.server import serve
@@ -33,7 +34,9 @@ from moodmesh.nodes.errors import NodeError, StoreError, explained
 from moodmesh.nodes.jobs.escalation import Escalations
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.executor import Executor
+from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.journal import Executions, Jobs
+from moodmesh.nodes.jobs.replicas import Replicas
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.lock import locked
 from moodmesh.nodes.logs import configure
@@ -94,7 +97,9 @@ class Node(Services):
             escalations = Escalations(submitter, jobs, blobs, events, clock, tasks, identity.id)
             executor = Executor(peers, blobs, Executions(store), pool, capabilities, clock, uuid.uuid4().hex, peers.changed)
             peers.submitter, peers.executor, capabilities.executor = submitter, executor, executor
-            access.changed = peers.tell_rights
+            inspection = Inspection(peers, access, jobs, escalations, events, Replicas(store, clock), clock)
+            peers.inspection, peers.on_change = inspection.hear, inspection.look
+            access.changed = _each(peers.tell_rights, inspection.permissions_changed)
             caps = Caps(CAPS | {kind: model.cap for kind, model in KINDS.items()})
             endpoint = await stack.enter_async_context(
                 open_endpoint(identity, pairs, peers, clock=clock, port=config.mesh.port, caps=caps)
@@ -104,7 +109,7 @@ class Node(Services):
                 config=config, origins=origins, home=where, name=name, clock=clock, identity=identity, store=store, pairs=pairs,
                 book=book, access=access, tasks=tasks, broken=broken, models=models, pulled=pulled, pool=pool,
                 capabilities=capabilities, jobs=jobs, blobs=blobs, events=events, peers=peers, submitter=submitter,
-                escalations=escalations, executor=executor, endpoint=endpoint, started=clock.now(),
+                escalations=escalations, executor=executor, inspection=inspection, endpoint=endpoint, started=clock.now(),
             )  # fmt: skip
             node.health["pool"] = Part("ok", instead or pool.engine)
             yield node
@@ -124,6 +129,7 @@ class Node(Services):
                 await self.escalations.resume()
                 self.executor.repeat(self.identity.id)
                 self.submitter.reconcile(self.identity.id, self.executor.live(self.identity.id))
+                self._group.create_task(self.inspection.run())
                 discovery = Discovery(self)
                 self._group.create_task(discovery.run())
                 self._group.create_task(self._benchmark())
@@ -189,6 +195,7 @@ class Node(Services):
                     await self.blobs.drop(blob)
                 await self.book.expire()
                 await self.executor.expire()
+                await self.inspection.replicas.expire()
             except StoreError as error:
                 log.warning("%s", error)
             await asyncio.sleep(600)
@@ -237,6 +244,14 @@ def _pool(config: Config, where: Path) -> tuple[TaskPool, str]:
         packaged=config.jobs.packaged_models, duty=p.duty, address=p.address, token_file=p.token_file,
         allow_public=p.allow_public,
     )  # fmt: skip
+
+
+def _each(*calls: Callable[[DeviceId], None]) -> Callable[[DeviceId], None]:
+    def call(peer: DeviceId) -> None:
+        for one in calls:
+            one(peer)
+
+    return call
 
 
 def _remove_if_empty(directory: Path) -> None:

@@ -378,12 +378,128 @@ class Rights(Message):
     name: Annotated[str, Field(max_length=32)]
 
 
+# -- a job as another device may see it (routing §8): no input, no result, no value of a parameter --------------------------
+
+Words = Annotated[str, Field(max_length=200)]
+Device = Annotated[str, Field(max_length=64)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+SEEN_ATTEMPTS, SEEN_ROWS, SEEN_LINES, SEEN_TERMS, SEEN_PARAMS, SEEN_JOBS = 12, 16, 20, 16, 64, 50
+
+
+class SeenGate(Part):
+    """Why a device was barred."""
+
+    name: Name
+    detail: Words
+
+
+class SeenRow(Part):
+    """One device in a table of `job explain`: its terms in seconds, or its gate."""
+
+    device: Device
+    name: Words
+    variant: Name | None = None
+    chosen: bool
+    terms: Annotated[dict[Name, Finite], Field(max_length=SEEN_TERMS)]
+    notes: Annotated[dict[Name, bool | Words], Field(max_length=SEEN_TERMS)]
+    gate: SeenGate | None = None
+
+
+class SeenTable(Part):
+    """The first rows of such a table."""
+
+    why: Words
+    rows: Annotated[list[SeenRow], Field(max_length=SEEN_ROWS)]
+
+
+class SeenAttempt(Part):
+    """One try of a job."""
+
+    number: Number
+    device: Device
+    name: Words
+    variant: Name
+    state: Annotated[str, Field(max_length=16)]
+    created: Wall
+    reserved: Wall | None = None
+    started: Wall | None = None
+    finished: Wall | None = None
+    message: Words = ""
+    table: SeenTable | None = None
+
+
+class SeenLine(Part):
+    """One line of its log."""
+
+    attempt: Number
+    seq: Count
+    at: Wall
+    line: Words
+
+
+class Seen(Part):
+    """A job: what it is, how it stands, and what it takes to submit it anew. Its owner is the peer that says so."""
+
+    id: JobId
+    task: Name
+    version: Small
+    personal: bool
+    variant: Name | None = None
+    on: Device | None = None
+    quality: Literal["best", "fast"]
+    by_s: Seconds | None = None
+    seed: Seed
+    given: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=SEEN_PARAMS)]
+    units: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+    input_bytes: Count
+    result_bytes: Count
+    input_sha256: Digest | None = None
+    adopted_from: JobId | None = None
+    created: Wall
+    finished: Wall | None = None
+    status: Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
+    substate: Words
+    message: Words
+    share: Annotated[float, Field(ge=0, le=1)]
+    winner: Number | None = None
+    attempts: Annotated[list[SeenAttempt], Field(max_length=SEEN_ATTEMPTS)]
+    now: SeenTable | None = None
+    lines: Annotated[list[SeenLine], Field(max_length=SEEN_LINES)]
+
+
+class Replica(Message):
+    """S, to a device that may inspect its jobs: how one of them stands, whenever that changes."""
+
+    cap = 256 * KIB
+    kind: Literal["replica"] = "replica"
+    job: Seen
+
+
+class Inspect(Message):
+    """To the owner of jobs: show those that begin with `job`, list the newest in brief, or cancel one."""
+
+    kind: Literal["inspect"] = "inspect"
+    ask: Count
+    what: Literal["show", "list", "cancel"]
+    job: Annotated[str, Field(pattern=r"^[0-9a-f]{0,32}$")]
+
+
+class Inspected(Message):
+    """The owner's answer to one `inspect`; none comes without `jobs.inspect.all`."""
+
+    cap = 512 * KIB
+    kind: Literal["inspected"] = "inspected"
+    ask: Count
+    jobs: Annotated[list[Seen], Field(max_length=SEEN_JOBS)]
+    refused: Literal["", "permission", "ended"] = ""
+
+
 KINDS: dict[str, type[Message]] = {
     model.model_fields["kind"].default: model
     for model in (
         Capability, Dynamic, Reserve, Granted, RefusedReservation, Start, StartedAt, ProgressNow, LogLine, Result,
         ResultAck, Cancel, CancelledAttempt, Withdraw, Withdrawn, Pool, Take, Heartbeat, Unsupported, SeekModel,
-        HaveModel, Rights,
+        HaveModel, Rights, Replica, Inspect, Inspected,
     )
 }  # fmt: skip
 _parsers = {kind: TypeAdapter(model) for kind, model in KINDS.items()}

@@ -17,10 +17,15 @@ class Outbox:
     and only its place counts."""
 
     def __init__(self, room: int = ROOM) -> None:
-        self._room = room
+        self._room = self._whole = room
         self._waiting: deque[tuple[Envelope | Message, int]] = deque()
         self._large: set[int] = set()
         self._news = asyncio.Event()
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._whole - self._room
 
     def put(self, message: Message) -> bool:
         """Add a message; False when there is no room: the peer has not read for long, and its link is to be closed."""

@@ -26,6 +26,7 @@ from moodmesh.nodes.access import Access
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.jobs.desk import Desk
 from moodmesh.nodes.jobs.executor import Executor
+from moodmesh.nodes.jobs.network import Neighbour
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import (
     Attempted,
@@ -35,8 +36,11 @@ from moodmesh.nodes.messages import (
     HaveModel,
     HeapDoc,
     Heartbeat,
+    Inspect,
+    Inspected,
     Message,
     Pool,
+    Replica,
     Reserve,
     ResultAck,
     Rights,
@@ -87,6 +91,7 @@ class Peer:
     here: bool = False
     link: PeerLink | None = None
     out: Outbox = field(default_factory=Outbox)
+    since: float = 0.0
     heard: float = 0.0
     live_since: float | None = None
     gone_since: float = 0.0
@@ -134,6 +139,7 @@ class Peers:
         self.on_corrected: Callable[[DeviceId, float], None] = lambda peer, correction: None
         self.on_down: Callable[[DeviceId], None] = lambda peer: None
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
+        self.inspection: Callable[[DeviceId, Replica | Inspect | Inspected | Rights], None] = lambda peer, message: None
         self.trouble: Callable[[DeviceId], str] = lambda peer: ""
         self._copied: dict[DeviceId, float] = {}
         self._tasks: asyncio.TaskGroup
@@ -277,7 +283,7 @@ class Peers:
         """Start to read and write a link; tell the peer who we are and what it may do."""
         p = self._add(link.peer, self.peers[link.peer].name if link.peer in self.peers else "")
         now = self._clock.now()
-        p.link, p.heard, p.silenced, p.out = link, now, False, Outbox()
+        p.link, p.heard, p.since, p.silenced, p.out = link, now, now, False, Outbox()
         p.their_seq, p.sent = 0, {}
         p.bandwidth = WIRED if link.address[0].startswith(("127.", "::1")) else p.bandwidth
         self._tasks.create_task(self._serve(p, link))
@@ -395,6 +401,9 @@ class Peers:
                 self.submitter.take(p.id, message)
             case Rights():
                 p.rights = tuple(message.actions)
+                self.inspection(p.id, message)
+            case Replica() | Inspect() | Inspected():
+                self.inspection(p.id, message)
             case SeekModel() | HaveModel():
                 self._background.spawn(self.models(p.id, message))
 
@@ -520,6 +529,17 @@ class Peers:
     def linked(self) -> Iterable[Peer]:
         """Peers with a live link."""
         return [p for p in self.peers.values() if p.link is not None]
+
+    def neighbours(self) -> Sequence[Neighbour]:
+        """Every linked peer, as the inspection of jobs sees it."""
+        return [
+            Neighbour(p.id, frozenset(p.rights), p.since, p.dynamic is not None and p.dynamic.power == "ok", p.out.size)
+            for p in self.linked()
+        ]
+
+    def names(self) -> dict[DeviceId, str]:
+        """What this device and every paired one is called."""
+        return {p.id: p.name for p in self.peers.values()}
 
     def _pair_changed(self, peer: DeviceId, pair: Pair | None) -> None:
         if pair is None:

@@ -17,6 +17,7 @@ from moodmesh.nodes.config import Config
 from moodmesh.nodes.jobs.escalation import Escalations
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.executor import Executor
+from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.pairbook import PairBook
@@ -63,6 +64,7 @@ class Services:
     submitter: Submitter
     escalations: Escalations
     executor: Executor
+    inspection: Inspection
     endpoint: Endpoint
     started: float
     health: dict[str, Part] = field(default_factory=dict)

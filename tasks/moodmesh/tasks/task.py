@@ -131,7 +131,7 @@ class Context(Protocol):
         """Report the share done, 0 to 1."""
 
     def log(self, line: str) -> None:
-        """A line for the owner of the job. Never write input text into it."""
+        """A line for the owner of the job, and for devices that may inspect it. Never write input text into it."""
 
     def check(self) -> None:
         """Raise `Cancelled` when the job was cancelled or its deadline passed; call it at least once a second."""

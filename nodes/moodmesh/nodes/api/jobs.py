@@ -1,22 +1,27 @@
-"""/jobs: submit, list, show, explain, logs, cancel, result, events."""
+"""/jobs: submit, list, show, explain, logs, cancel, result, events, adopt."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import binascii
+import hashlib
 import json
 import secrets
+from dataclasses import replace
 from typing import Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.api import elsewhere
 from moodmesh.nodes.api.guard import body, while_asked
 from moodmesh.nodes.api.shown import escalated, show
 from moodmesh.nodes.errors import NotFound, Refused, UsageError
 from moodmesh.nodes.jobs.model import Job, Spec
+from moodmesh.nodes.jobs.replicas import Elsewhere
+from moodmesh.nodes.jobs.seen import differs
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.services import Services
 from moodmesh.tasks.errors import InvalidInput
@@ -43,6 +48,17 @@ class JobRequest(BaseModel):
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
 
 
+class AdoptRequest(BaseModel):
+    """What `job adopt` asks: what the owner of the job alone has. `input` is base64."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    params: dict[str, Any] = {}
+    input: str = ""
+    on: str | None = None
+    public: bool = False
+
+
 def routes(node: Services) -> list[web.RouteDef]:
     """The routes of this noun."""
     view = JobsView(node)
@@ -56,6 +72,7 @@ def routes(node: Services) -> list[web.RouteDef]:
         web.get("/jobs/{id}/files/{name}", view.file),
         web.get("/jobs/{id}/events", view.follow),
         web.post("/jobs/{id}/cancel", view.cancel),
+        web.post("/jobs/{id}/adopt", view.adopt),
     ]
 
 
@@ -68,29 +85,52 @@ class JobsView:
     async def submit(self, request: web.Request) -> web.Response:
         """Accept a job; the answer comes once it is on disk."""
         asked = await body(request, JobRequest)
-        try:
-            data = base64.b64decode(asked.input, validate=True)
-        except binascii.Error:
-            raise UsageError("input is not base64") from None
+        data = _bytes(asked.input)
         owner = self._node.submitter if asked.escalate is None else self._node.escalations
         job = await owner.submit(make_spec(self._node, asked, data), data)
         return web.json_response(await self._shown(job), status=201)
 
+    async def adopt(self, request: web.Request) -> web.Response:
+        """A new job of this device with what another one's asked; that one stays its owner's alone, whatever comes of this."""
+        asked, there = await body(request, AdoptRequest), await self._look(request)
+        if not isinstance(there, Elsewhere):
+            raise Refused(f"job {there.id[:8]} is of this device already", "own_job")
+        data, job, name = _bytes(asked.input), there.job, elsewhere.owner(self._node, there)
+        if self._node.inspection.linked(there.owner) and job.finished is None:
+            step = f"wait for it, or `moodmesh job cancel {job.id[:8]}` first"
+            raise Refused(f"{name} is here and goes on with {job.id[:8]}: {step}", "owner_present")
+        if why := differs(job, data, asked.params):
+            raise UsageError(f"job {job.id[:8]}: {why}")
+        anew = JobRequest(
+            task=job.task, params=asked.params, variant=job.variant, on=asked.on or elsewhere.device_asked(self._node, there),
+            by_s=job.by_s, quality=job.quality, public=asked.public, seed=job.seed,
+        )  # fmt: skip
+        spec = replace(make_spec(self._node, anew, data), adopted_from=job.id)
+        return web.json_response(show(self._node, await self._node.submitter.submit(spec, data)), status=201)
+
     async def list(self, request: web.Request) -> web.Response:
-        """The newest jobs, oldest first."""
+        """The newest jobs of this device, oldest first; with `all` those of other devices that it may see, too."""
         limit = request.query.get("limit", "50")
         if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
             raise UsageError("limit: a number from 1 to 1000")
         jobs = await self._node.jobs.load(parts=False, limit=int(limit))
-        return web.json_response({"jobs": [await self._shown(await self._fresh(job)) for job in jobs]})
+        found = [await self._shown(self._node.escalations.fresh(job)) for job in jobs]
+        if request.query.get("all"):
+            found += [elsewhere.show(self._node, there) for there in await self._node.inspection.newest(int(limit))]
+        now = self._node.clock.wall()
+        return web.json_response({"jobs": sorted(found, key=lambda job: min(now, float(job["created"])))})
 
     async def show(self, request: web.Request) -> web.Response:
         """One job with its attempts."""
-        return web.json_response(await self._shown(await self._find(request)))
+        job = await self._look(request)
+        shown = elsewhere.show(self._node, job) if isinstance(job, Elsewhere) else await self._shown(job)
+        return web.json_response(shown)
 
     async def explain(self, request: web.Request) -> web.Response:
         """Why it ran where it ran, or what it waits for: the table of every attempt, and the present one while pending."""
-        job = await self._find(request)
+        job = await self._look(request)
+        if isinstance(job, Elsewhere):
+            return web.json_response(elsewhere.explain(self._node, job))
         found = {**await self._shown(job), **self._explained(job)}
         for part, (_, of) in zip(found.get("parts", []), await self._parts(job), strict=False):
             part |= self._explained(of)
@@ -103,7 +143,9 @@ class JobsView:
 
     async def logs(self, request: web.Request) -> web.Response:
         """The kept lines; of a job in two parts, those of both."""
-        job = await self._find(request)
+        job = await self._look(request)
+        if isinstance(job, Elsewhere):
+            return web.json_response(elsewhere.logs(self._node, job))
         ids = [job.id, *(part.id for _, part in await self._parts(job))]
         lines = [line for id_ in ids for line in await self._node.jobs.logs(id_)]
         return web.json_response({"id": job.id, "status": job.status, "lines": lines})
@@ -130,18 +172,21 @@ class JobsView:
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Stop it."""
-        job = await self._find(request)
-        owner = self._node.submitter if job.spec.escalate is None else self._node.escalations
-        return web.json_response(await self._shown(await owner.cancel(job.id)))
+        job = await self._look(request)
+        if isinstance(job, Elsewhere):
+            return web.json_response(elsewhere.show(self._node, await self._node.inspection.cancel(job)))
+        return web.json_response(await self._shown(await self._node.escalations.cancel(job.id)))
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events of one job until it ends."""
-        job = await self._find(request)
+        job = await self._look(request)
+        if isinstance(job, Elsewhere):
+            return await elsewhere.follow(self._node, request, job)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         async with while_asked(request), self._node.events.listen() as queue:
             await response.prepare(request)
-            job = await self._fresh(job)
-            await _send(response, {"event": "job", **await self._shown(job)})
+            job = await self._node.escalations.find(job.id)
+            await elsewhere.send(response, {"event": "job", **await self._shown(job)})
             while job.open:
                 try:
                     event = await asyncio.wait_for(queue.get(), 15)
@@ -149,16 +194,20 @@ class JobsView:
                     await response.write(b": alive\n\n")
                     continue
                 if event.get("job") == job.id:
-                    await _send(response, event | ({"id": job.id} if event["event"] == "job" else {}))
+                    await elsewhere.send(response, event | ({"id": job.id} if event["event"] == "job" else {}))
                     if event.get("status") in ("SUCCEEDED", "FAILED", "STOPPED"):
                         break
         return response
 
-    async def _find(self, request: web.Request) -> Job:
-        return self._node.escalations.fresh(await self._node.submitter.find(request.match_info["id"]))
+    async def _look(self, request: web.Request) -> Job | Elsewhere:
+        return await self._node.inspection.find(request.match_info["id"])
 
-    async def _fresh(self, job: Job) -> Job:
-        return self._node.escalations.fresh(await self._node.submitter.find(job.id))
+    async def _find(self, request: web.Request) -> Job:
+        """A job of this device; of another one there is no result here."""
+        found = await self._look(request)
+        if isinstance(found, Elsewhere):
+            raise Refused(elsewhere.no_result(self._node, found), "not_here")
+        return found
 
     async def _parts(self, job: Job) -> Parts:
         return [] if job.spec.escalate is None else [*(await self._node.escalations.parts(job)).items()]
@@ -174,8 +223,11 @@ class JobsView:
                 return escalated(self._node, job, parts, provenance.get("escalation"))
 
 
-async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
-    await response.write(f"data: {json.dumps(event)}\n\n".encode())
+def _bytes(given: str) -> bytes:
+    try:
+        return base64.b64decode(given, validate=True)
+    except binascii.Error:
+        raise UsageError("input is not base64") from None
 
 
 def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
@@ -199,11 +251,12 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         units, size = task.units(request), task.result_bytes(request)
     except InvalidInput as error:
         raise UsageError(str(error)) from None
+    personal = task.spec.personal and not asked.public
     return Spec(
         task=asked.task, version=task.spec.version, params=dict(request.params), units=units, input_bytes=len(data),
-        result_bytes=size, personal=task.spec.personal and not asked.public, effects=task.spec.effects, seed=seed,
+        result_bytes=size, personal=personal, effects=task.spec.effects, seed=seed,
         variant=asked.variant, on=_device(node, asked.on), quality=asked.quality, by_s=asked.by_s, escalate=asked.escalate,
-        **_figures(task.spec, asked),
+        input_sha256=None if personal else hashlib.sha256(data).hexdigest(), **_figures(task.spec, asked),
     )  # fmt: skip
 
 

@@ -31,6 +31,12 @@ def show(node: Services, job: Job) -> dict[str, Any]:
         "public": not job.spec.personal,
         "created": job.created,
         "finished": job.finished,
+        "adopted_from": job.spec.adopted_from,
+        "owner": node.name,
+        "owner_device": node.identity.id,
+        "owner_here": True,
+        "owner_absent": False,
+        "age_s": 0.0,
         "attempts": [
             {f.name: getattr(a, f.name) for f in fields(a) if f.name not in ("explain", "job")}
             | {"name": names.get(a.device, a.device)}

@@ -21,7 +21,7 @@ from moodmesh.mesh.discovery import datagram, mdns
 from moodmesh.mesh.errors import BadMessage, PairingFailed
 from moodmesh.mesh.pairing import messages as pairing
 from moodmesh.mesh.seams import Beacon, Envelope
-from moodmesh.nodes.api.jobs import JobRequest
+from moodmesh.nodes.api.jobs import AdoptRequest, JobRequest
 from moodmesh.nodes.api.pairing import JoinRequest
 from moodmesh.nodes.api.peers import AllowRequest
 from moodmesh.nodes.bench.report import Report
@@ -40,6 +40,19 @@ PROVENANCE = {
     "device": "d" * 52, "engine": "process", "pid": 7, "task": "emotion.text", "version": 1, "variant": "tiny", "model": "m",
     "model_sha256": SHA, "seed": 5, "input_sha256": SHA, "output_sha256": {"value": SHA}, "started": 1.8e9, "finished": 1.8e9,
     "seconds": 0.5, "load_s": 0.1,
+}  # fmt: skip
+TABLE = {"why": "soonest", "rows": [
+    {"device": "d" * 52, "name": "kitchen", "variant": "tiny", "chosen": True,
+     "terms": {"total": 0.5}, "notes": {"guess": True}},
+    {"device": "e" * 52, "name": "den", "chosen": False, "terms": {}, "notes": {}, "gate": {"name": "memory", "detail": "x"}},
+]}  # fmt: skip
+SEEN = {
+    "id": JOB, "task": "emotion.text", "version": 1, "personal": True, "variant": "tiny", "on": "d" * 52, "quality": "best",
+    "by_s": 3.0, "seed": 5, "given": ["lines"], "units": 3.0, "input_bytes": 1, "result_bytes": 2, "input_sha256": SHA,
+    "adopted_from": JOB, "created": 1.8e9, "finished": 1.8e9, "status": "SUCCEEDED", "substate": "", "message": "",
+    "share": 1.0, "winner": 3, "now": TABLE, "lines": [{"attempt": 3, "seq": 1, "at": 1.8e9, "line": "x"}],
+    "attempts": [{"number": 3, "device": "d" * 52, "name": "kitchen", "variant": "tiny", "state": "COMMITTED", "created": 1.8e9,
+                  "reserved": 1.8e9, "started": 1.8e9, "finished": 1.8e9, "message": "x", "table": TABLE}],
 }  # fmt: skip
 JOB_MESSAGES: dict[str, dict[str, Any]] = {
     "capability": {"revision": 1, "engine": "ray", "slots": 2, "own": True, "cores": 4, "gpus": ["A 1 MB"],
@@ -68,9 +81,13 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
     "seek_model": {"sha256": SHA},
     "have_model": {"sha256": SHA, "artefact": SHA},
     "rights": {"actions": ["emotion.*"], "name": "kitchen"},
+    "replica": {"job": SEEN},
+    "inspect": {"ask": 1, "what": "show", "job": "7f3a"},
+    "inspected": {"ask": 1, "jobs": [SEEN], "refused": "ended"},
 }  # fmt: skip
 API_BODIES: Sequence[tuple[type[BaseModel], dict[str, Any]]] = (
     (JobRequest, {"task": "emotion.text", "params": {"lines": True}, "input": "YWJj", "by_s": 3, "seed": 1, "quality": "fast"}),
+    (AdoptRequest, {"params": {"lines": True}, "input": "YWJj", "on": "kitchen", "public": True}),
     (JoinRequest, {"code": "37-482915", "at": "127.0.0.1:1"}),
     (AllowRequest, {"preset": None, "actions": ["emotion.*"], "limits": {"jobs_per_hour": 3, "hours": "8-18"}}),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""job submit, list, show, explain, logs, cancel, result."""
+"""job submit, list, show, explain, logs, cancel, result, adopt."""
 
 from __future__ import annotations
 
@@ -76,30 +76,36 @@ def submit(
     job = Client().post("jobs", body=body)
     if job["quality"] and job["quality"]["words"]:
         say(job["quality"]["words"])
-    if not wait:
-        emit(job, json, lambda: [job["id"]])
-        if job["message"]:
-            say(f"it waits: {job['message']}")
-        return
-    _finish(_follow(job["id"]), json)
+    _handed_in(job, wait, json)
 
 
 @job_app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1, max=1000)] = 50, json: Json = False
+    limit: Annotated[int, typer.Option(help="At most so many of each device, the newest.", min=1, max=1000)] = 50,
+    here: Annotated[bool, typer.Option("--here", help="Only jobs that were submitted on this device.")] = False,
+    json: Json = False,
 ) -> None:
-    """The newest jobs of this device.
+    """The newest jobs: of this device, and of every other one whose jobs it may see.
 
     Example: moodmesh job list
     """
-    found = Client().get("jobs", limit=limit)
+    found = Client().get("jobs", limit=limit, **({} if here else {"all": 1}))
     now = time.time()
     rows = [
         (j["id"][:8], j["task"], j["variant"], state(j), _device(j),
-         ago(now - j["created"]) + " ago")
+         ago(now - j["created"]) + " ago", _owner(j))
         for j in found["jobs"]
     ]  # fmt: skip
-    emit(found, json, lambda: columns(rows, ("id", "task", "variant", "status", "device", "created")))
+    emit(found, json, lambda: columns(rows, ("id", "task", "variant", "status", "device", "created", "owner")))
+
+
+def _owner(job: dict[str, Any]) -> str:
+    """Who submitted it; of another device's job, how old this news is; of an adopted one, what it was before."""
+    name = "here" if job["owner_here"] else job["owner"]
+    notes = ["owner absent"] if job["owner_absent"] else []
+    notes += [f"as of {ago(job['age_s'])} ago"] if job["age_s"] else []
+    notes += [f"adopted from {job['adopted_from'][:8]}"] if job["adopted_from"] else []
+    return f"{name} ({', '.join(notes)})" if notes else str(name)
 
 
 def _device(job: dict[str, Any]) -> str:
@@ -110,7 +116,7 @@ def _device(job: dict[str, Any]) -> str:
 
 @job_app.command()
 def show(id: Id, json: Json = False) -> None:
-    """One job and its attempts.
+    """One job and its attempts, of this device or of another one whose jobs it may see.
 
     Example: moodmesh job show 7f3a
     """
@@ -143,6 +149,8 @@ def logs(
     if json and not follow:
         emit(found, json, list)
         return
+    if not found.get("owner_here", True):
+        say(f"# the last lines, told by {_owner(found)}" if found["lines"] else f"# {_owner(found)} told of no line")
     for line in found["lines"]:
         put(jsonlib.dumps(line) if json else line["line"])
     if follow and found["status"] in ("PENDING", "RUNNING"):
@@ -153,7 +161,7 @@ def logs(
 
 @job_app.command()
 def cancel(id: Id, json: Json = False) -> None:
-    """Stop a job; its worker is gone within 2 s.
+    """Stop a job; its worker is gone within 2 s. A job of another own device is stopped by that one, while it is linked.
 
     Example: moodmesh job cancel 7f3a
     """
@@ -180,6 +188,37 @@ def result(
             (out / Path(name).name).write_bytes(client.bytes("jobs", job["id"], "files", name))
             say(f"wrote {out / Path(name).name}")
     _finish(job, json)
+
+
+@job_app.command()
+def adopt(
+    id: Id,
+    param: Annotated[list[str] | None, typer.Option("-p", "--param", help="The job's parameters, as key=value.")] = None,
+    input: Annotated[Path | None, typer.Option("--input", help="The job's input file; - for standard input.")] = None,
+    lines: Annotated[bool, typer.Option("--lines", help="One item per line of the input.")] = False,
+    on: Annotated[str | None, typer.Option(help="Only this peer; `here` for this device.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Personal input may go to devices that are not your own.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a job of a device that is gone anew, as a job of this one. Input and parameters are not known here: give them again.
+
+    Example: moodmesh job adopt 7f3a --input diary.txt --wait
+    """
+    params = dict(_param(pair) for pair in param or []) | ({"lines": True} if lines else {})
+    data = base64.b64encode(_read(input)).decode()
+    job = Client().post("jobs", id, "adopt", body={"params": params, "input": data, "on": on, "public": public})
+    _handed_in(job, wait, json)
+
+
+def _handed_in(job: dict[str, Any], wait: bool, json: bool) -> None:
+    """Print the id of a new job, or wait for its result."""
+    if wait:
+        _finish(_follow(job["id"]), json)
+        return
+    emit(job, json, lambda: [job["id"]])
+    if job["message"]:
+        say(f"it waits: {job['message']}")
 
 
 def _follow(job_id: str) -> dict[str, Any]:
@@ -232,6 +271,8 @@ def state(job: dict[str, Any]) -> str:
 def describe(job: dict[str, Any]) -> list[str]:
     """A job and its attempts for people; of a job in two parts, both."""
     lines = [f"{job['id']}  {job['task']}  {state(job)}" + (f"  on {job['ran_on']}" if job["ran_on"] else "")]
+    if not job["owner_here"] or job["adopted_from"]:
+        lines.append(f"  submitted by {_owner(job)}")
     lines += [f"  {words}" for words in (job["message"], (job["quality"] or {}).get("words")) if words]
     for part in job.get("parts", []):
         lines += [f"  {part['role']}: {line}" for line in describe(part)]

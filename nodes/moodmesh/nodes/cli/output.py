@@ -12,13 +12,14 @@ from typing import Annotated, Any
 import typer
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+_JSON_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}  # JSON escapes those below 0x20 itself
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 def emit(data: Any, as_json: bool, text: Callable[[], Sequence[str]]) -> None:
     """Print JSON, or the lines of `text`."""
     if as_json:
-        print(json.dumps(data, ensure_ascii=False))
+        print(json.dumps(data, ensure_ascii=False).translate(_JSON_CONTROLS))
     else:
         put("\n".join(text()))
 

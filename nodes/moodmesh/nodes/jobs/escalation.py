@@ -108,16 +108,22 @@ class Escalations:
         return parent
 
     async def cancel(self, parent_id: str) -> Job:
-        """Stop a parent and both its parts. `Refused` when it already ended."""
+        """Stop a job; of a parent, both its parts. `Refused` when it already ended."""
         parent = self._open.get(parent_id)
+        if parent is None and (await self._submitter.find(parent_id)).spec.escalate is None:
+            return await self._submitter.cancel(parent_id)
         if parent is None or not await self._jobs.status(parent, "STOPPED", "by user", at=self._clock.wall()):
             raise Refused("this job has already ended", "ended")
         self._tell(parent)  # its driver hears this, and stops the part
         return parent
 
     def fresh(self, job: Job) -> Job:
-        """The job as it is now, where it is a parent at work."""
-        return self._open.get(job.id, job)
+        """The job as it is now, where it is open."""
+        return self._open.get(job.id) or self._submitter.fresh(job)
+
+    async def find(self, prefix: str) -> Job:
+        """The job of an id or a unique prefix of one."""
+        return self.fresh(await self._submitter.find(prefix))
 
     async def parts(self, parent: Job) -> dict[Role, Job]:
         """The parts that there are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +16,12 @@ class Hub:
     """Fan-out of events; a listener that falls `BACKLOG` behind loses the oldest, never blocks the node."""
 
     _queues: set[asyncio.Queue[dict[str, Any]]] = field(default_factory=set)
+    watch: Callable[[str, dict[str, Any]], None] = lambda kind, facts: None
+    """Called at once with every event: for the one listener that may lose none."""
 
     def tell(self, kind: str, **facts: Any) -> None:
         """Publish one event."""
+        self.watch(kind, facts)
         for queue in self._queues:
             if queue.full():
                 queue.get_nowait()

@@ -136,6 +136,16 @@ class Jobs:
         query = "SELECT attempt, seq, at, line FROM job_log WHERE job=? ORDER BY attempt, seq"
         return await self._store.read(lambda db: [dict(row) for row in db.execute(query, (job,))])
 
+    async def tail(self, job: str, count: int) -> list[dict[str, Any]]:
+        """The last `count` lines of a job, in order."""
+        query = "SELECT attempt, seq, at, line FROM job_log WHERE job=? ORDER BY attempt DESC, seq DESC LIMIT ?"
+        return await self._store.read(lambda db: [dict(row) for row in reversed(db.execute(query, (job, count)).fetchall())])
+
+    async def recent(self, since: float, count: int) -> list[str]:
+        """Ids of the newest jobs that were accepted after a wall time, newest first."""
+        query = "SELECT id FROM job WHERE created > ? ORDER BY created DESC LIMIT ?"
+        return await self._store.read(lambda db: [row["id"] for row in db.execute(query, (since, count))])
+
     async def load(self, *, only_open: bool = False, parts: bool = True, limit: int = 1000) -> list[Job]:
         """The newest jobs with their attempts, oldest first; without `parts`, those that the user handed in."""
         query = (

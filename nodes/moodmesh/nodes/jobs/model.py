@@ -77,6 +77,8 @@ class Spec:
     figures: dict[str, list[float]] = field(default_factory=dict)
     escalate: float | None = None
     parent: str | None = None
+    input_sha256: str | None = None  # none of personal input: a hash of a short text lets one guess it
+    adopted_from: str | None = None
 
 
 @dataclass

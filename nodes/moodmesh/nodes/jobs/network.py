@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.jobs.model import Job
 from moodmesh.nodes.messages import Blob, Message
 from moodmesh.nodes.placement.pull import Heap, Waiting
 from moodmesh.nodes.placement.view import Device
@@ -73,3 +75,41 @@ class Blobs(Protocol):
 
     def release(self, blob: Blob) -> None:
         """It may be evicted when room is needed."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A linked peer: what this device may do there, since when it is linked (monotonic seconds), whether it has power to
+    spare, and the bytes that wait to be written to it."""
+
+    id: DeviceId
+    rights: frozenset[str]
+    since: float
+    steady: bool
+    waiting: int
+
+
+class Neighbourhood(Protocol):
+    """Who is linked, and what each paired device is called."""
+
+    def send(self, peer: DeviceId, message: Message) -> bool:
+        """Queue a message, in order; False without a link."""
+
+    def neighbours(self) -> Sequence[Neighbour]:
+        """Every linked peer."""
+
+    def names(self) -> Mapping[DeviceId, str]:
+        """This device and every paired one."""
+
+
+class OwnJobs(Protocol):
+    """The jobs of this device, whoever leads them."""
+
+    def fresh(self, job: Job) -> Job:
+        """The job as it is now, where it is open."""
+
+    async def find(self, prefix: str) -> Job:
+        """The job of an id or a unique prefix of one; `NotFound` without one."""
+
+    async def cancel(self, job_id: str) -> Job:
+        """Stop a job; `Refused` when it already ended."""

@@ -13,8 +13,10 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.messages import VariantDoc
+from moodmesh.nodes.placement.gates import variant_gate
 from moodmesh.nodes.placement.queue import order_key
-from moodmesh.nodes.placement.view import Device
+from moodmesh.nodes.placement.view import Ask, Device
 
 OFF_PLACE = 6.0
 PATIENCE = 0.1
@@ -56,10 +58,21 @@ class Take(NamedTuple):
 
 def service_s(device: Device, kind: str, units: float) -> float | None:
     """Predicted service seconds of a class on a device, corrected; None when it does not offer it."""
+    found = _doc(device, kind)
+    return units * found.mean * math.exp(device.correction) if found else None
+
+
+def _doc(device: Device, kind: str) -> VariantDoc | None:
     task, _, variant = kind.partition("/")
     doc = device.capability.tasks.get(task) if device.capability else None
-    found = doc.variants.get(variant) if doc else None
-    return units * found.mean * math.exp(device.correction) if found else None
+    return doc.variants.get(variant) if doc else None
+
+
+def _able(device: Device, kind: str, here: float) -> bool:
+    """Whether a device that offers a class could run it now: its memory, its power, its model."""
+    task, _, variant = kind.partition("/")
+    doc = _doc(device, kind)
+    return doc is not None and variant_gate(Ask("", task, 0, 1.0), device, variant, doc, here) is None
 
 
 class Field:
@@ -71,9 +84,9 @@ class Field:
         self._absent = []
         for device in devices:
             here = service_s(device, kind, units)
-            if here is not None and device.present:
+            if here is not None and device.present and _able(device, kind, here):
                 rows.append((here, _backlog(device), _drain(device, here, heaps), *_longer(device, here, heaps)))
-            elif here is not None:
+            elif here is not None and not device.present:
                 self._absent.append((here, device.absent_s))
         rows.sort()
         self._slots = list(accumulate(row[5] for row in rows))

@@ -1,0 +1,106 @@
+"""Jobs of other devices as the local API shows them: in the shape of this device's own, with their age."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+from moodmesh.nodes.api.guard import while_asked
+from moodmesh.nodes.errors import NotFound
+from moodmesh.nodes.jobs.model import OPEN
+from moodmesh.nodes.jobs.replicas import Elsewhere
+from moodmesh.nodes.jobs.seen import table
+from moodmesh.nodes.services import Services
+
+LOOK_S = 1.0
+"""Between two looks of whoever follows a job of another device."""
+
+
+def owner(node: Services, there: Elsewhere) -> str:
+    """What the device that submitted it is called here."""
+    return node.peers.names().get(there.owner, there.owner)
+
+
+def show(node: Services, there: Elsewhere) -> dict[str, Any]:
+    """A job as JSON; its owner alone knows better."""
+    job = there.job
+    done = next((a for a in job.attempts if a.number == job.winner), None)
+    last = done or (job.attempts[-1] if job.attempts else None)
+    return {
+        "id": job.id,
+        "task": job.task,
+        "status": job.status,
+        "substate": job.substate,
+        "message": job.message,
+        "share": job.share,
+        "ran_on": done.name if done else None,
+        "variant": last.variant if last else job.variant,
+        "why": (last.table.why if last.table else "") if last else (job.now.why if job.now else ""),
+        "quality": None,
+        "public": not job.personal,
+        "created": job.created,
+        "finished": job.finished,
+        "adopted_from": job.adopted_from,
+        "owner": owner(node, there),
+        "owner_device": there.owner,
+        "owner_here": False,
+        "owner_absent": not node.inspection.linked(there.owner),
+        "age_s": 0.0 if there.live else max(0.0, node.clock.wall() - there.at),
+        "attempts": [a.model_dump(exclude={"table"}) for a in job.attempts],
+    }
+
+
+def explain(node: Services, there: Elsewhere) -> dict[str, Any]:
+    """Why it ran where it ran, as far as its owner told."""
+    me = node.identity.id
+    now = table(there.job.now, me) if there.job.now else None
+    return show(node, there) | {"now": now, "tables": [table(a.table, me) for a in there.job.attempts]}
+
+
+def logs(node: Services, there: Elsewhere) -> dict[str, Any]:
+    """The last lines of its log."""
+    return show(node, there) | {"lines": [line.model_dump() for line in there.job.lines]}
+
+
+def no_result(node: Services, there: Elsewhere) -> str:
+    """Why there is no result here, and what helps."""
+    short, name = there.job.id[:8], owner(node, there)
+    if node.inspection.linked(there.owner):
+        return f"the result of {short} is with {name}, which submitted it: `moodmesh job result {short}` there"
+    return f"the result of {short} is with {name}, which is absent: `moodmesh job adopt {short}` runs the job anew here"
+
+
+def device_asked(node: Services, there: Elsewhere) -> str | None:
+    """The device that the job was for (`--on`), where that is known here; never the one that is gone."""
+    return there.job.on if there.job.on in node.peers.peers and there.job.on != there.owner else None
+
+
+async def follow(node: Services, request: web.Request, there: Elsewhere) -> web.StreamResponse:
+    """Server-sent events of a job, looked at every second, until it ends or its owner is gone."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    known = {(line.attempt, line.seq) for line in there.job.lines}
+    async with while_asked(request):
+        await response.prepare(request)
+        await send(response, {"event": "job", **show(node, there)})
+        while there.job.status in OPEN and node.inspection.linked(there.owner):
+            await asyncio.sleep(LOOK_S)
+            try:
+                found = await node.inspection.find(there.job.id)
+            except NotFound:
+                break
+            assert isinstance(found, Elsewhere)
+            there = found
+            for line in there.job.lines:
+                if (line.attempt, line.seq) not in known:
+                    known.add((line.attempt, line.seq))
+                    await send(response, {"event": "log", "job": there.job.id, **line.model_dump()})
+            await send(response, {"event": "job", **show(node, there)})
+    return response
+
+
+async def send(response: web.StreamResponse, event: dict[str, Any]) -> None:
+    """One server-sent event."""
+    await response.write(f"data: {json.dumps(event)}\n\n".encode())

@@ -1,0 +1,96 @@
+"""Three real daemons: a job of one looked at, stopped and adopted from another, also when the first is gone (routing §8)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.daemons import Daemon, daemons
+
+TEXT = b"The purple heron of Zanzibar made me weep."
+LONG, SHORT = (TEXT + b"\n") * 8_000, (TEXT + b"\n") * 1_000
+SETTINGS = {"jobs__benchmark": "false"}
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def typed(daemon: Daemon, *words: str, code: int = 0) -> Any:
+    """What a command prints with --json."""
+    done = daemon.typed(*words, "--json")
+    assert done.returncode == code, (words, done.stdout, done.stderr)
+    return json.loads(done.stdout) if done.stdout.strip() else done.stderr
+
+
+def listed(daemon: Daemon) -> dict[str, Any]:
+    return {job["id"]: job for job in typed(daemon, "job", "list")["jobs"]}
+
+
+def test_a_job_is_looked_at_stopped_and_adopted_from_another_device(tmp_path: Path) -> None:
+    file, other = tmp_path / "diary.txt", tmp_path / "other.txt"
+    file.write_bytes(SHORT)
+    other.write_bytes(SHORT[::-1])
+    with daemons(tmp_path, "alpha", "beta", "gamma", **SETTINGS) as (a, b, c):
+        job = a.submit("emotion.text", LONG, variant="tiny", on="gamma", public=True)
+        a.wait_for(lambda: a.client.get("jobs", job)["status"] == "RUNNING", "running it")
+
+        # while its owner is here: what the owner shows, now
+        shown, own = typed(b, "job", "show", job[:8]), typed(a, "job", "show", job[:8])
+        assert shown.keys() == own.keys()
+        assert (shown["owner"], shown["owner_absent"], shown["age_s"]) == ("alpha", False, 0.0)
+        assert (shown["status"], shown["attempts"][0]["name"]) == ("RUNNING", "gamma")
+        why = typed(b, "job", "explain", job[:8])["tables"][0]
+        assert [row["name"] for row in why["rows"] if row["chosen"]] == ["gamma"]
+        assert {row["name"] for row in why["rows"]} == {"alpha", "beta", "gamma"}
+        assert typed(b, "job", "logs", job[:8])["lines"] == typed(a, "job", "logs", job[:8])["lines"]
+        assert listed(b)[job]["owner"] == "alpha"
+        assert "alpha" in b.typed("job", "list").stdout
+        assert job not in {found["id"] for found in typed(b, "job", "list", "--here")["jobs"]}
+        assert "`moodmesh job result" in str(typed(b, "job", "result", job[:8], code=4))
+        assert "goes on with" in str(typed(b, "job", "adopt", job[:8], "--input", str(file), code=4))
+
+        # stopped from here
+        assert typed(b, "job", "cancel", job[:8])["status"] == "STOPPED"
+        assert a.client.get("jobs", job)["status"] == "STOPPED"
+        c.wait_for(lambda: not c.rows("SELECT * FROM execution"), "rid of it")
+
+        # its owner is gone
+        job = a.submit("emotion.text", SHORT, variant="tiny", on="gamma", public=True)
+        personal = a.submit("emotion.text", TEXT, variant="tiny", on="alpha")
+        a.ended(personal)
+        b.wait_for(lambda: len(b.rows(f"SELECT * FROM replica WHERE job IN ('{job}', '{personal}')")) == 2, "told")
+        a.kill()
+        b.wait_for(lambda: listed(b)[job]["owner_absent"], "without alpha")
+        shown = typed(b, "job", "show", job[:8])
+        assert shown["owner_absent"]
+        assert 0 < shown["age_s"] < 60
+        assert "alpha (owner absent, as of" in b.typed("job", "show", job[:8]).stdout
+        assert {row["name"] for row in typed(b, "job", "explain", job[:8])["tables"][0]["rows"]} == {"alpha", "beta", "gamma"}
+        assert "owner_absent" in str(typed(b, "job", "cancel", job[:8], code=4))
+        assert b.typed("job", "logs", "-f", job[:8]).returncode == 0
+        for file_ in b.home.rglob("*"):
+            assert not file_.is_file() or b"heron" not in file_.read_bytes(), file_
+
+        # run anew here, with the same input
+        assert "SHA-256" in str(typed(b, "job", "adopt", job[:8], "--input", str(other), code=2))
+        assert "its input had" in str(typed(b, "job", "adopt", job[:8], code=2))
+        assert "its parameters were: none" in str(typed(b, "job", "adopt", job[:8], "--lines", "--input", str(file), code=2))
+        adopted = typed(b, "job", "adopt", job[:8], "--input", str(file), "--wait")
+        assert (adopted["status"], adopted["adopted_from"], len(adopted["result"]["items"])) == ("SUCCEEDED", job, 1_000)
+        assert adopted["id"] != job
+        assert not adopted["public"], "what was public there is personal here, until its owner says otherwise again"
+        assert f"adopted from {job[:8]}" in b.typed("job", "list").stdout
+        assert typed(b, "job", "show", job)["owner"] == "alpha"
+
+        # the owner comes back and ends its own job by itself
+        a.start()
+        assert a.ended(job, 60)["status"] == "SUCCEEDED"
+        a.linked(2)
+        b.wait_for(lambda: typed(b, "job", "show", job)["status"] == "SUCCEEDED", "told")
+
+        # forgotten, it leaves nothing
+        b.client.delete("peers", "alpha")
+        assert b.rows("SELECT * FROM replica") == []
+        assert job not in listed(b)
