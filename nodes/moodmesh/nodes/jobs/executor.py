@@ -44,6 +44,8 @@ from moodmesh.nodes.placement.gates import Gate
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, TaskPool, Work
 
 LEASE_S = 5.0
+GRACE_S = 2.0
+"""A worker is gone so long after the end of its lease, and what a dead daemon left so long after its end."""
 CALL_AHEAD_S = 2.0
 AGEING = 0.05
 KEY_CAP_S = 120.0
