@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 DEVICES = ("ann", "bob", "cyd")
 WINDOW_S = 3.0
-LONG_SHARE = 0.12
-LONG_S = (6.0, 9.5)
-"""Seconds of the one long fault that some runs have: longer than a lease with its grace."""
+PARTED_SHARE = 0.12
+PARTED_S = (8.5, 10.5)
+"""Some runs part a long job's device from its owner's: for so many seconds, longer than a lease with its grace."""
 JUMPS_S = (-365 * 86400.0, -86400.0, -3600.0, -5.0, 5.0, 3600.0, 86400.0)
 STEPS = (
     "job.accept", "attempt.offer", "attempt.running", "job.running", "attempt.lost", "attempt.cancelled", "job.commit",
@@ -39,25 +39,35 @@ class Action:
 def schedule(seed: int) -> list[Action]:
     """The actions of a run in their order; the same for the same seed."""
     rng = random.Random(seed)  # noqa: S311 - repeats, hides nothing
-    long = rng.random() < LONG_SHARE
-    actions = [action for number in range(rng.randint(4, 7)) for action in _job(rng, number, long)]
-    for number in range(rng.randint(1, 4)):
-        fault = rng.choice(_LASTING if long and number == 0 else _FAULTS)
-        lasts = rng.uniform(*LONG_S) if long and number == 0 else _log_uniform(rng, 0.05, 1.5)
-        actions += fault(rng, rng.uniform(0.05, 1.0 if long and number == 0 else WINDOW_S), lasts)
+    actions = [action for number in range(rng.randint(4, 7)) for action in _job(rng, number)]
+    for _ in range(rng.randint(1, 4)):
+        actions += rng.choice(_FAULTS)(rng, rng.uniform(0.05, WINDOW_S), _log_uniform(rng, 0.05, 1.5))
+    if rng.random() < PARTED_SHARE:
+        actions += _parted(rng, 9)
     return sorted(actions)
 
 
-def _job(rng: random.Random, number: int, long: bool) -> list[Action]:
+def _job(rng: random.Random, number: int) -> list[Action]:
     """A job, somewhere or at a device by name; some may run once only, some are cancelled, often at about their end."""
-    who, at = rng.choice(DEVICES), rng.choice((0.0, rng.uniform(0, WINDOW_S)))
-    seconds = rng.uniform(8, 11) if long and rng.random() < 0.4 else _log_uniform(rng, 0.1, 1.5)
+    who, at, seconds = rng.choice(DEVICES), rng.choice((0.0, rng.uniform(0, WINDOW_S))), _log_uniform(rng, 0.1, 1.5)
     task = "effect" if rng.random() < 0.12 else "work"
     found = [Action(at, "submit", who, rng.choice(("", "", *DEVICES)), seconds, f"{number} {task}")]
     if rng.random() < 0.25:
         when = at + rng.choice((rng.uniform(0, seconds), seconds + rng.uniform(-0.02, 0.06)))
         found.append(Action(when, "cancel", who, text=str(number)))
     return found
+
+
+def _parted(rng: random.Random, number: int) -> list[Action]:
+    """A long job, and nothing passes between its owner and its device for long: whichever of them it is that is gone."""
+    owner, device = rng.sample(DEVICES, 2)
+    at, lasts = rng.uniform(0.6, 1.5), rng.uniform(*PARTED_S)
+    do, undo, who, other = rng.choice((
+        ("kill", "start", owner, ""), ("stop", "continue", owner, ""), ("stop", "continue", device, ""),
+        ("hold", "heal", owner, device), ("cut", "heal", owner, device),
+    ))  # fmt: skip
+    job = Action(0.0, "submit", owner, device, rng.uniform(10, 12), f"{number} work")
+    return [job, Action(at, do, who, other), Action(at + lasts, undo, who, other)]
 
 
 def _killed(rng: random.Random, at: float, lasts: float) -> list[Action]:
@@ -127,5 +137,6 @@ def _log_uniform(rng: random.Random, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
-_LASTING: tuple[Callable[[random.Random, float, float], list[Action]], ...] = (_killed, _stopped, _held, _cut, _alone)
-_FAULTS = (*_LASTING, _crashed, _restarted, _delayed, _full, _slow, _jumped, _shot)
+_FAULTS: tuple[Callable[[random.Random, float, float], list[Action]], ...] = (
+    _killed, _crashed, _restarted, _stopped, _held, _cut, _delayed, _alone, _full, _slow, _jumped, _shot,
+)  # fmt: skip
