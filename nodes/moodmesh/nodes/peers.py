@@ -24,7 +24,7 @@ from moodmesh.mesh.signatures import verify
 from moodmesh.nodes import rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.background import Background
-from moodmesh.nodes.jobs.executor import Executor
+from moodmesh.nodes.jobs.executor import LEASE_S, Executor
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import (
     Attempted,
@@ -46,11 +46,11 @@ from moodmesh.nodes.outbox import Outbox
 from moodmesh.nodes.placement.view import WIRED, WIRELESS, Device
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
-SUSPECT_S, LOST_S, ABSENT_S = 2.0, 5.0, 25.0
+SUSPECT_S, LOST_S, ABSENT_S = 2.0, 4.5, 25.0  # lost half a second before the lease ends: elsewhere within 5 s
 STALL_S = 3.0
 UNREAD_S = 30.0  # as long as a link may be silent
 DOCUMENT_GAP_S = 0.2
-RECONNECT_S = 0.4
+RECONNECT_S = 0.3  # one dial and its handshake; what a crash then took away runs elsewhere within 0.5 s
 AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
 RTT_WEIGHT = 0.2
 COPIED_S = 120.0  # a copy that still runs is met again within a minute: that is the longest back-off
@@ -379,7 +379,7 @@ class Peers:
                 break
             self._beat(p)
         p.silenced = True
-        await link.close(reason=f"silent for {p.silent(now):.0f} s")
+        await link.close(reason=f"silent for {p.silent(now):.1f} s")
 
     async def _beaten(self, p: Peer, beat: Heartbeat) -> None:
         now = self._clock.now()
@@ -400,8 +400,7 @@ class Peers:
             await self._clock.sleep(RECONNECT_S)
         if p.link is None and p.gone_since == since:
             self.submitter.lost(p.id, f"{p.name} is gone: {reason}")
-        if not silenced:
-            await self._clock.sleep(LOST_S - RECONNECT_S)
+        await self._clock.sleep(LEASE_S - (LOST_S if silenced else RECONNECT_S))
         if p.link is None and p.gone_since == since:
             await self.executor.lapse(p.id)
 

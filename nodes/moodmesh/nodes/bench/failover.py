@@ -36,8 +36,8 @@ def run(quick: bool, runs: int | None = None) -> Report:
     silent = [seconds for times in silences for seconds in times]
     report.row("reference: starting a bare interpreter", [interpreter() for _ in range(QUICK_RUNS)])
     report.notes.append(
-        f"a broken link has {RECONNECT_S} s to come back; without a word an attempt is lost after {LOST_S:.0f} s: "
-        f"less than {LOST_S:.0f} s after the loss when the last word came before it"
+        f"a broken link has {RECONNECT_S} s to come back; an attempt is lost {LOST_S} s after the last word, which came "
+        "before the loss: so it may take less"
     )
     report.summary = {
         f"{name}_{q}_s": round(p(times, share), 3)

@@ -31,13 +31,9 @@ class Home:
 
 
 def make(path: Path, name: str) -> Home:
-    """A new home with a key, an empty store and a port that is free now."""
+    """A new home with a key and a port that is free now."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = Home(path, name, free_port(), Identity.load_or_create(path / "identity"))
-    store = Store(path / STORE_FILE)
-    store.open()
-    store.close()
-    return found
+    return Home(path, name, free_port(), Identity.load_or_create(path / "identity"))
 
 
 def free_port() -> int:
@@ -52,8 +48,12 @@ def introduce(homes: Iterable[Home], rules: str = "own", tasks: Iterable[str] = 
 
     `tasks`: names that the preset counts as installed beside those of this process.
     """
-    installed = [*registry.load()[0], *tasks]
-    for one, other in combinations(list(homes), 2):
+    installed, homes = [*registry.load()[0], *tasks], list(homes)
+    for home in homes:
+        store = Store(home.path / STORE_FILE)
+        store.open()
+        store.close()
+    for one, other in combinations(homes, 2):
         secret = os.urandom(32)
         for us, them in ((one, other), (other, one)):
             certificate, addresses = them.identity.credential.certificate, json.dumps([["127.0.0.1", them.port]])

@@ -58,7 +58,7 @@ def patch(knobs: Knobs, routes: dict[int, int]) -> None:
             time.sleep(wait)
         run(self, calls)
 
-    asyncio.SelectorEventLoop.sock_connect = dialled  # type: ignore[assignment,method-assign]
+    asyncio.SelectorEventLoop.sock_connect = dialled  # type: ignore[method-assign]
     SystemClock.wall = lambda self: time.time() + knobs.get()[0]  # type: ignore[method-assign]
     Store._run = slowly  # type: ignore[method-assign]
 

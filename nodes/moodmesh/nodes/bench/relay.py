@@ -27,7 +27,7 @@ class Wire:
         self.heard: defaultdict[str, list[float]] = defaultdict(list)
         """For each end, monotonic seconds at which something reached it."""
         self.changed = asyncio.Event()
-        self.open: set[asyncio.Transport] = set()
+        self.open: set[asyncio.WriteTransport] = set()
 
     def become(self, mode: Mode, delay_s: float) -> None:
         """Change; runs in the relays' loop."""
@@ -112,9 +112,7 @@ class Relays:
         return asyncio.run_coroutine_threadsafe(listen(), self._loop).result()
 
 
-async def _joined(
-    wire: Wire, near: tuple[str, asyncio.StreamReader, asyncio.StreamWriter], far: tuple[str, int]
-) -> None:
+async def _joined(wire: Wire, near: tuple[str, asyncio.StreamReader, asyncio.StreamWriter], far: tuple[str, int]) -> None:
     """One connection, from its dialler to the port behind the relay, until either end or the wire breaks it."""
     us, reader, writer = near
     them, port = far

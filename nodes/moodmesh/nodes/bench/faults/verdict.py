@@ -95,9 +95,9 @@ def _jobs(member: Member, seed: int) -> list[dict[str, Any]]:
 def _promises(played: Played, jobs: dict[str, list[dict[str, Any]]]) -> Iterator[Breach]:
     """No accepted job is lost: each is there, and ended as jobs may end."""
     known = {job["id"] for found in jobs.values() for job in found}
-    for job in played.accepted.values():
-        if job.id not in known:
-            yield Breach("lost", f"{job} is in no journal")
+    for accepted in played.accepted.values():
+        if accepted.id not in known:
+            yield Breach("lost", f"{accepted} is in no journal")
     for job in (job for found in jobs.values() for job in found):
         once = job["task"] == work_task.EFFECT and job["substate"] in ("unknown_outcome", "task_error")
         if job["status"] in ("PENDING", "RUNNING"):
@@ -136,7 +136,7 @@ def _readable(member: Member, job: dict[str, Any]) -> Iterator[Breach]:
 def _cancelled(
     played: Played, jobs: dict[str, list[dict[str, Any]]], ran: list[work_task.Ran], stood: float
 ) -> Iterator[Breach]:
-    """What a daemon said is stopped stays so, and its worker is gone: at the latest with its lease, where nobody stood still."""
+    """What a daemon said is stopped stays so; its worker is gone, at the latest with its lease (`stood`: who stood still)."""
     most = LEASE_S + GRACE_S + SLACK_S + stood
     status = {job["id"]: job for found in jobs.values() for job in found}
     for number, at in played.cancelled.items():

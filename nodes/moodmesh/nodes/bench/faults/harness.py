@@ -150,7 +150,10 @@ def run(
                     file.write(json.dumps(asdict(outcome)) + "\n")
             if outcome.breaches:
                 say(_told(outcome))
-            bar(len(found) / len(wanted), f"{10 * (10 * len(found) // len(wanted))} % of {len(wanted)} runs from seed {wanted[0]}")
+            bar(
+                len(found) / len(wanted),
+                f"{10 * (10 * len(found) // len(wanted))} % of {len(wanted)} runs from seed {wanted[0]}",
+            )
 
         if todo:
             Bench(keep=out).go(todo, done)
@@ -173,6 +176,7 @@ def report(quick: bool, outcomes: list[Outcome]) -> Report:
     found.rows.append({"what": "jobs", **{name.lower(): n for name, n in sorted(jobs.items())}})
     found.row("a run", [outcome.seconds for outcome in outcomes])
     failed = [outcome for outcome in outcomes if outcome.breaches]
+    found.failed = bool(failed)
     found.notes += [_told(outcome) for outcome in failed]
     found.notes.append(f"seeds {outcomes[0].seed} to {outcomes[-1].seed}; reference: 0 of every breach is what is promised")
     found.summary = {
