@@ -92,6 +92,7 @@ class Relays:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.05)  # transports close in steps of the loop
 
     def _serve(self, us: str, them: str, port: int) -> int:
         wire = self._wires[frozenset((us, them))]

@@ -131,7 +131,8 @@ def run(
         raise UsageError("--resume needs --out DIR: the directory with the checkpoint of the bench that was broken off")
     checkpoint = out / CHECKPOINT if out is not None else None
     before = read(checkpoint) if resume and checkpoint is not None else []
-    first = seed if seed is not None else before[0].seed if before else random.SystemRandom().randrange(10**6)
+    drawn = min((outcome.seed for outcome in before), default=random.SystemRandom().randrange(10**6))
+    first = drawn if seed is None else seed
     wanted = [replay] if replay is not None else list(range(first, first + (runs or (QUICK_RUNS if quick else RUNS))))
     found = {outcome.seed: outcome for outcome in before if outcome.seed in wanted}
     todo = [s for s in wanted if s not in found]
