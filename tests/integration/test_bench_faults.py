@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +17,13 @@ from moodmesh.nodes.bench import homes
 from moodmesh.nodes.bench.failover import run as failover
 from moodmesh.nodes.bench.faults import harness, play
 from moodmesh.nodes.bench.faults.harness import Bench, Outcome, read
-from moodmesh.nodes.bench.faults.schedule import STEPS, schedule
+from moodmesh.nodes.bench.faults.schedule import STEPS, Action, schedule
 from moodmesh.nodes.bench.relay import Relays
 from moodmesh.nodes.errors import UsageError
 
-JOURNAL, EXECUTOR, WORKER = (f"moodmesh.nodes.{name}" for name in ("jobs.journal", "jobs.executor", "pool.confine"))
+JOURNAL, EXECUTOR, SUBMITTER = (f"moodmesh.nodes.jobs.{name}" for name in ("journal", "executor", "submitter"))
+UNLESS_ENDED = "\"WHERE id=? AND status IN ('PENDING', 'RUNNING')\",\n                "
+ALWAYS = '"WHERE id=?",\n                '
 PARTED = 11
 """A seed whose run parts a long job's device from its owner."""
 
@@ -37,18 +40,18 @@ class Caught(Exception):
     """A breach was found."""
 
 
-def caught(patch: str, seeds: list[int], kinds: set[str], keep: Path) -> None:
-    """A daemon changed in this way breaks a promise that the harness sees."""
-    found: list[str] = []
+def race(seed: int) -> list[Action]:
+    """Jobs that are cancelled at about the moment of their result, on a slow disk."""
+    rng = random.Random(seed)
+    jobs = [(n * 0.3, Action(n * 0.3, "submit", "ann", "bob", 0.1, f"{n} work")) for n in range(8)]
+    cancels = [Action(at + rng.uniform(0.2, 0.9), "cancel", "ann", text=job.text.split()[0]) for at, job in jobs]
+    return sorted([Action(0.0, "slow", "ann", value=0.12), *(job for _, job in jobs), *cancels])
 
-    def done(outcome: Outcome) -> None:
-        found.extend(breach["kind"] for breach in outcome.breaches)
-        if kinds & set(found):
-            raise Caught
 
-    with pytest.raises(Caught):
-        Bench(patch, keep).go(seeds, done)
-    print(found)
+def death(who: str, task: str, on: str = "") -> Callable[[int], list[Action]]:
+    """Somebody is killed in the midst of jobs of ann's, and comes back."""
+    jobs = [Action(0.0, "submit", "ann", on, 1.0, f"{n} {task}") for n in range(3)]
+    return lambda seed: [*jobs, Action(1.6 + seed / 10, "kill", who), Action(1.8 + seed / 10, "start", who)]
 
 
 # -- schedules -------------------------------------------------------------------------------------------------------------
@@ -56,7 +59,7 @@ def caught(patch: str, seeds: list[int], kinds: set[str], keep: Path) -> None:
 
 def test_a_seed_is_its_schedule() -> None:
     assert schedule(1) == schedule(1) != schedule(2)
-    assert all(at <= later for s in map(schedule, range(50)) for at, later in zip(s, s[1:], strict=False))
+    assert all(found == sorted(found) for found in map(schedule, range(50)))
 
 
 def test_every_fault_comes_up_and_every_lasting_one_ends() -> None:
@@ -165,17 +168,32 @@ def test_a_breach_is_counted_its_homes_are_kept_and_its_seed_is_told(tmp_path: P
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("kinds", "seeds", "patch"),
+    ("kind", "draw", "seeds", "patch"),
     [
-        (
-            {"lease"},
-            [PARTED],
-            mutation(EXECUTOR, 'self._end_all([k for k in self._held if k[0] == peer], "lease', 'self._end_all([], "'),
-        ),
+        ("changed", race, range(8), mutation(JOURNAL, UNLESS_ENDED + "(attempt.number", ALWAYS + "(attempt.number")),
+        ("lease", schedule, [PARTED], mutation(EXECUTOR, 'if k[0] == peer], "lease', 'if False], "lease')),
+        ("lost", death("ann", "work"), range(4), mutation(JOURNAL, "WHERE finished IS NULL OR ?", "WHERE 0 AND ?")),
+        ("effects", death("bob", "effect", "bob"), range(8), mutation(SUBMITTER, "effects and may_have_run", "effects and 0")),
     ],
-)
-def test_what_is_broken_is_found(kinds: set[str], seeds: list[int], patch: str, tmp_path: Path) -> None:
-    caught(patch, seeds, kinds, tmp_path)
+)  # fmt: skip
+def test_what_is_broken_is_found(
+    kind: str, draw: Callable[[int], list[Action]], seeds: Iterable[int], patch: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A daemon changed in this way breaks a promise; unchanged, the same runs find nothing."""
+    monkeypatch.setattr(play, "PEACE_S", 25.0)
+    found: list[str] = []
+
+    def done(outcome: Outcome) -> None:
+        found.extend(breach["kind"] for breach in outcome.breaches)
+        if kind in found:
+            raise Caught
+
+    with pytest.raises(Caught):
+        Bench(patch, tmp_path, draw).go(list(seeds), done, 2)
+    found.clear()
+    Bench("", tmp_path, draw).go(list(seeds)[:2], done, 2)
+    assert found == []
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from moodmesh.nodes.bench import work_task
@@ -26,14 +27,16 @@ Break = Callable[[Fleet, Member], None]
 def run(quick: bool, runs: int | None = None) -> Report:
     """Each way to lose an executor in the midst of an attempt, from the loss to the same job's first line elsewhere."""
     report, count = Report("failover", quick), runs or (QUICK_RUNS if quick else RUNS)
-    found: dict[str, list[float]] = {}
-    with progress("failover") as bar:
-        for place, (what, (lose, regain)) in enumerate(LOSSES.items()):
-            bar(place / len(LOSSES), what)
-            found[what] = _measured(lose, regain, count)
-            report.row(f"{what} to the first line elsewhere", found[what])
-    crash, *silences = found.values()
-    silent = [seconds for times in silences for seconds in times]
+    crash, *silences = LOSSES.items()
+    with progress("failover") as bar, ThreadPoolExecutor(len(silences)) as beside:
+        bar(0.0, crash[0])
+        found = {crash[0]: _measured(*crash[1], count)}
+        bar(0.3, " and ".join(what for what, _ in silences))  # beside each other: they are nearly all waiting
+        waiting = {what: beside.submit(_measured, *loss, count) for what, loss in silences}
+        found |= {what: future.result() for what, future in waiting.items()}
+    for what, times in found.items():
+        report.row(f"{what} to the first line elsewhere", times)
+    silent = [seconds for what, _ in silences for seconds in found[what]]
     report.row("reference: starting a bare interpreter", [interpreter() for _ in range(QUICK_RUNS)])
     report.notes.append(
         f"a broken link has {RECONNECT_S} s to come back; an attempt is lost {LOST_S} s after the last word, which came "
@@ -41,7 +44,7 @@ def run(quick: bool, runs: int | None = None) -> Report:
     )
     report.summary = {
         f"{name}_{q}_s": round(p(times, share), 3)
-        for name, times in (("crash", crash), ("silent", silent))
+        for name, times in (("crash", found[crash[0]]), ("silent", silent))
         for q, share in (("p50", 0.5), ("p95", 0.95))
     }
     return report

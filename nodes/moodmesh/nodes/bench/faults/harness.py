@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from moodmesh.nodes.bench.faults.play import Play
-from moodmesh.nodes.bench.faults.schedule import DEVICES, schedule
+from moodmesh.nodes.bench.faults.schedule import DEVICES, Action, schedule
 from moodmesh.nodes.bench.faults.verdict import Breach, judge, watch
 from moodmesh.nodes.bench.fleet import Fleet, FleetFailed
 from moodmesh.nodes.bench.report import Report
@@ -45,10 +45,13 @@ class Outcome:
 
 
 class Bench:
-    """Runs from seed to seed; `patch`: statements that change each daemon first, for tests that this harness can fail."""
+    """Runs from seed to seed, each as `draw` says; failed homes go to `keep`.
 
-    def __init__(self, patch: str = "", keep: Path | None = None) -> None:
-        self._patch, self._keep = patch, keep
+    `patch`: statements that change each daemon first, for tests that this harness can fail.
+    """
+
+    def __init__(self, patch: str = "", keep: Path | None = None, draw: Callable[[int], list[Action]] = schedule) -> None:
+        self._patch, self._keep, self._draw = patch, keep, draw
         self._lock = threading.Lock()
 
     def go(self, seeds: list[int], done: Callable[[Outcome], None], fleets: int = FLEETS) -> None:
@@ -103,7 +106,7 @@ class Bench:
     def _one(self, fleet: Fleet, seed: int, last: bool) -> Outcome:
         began = time.monotonic()
         try:
-            played = Play(fleet, seed).run(schedule(seed))
+            played = Play(fleet, seed).run(self._draw(seed))
             breaches, jobs = judge(fleet, played)
         except FleetFailed as error:
             breaches, jobs = [Breach("unlinked", str(error))], Counter()
