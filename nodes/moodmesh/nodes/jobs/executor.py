@@ -45,7 +45,8 @@ from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, 
 
 LEASE_S = 5.0
 GRACE_S = 2.0
-"""A worker is gone so long after the end of its lease, and what a dead daemon left so long after its end."""
+"""A worker is gone so long after the end of its lease, and what a dead daemon left so long after its end; `bench faults`
+takes both bounds from here."""
 CALL_AHEAD_S = 2.0
 AGEING = 0.05
 KEY_CAP_S = 120.0

@@ -182,6 +182,10 @@ def report(quick: bool, outcomes: list[Outcome]) -> Report:
     failed = [outcome for outcome in outcomes if outcome.breaches]
     found.failed = bool(failed)
     found.notes += [_told(outcome) for outcome in failed]
+    if jobs["FAILED"]:
+        found.notes.append(
+            "failed: what may run only once and was lost in the midst of it ends so, and says that (unknown_outcome)"
+        )
     found.notes.append(f"seeds {outcomes[0].seed} to {outcomes[-1].seed}; reference: 0 of every breach is what is promised")
     found.summary = {
         "runs": len(outcomes),
