@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,22 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from moodmesh.mesh.identity import Identity
+from moodmesh.nodes.bench import homes
 from moodmesh.nodes.cli.client import Client
 from moodmesh.nodes.cli.main import main
 from moodmesh.nodes.errors import NoDaemon, NodeError
-from moodmesh.nodes.permissions import preset
 from moodmesh.nodes.reset import STORE_FILE
-from moodmesh.nodes.store import Store
-from moodmesh.tasks import registry
 
 CLI = (sys.executable, "-m", "moodmesh.nodes.cli")
 QUICK = {"mesh.hello": "false", "mesh.mdns": "false", "pool.kind": "process", "pool.slots": "1"}
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Daemon:
@@ -40,7 +30,7 @@ class Daemon:
 
     def __init__(self, home: Path, name: str, **settings: str) -> None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.home, self.name, self.port = home, name, free_port()
+        self.home, self.name, self.port = home, name, homes.free_port()
         self.settings = QUICK | {"mesh.port": str(self.port)} | {k.replace("__", "."): v for k, v in settings.items()}
         self.identity = Identity.load_or_create(home / "identity")
         self.client = Client(home)
@@ -125,20 +115,7 @@ class Daemon:
 
 def pair(a: Daemon, b: Daemon, rules: str = "own") -> None:
     """Write a pair into both stores, before the daemons start; each gives the other a preset."""
-    secret = os.urandom(32)
-    for us, them in ((a, b), (b, a)):
-        store = Store(us.home / STORE_FILE)
-        store.open()
-        store.close()
-        with contextlib.closing(sqlite3.connect(us.home / STORE_FILE)) as db, db:
-            addresses = json.dumps([["127.0.0.1", them.port]])
-            certificate = them.identity.credential.certificate
-            row = (them.identity.id, them.name, certificate, secret, 0, time.time(), addresses)
-            db.execute(
-                "INSERT INTO peer (device, name, certificate, k_pair, half, paired, addresses) VALUES (?,?,?,?,?,?,?)", row
-            )
-            for action, limits in preset(rules, registry.load()[0]).items():
-                db.execute("INSERT INTO rule VALUES (?, ?, ?)", (them.identity.id, action, limits.model_dump_json()))
+    homes.introduce([homes.Home(d.home, d.name, d.port, d.identity) for d in (a, b)], rules)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.nodes.access import Access
+from moodmesh.nodes.bench.faults.verdict import WATCH
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.events import Hub
@@ -45,13 +46,6 @@ from .virtual import LoopClock
 PURE, EFFECTS = "test.pure", "test.effects"
 IDENTITIES = [Identity.of(Ed25519PrivateKey.from_private_bytes((n + 1).to_bytes(32, "big"))) for n in range(20)]
 owner: contextvars.ContextVar[Node | None] = contextvars.ContextVar("owner", default=None)
-WATCH = """
-CREATE TABLE watched (what TEXT);
-CREATE TRIGGER ended AFTER UPDATE ON job WHEN OLD.status IN ('SUCCEEDED', 'FAILED', 'STOPPED')
-BEGIN INSERT INTO watched VALUES ('changed after its end: ' || OLD.id || OLD.status || NEW.status); END;
-CREATE TRIGGER committed AFTER UPDATE OF winner ON job WHEN NEW.winner IS NOT NULL
-BEGIN INSERT INTO watched VALUES ('commit ' || NEW.id); END;
-"""
 
 
 class Died(BaseException):

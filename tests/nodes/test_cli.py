@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from integration.daemons import Daemon, free_port
+from integration.daemons import Daemon
+from moodmesh.nodes.bench import homes
 from moodmesh.nodes.cli.main import app
 from moodmesh.nodes.cli.output import ago, emit, say
 from moodmesh.nodes.errors import NoDaemon
@@ -200,7 +201,7 @@ def test_a_taken_port_is_named_with_the_way_out(running: Daemon, tmp_path: Path)
 
 
 def test_a_taken_api_port_is_named_with_the_way_out(running: Daemon, tmp_path: Path) -> None:
-    done = moodmesh(tmp_path, "up", *QUIET, "--set", f"mesh.port={free_port()}", "--set", f"api.port={running.port}")
+    done = moodmesh(tmp_path, "up", *QUIET, "--set", f"mesh.port={homes.free_port()}", "--set", f"api.port={running.port}")
     assert done.returncode == 4, done.stderr
     assert f"api.port {running.port} is taken" in done.stderr
     assert "Traceback" not in done.stderr

@@ -31,7 +31,6 @@ GUESS_S_PER_UNIT = 1e-3
 BUSY_VALID_S, IDLE_VALID_S = 10.0, 30.0
 MOST_RUNNING = 64
 SEEK_AGAIN_S = 600.0
-DETACHED_S = 600.0
 
 
 class Capabilities:
@@ -207,8 +206,8 @@ class Capabilities:
         return self.tasks[task].spec.version if task in self.tasks else 0
 
     def detached_s(self, remaining_s: float) -> float:
-        """How long an attempt may run on without its submitter: twice what it needs, ten minutes at most; 0 on battery."""
-        return min(DETACHED_S, 2 * remaining_s) if self._power() == "ok" else 0.0
+        """How long an attempt may run on without its submitter: twice what it needs, within the limit; 0 on battery."""
+        return min(self._config.jobs.detached_s, 2 * remaining_s) if self._power() == "ok" else 0.0
 
     def effects(self, task: str) -> bool:
         """Whether the task changes something outside its output."""

@@ -76,6 +76,9 @@ class JobsSection(Section):
 
     wait_for_device_h: float = Field(24, gt=0, description="How long a job waits when no device can run it.")
     keep_days: float = Field(7, gt=0, description="How long finished jobs and their results are kept.")
+    detached_s: float = Field(
+        600, ge=0, description="How long work for a device that has gone may run on, on mains; on battery it never does."
+    )
     packaged_models: bool = Field(True, description="Use the models that came with the package; otherwise peers' by hash.")
     benchmark: bool = Field(True, description="Measure each task once, for at most 5 s, before the first job.")
 

@@ -25,7 +25,7 @@ from moodmesh.nodes import rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.jobs.desk import Desk
-from moodmesh.nodes.jobs.executor import Executor
+from moodmesh.nodes.jobs.executor import LEASE_S, Executor
 from moodmesh.nodes.jobs.network import Neighbour
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import (
@@ -57,11 +57,11 @@ from moodmesh.nodes.placement.pull import Heap, Waiting
 from moodmesh.nodes.placement.view import WIRED, WIRELESS, Device
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
-SUSPECT_S, LOST_S, ABSENT_S = 2.0, 5.0, 25.0
+SUSPECT_S, LOST_S, ABSENT_S = 2.0, 4.5, 25.0  # lost half a second before the lease ends: elsewhere within 5 s
 STALL_S = 3.0
 UNREAD_S = 30.0  # as long as a link may be silent
 DOCUMENT_GAP_S = 0.2
-RECONNECT_S = 0.4
+RECONNECT_S = 0.3  # one dial and its handshake; what a crash then took away runs elsewhere within 0.5 s
 AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
 RTT_WEIGHT = 0.2
 MOST_KINDS = 64
@@ -444,7 +444,7 @@ class Peers:
                 break
             self._beat(p)
         p.silenced = True
-        await link.close(reason=f"silent for {p.silent(now):.0f} s")
+        await link.close(reason=f"silent for {p.silent(now):.1f} s")
 
     async def _beaten(self, p: Peer, beat: Heartbeat) -> None:
         now = self._clock.now()
@@ -465,8 +465,7 @@ class Peers:
             await self._clock.sleep(RECONNECT_S)
         if p.link is None and p.gone_since == since:
             self.submitter.lost(p.id, f"{p.name} is gone: {reason}")
-        if not silenced:
-            await self._clock.sleep(LOST_S - RECONNECT_S)
+        await self._clock.sleep(LEASE_S - (LOST_S if silenced else RECONNECT_S))
         if p.link is None and p.gone_since == since:
             await self.executor.lapse(p.id)
 

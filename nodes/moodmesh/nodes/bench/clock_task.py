@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from pathlib import Path
 
 from pydantic import BaseModel
 
 from moodmesh.tasks.task import Context, Output, Request, TaskSpec, Variant
 
 NAME = "bench.clock"
+TASKS = {NAME: "moodmesh.nodes.bench.clock_task:ClockTask"}
 
 
 class _Nothing(BaseModel):
@@ -47,13 +46,3 @@ class ClockTask:
     def run(self, request: Request, context: Context) -> Output:
         """The first line."""
         return Output({"at": time.clock_gettime(time.CLOCK_MONOTONIC)})
-
-
-def install(directory: Path) -> Path:
-    """Make an installed distribution of the task below `directory`; the folder to put on PYTHONPATH."""
-    folder = Path(tempfile.mkdtemp(dir=directory)) / "plugins"
-    info = folder / "moodmesh_bench-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: moodmesh-bench\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(f"[moodmesh.tasks]\n{NAME} = moodmesh.nodes.bench.clock_task:ClockTask\n")
-    return folder

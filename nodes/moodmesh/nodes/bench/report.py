@@ -22,6 +22,8 @@ class Report:
     summary: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failed: bool = False
+    """Whether something was found that must never be."""
 
     def row(self, what: str, seconds: Sequence[float]) -> dict[str, Any]:
         """Add a row of quantiles in milliseconds."""

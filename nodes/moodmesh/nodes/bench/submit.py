@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from moodmesh.nodes.bench import clock_task
+from moodmesh.nodes.bench.plugin import install
 from moodmesh.nodes.bench.report import Report, p
 from moodmesh.nodes.cli.client import SOCKET, TOKEN_FILE
 from moodmesh.nodes.demo.scene import Device, Scene
@@ -111,7 +112,7 @@ def _throughput(home: Path, body: dict[str, Any], count: int) -> float:
 def _two(kind: str) -> Iterator[tuple[Device, Device]]:
     """Two paired daemons with warm pools and the clock task."""
     with tempfile.TemporaryDirectory() as folder:
-        path = clock_task.install(Path(folder))
+        path = install(Path(folder), clock_task.TASKS)
         settings = {"pool.kind": kind, "power.battery_floor": 0}
         asks = {**settings, "pool.kind": "process"}
         scene = Scene({"asks": asks, "works": settings}, {"PYTHONPATH": os.pathsep.join([str(path)])})

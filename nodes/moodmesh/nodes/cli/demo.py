@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json as jsonlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moodmesh.nodes.cli.output import Json, emit, say
 from moodmesh.nodes.errors import UsageError
+
+if TYPE_CHECKING:
+    from moodmesh.nodes.bench.report import Report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,26 +66,41 @@ Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, and marked
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="submit, discovery, pairing, idle, fuzz or timing.")],
+    name: Annotated[str, typer.Argument(help="submit, discovery, pairing, idle, fuzz, timing, faults or failover.")],
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into this directory, like docs/results.")] = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="faults, failover: how many runs.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="faults: the first run's seed; each next has the next.")] = None,
+    replay: Annotated[int | None, typer.Option(min=0, help="faults: show and run the schedule of this seed alone.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="faults: only what the checkpoint in --out lacks.")] = False,
     json: Json = False,
 ) -> None:
-    """Measure this machine: real daemons, the reference in the same run.
+    """Measure this machine: real daemons, the reference in the same run. `faults` breaks them, and fails if a promise broke.
 
     Example: moodmesh bench submit --quick
     """
-    from moodmesh.nodes.bench import fuzz, idle, mesh, submit, timing
+    from inspect import signature
 
-    runs = {"submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run}
-    runs |= {"fuzz": fuzz.run, "timing": timing.run}
-    if name not in runs:
-        raise UsageError(f"no benchmark {name!r}; there are {', '.join(runs)}")
+    from moodmesh.nodes.bench import failover, faults, fuzz, idle, mesh, submit, timing
+
+    benches: dict[str, Callable[..., Report]] = {
+        "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
+        "timing": timing.run, "faults": faults.run, "failover": failover.run,
+    }  # fmt: skip
+    if name not in benches:
+        raise UsageError(f"no benchmark {name!r}; there are {', '.join(benches)}")
+    takes = signature(benches[name]).parameters
+    options = {"runs": runs, "seed": seed, "replay": replay, "resume": resume or None}
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given.keys() - takes.keys():
+        raise UsageError(f"bench {name} has no --{option}; `moodmesh bench --help` says which has")
     say(f"measuring {name}; this takes {'less than a minute' if quick else 'some minutes'}")
-    report = runs[name](quick)
-    if out is not None:
+    report = benches[name](quick, **given, **({"out": out} if "out" in takes else {}))
+    if out is not None and replay is None:
         say(f"wrote {report.write(out)}")
     emit(report.data(), json, report.text)
+    if report.failed:
+        raise typer.Exit(1)
 
 
 def results(

@@ -44,6 +44,9 @@ from moodmesh.nodes.placement.queue import waits
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, TaskPool, Work
 
 LEASE_S = 5.0
+GRACE_S = 2.0
+"""A worker is gone so long after the end of its lease, and what a dead daemon left so long after its end; `bench faults`
+takes both bounds from here."""
 CALL_AHEAD_S = 2.0
 KEEP_S = 24 * 3600.0
 FENCE_KEEP_S = 30 * 24 * 3600.0
@@ -391,7 +394,7 @@ class Executor:
             await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, elapsed, None)
 
     async def _forget(self, key: tuple[str, str, int]) -> None:
-        """Row, result and its data go; what a full disk keeps is tried again at the next acknowledgement, or by `expire`."""
+        """Row, result and its data go; what a full disk keeps is tried again by `reconcile`, or by `expire`."""
         held = self._delivering.get(key)
         if held is None:
             return
@@ -422,7 +425,8 @@ class Executor:
         await self._end_all(running + done, "forgotten")
 
     def reconcile(self, peer: DeviceId, wanted: list[Live]) -> None:
-        """The peer's list of what it waits for: the rest is ended, and what it did not answer for long is said again."""
+        """The peer's list of what it waits for: the rest is ended or, where a full disk kept it, forgotten at last; and what
+        it did not answer for long is said again."""
         keep = {(w.job, w.attempt) for w in wanted}
         for key, known in self._held.items():
             if key[0] == peer and key[1:] in keep and known.detached is not None:  # its submitter is back
@@ -431,6 +435,10 @@ class Executor:
         for key in [k for k in self._held if k[0] == peer and k[1:] not in keep]:
             self._background.spawn(self._end(key, "no longer wanted"))  # takes up to 2 s: the link does not wait for it
         before = self._clock.now() - REPEAT_S
+        for key in [k for k, held in self._delivering.items() if k[0] == peer and held.result is None]:
+            if self._said.get(key, 0.0) < before:
+                self._said[key] = self._clock.now()
+                self._background.spawn(self._forget(key))
         for key in [k for k, at in self._said.items() if k[0] == peer and at < before]:
             e = self._held.get(key)
             if key in self._delivering or (e is not None and e.called and e.start is None):
