@@ -12,6 +12,8 @@ from moodmesh.nodes.messages import Blob
 from moodmesh.tasks.emotion.text import EmotionText
 
 NODE: Any = SimpleNamespace(
+    name="phone",
+    identity=SimpleNamespace(id="phone"),
     peers=SimpleNamespace(peers={n: SimpleNamespace(id=n, name=n) for n in ("phone", "desktop")}),
     tasks={"emotion.text": EmotionText()},
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.placement.quality import stated
-from moodmesh.nodes.placement.score import TIE, Placement, Row, place
+from moodmesh.nodes.placement.score import TIE, Z90, Placement, Row, place
 from moodmesh.nodes.placement.view import Device
 
 from .test_placement import ASK, capability, device, devices_of, dynamic, variant
@@ -30,7 +30,7 @@ def able(placement: Placement) -> list[Row]:
 
 def slow(row: Row) -> float:
     assert row.terms is not None
-    return row.terms.total - row.terms.service + row.terms.service_p90
+    return row.terms.slow(Z90)
 
 
 def laptop(**variants: object) -> Device:
@@ -46,14 +46,14 @@ def test_the_quality_is_the_best_that_was_asked_for(devices: list[Device], way: 
     assert (chosen is None) == (not rows)
     if chosen is None or chosen.terms is None:
         return
-    soonest = min(row.terms.total for row in rows if row.terms)
+    soonest = min(row.terms.cost for row in rows if row.terms)
     by = way.get("by_s")
     in_time = [row for row in rows if by and slow(row) <= by]  # type: ignore[operator]
     if in_time:
         assert chosen.quality == max(row.quality for row in in_time)
         assert slow(chosen) <= by  # type: ignore[operator]
     elif by or way:
-        assert chosen.terms.total <= soonest * (1 + TIE)
+        assert chosen.terms.cost <= soonest * (1 + TIE)
     else:
         assert chosen.quality == max(row.quality for row in rows)
 

@@ -43,6 +43,7 @@ def why(placement: Placement) -> str:
     place_ = "this device" if best.here else best.name
     if not others:
         barred = [r for r in placement.rows if r.gate and r.device != best.device and r.variant in (None, best.variant)]
+        barred.sort(key=lambda r: (r.name, r.device))
         return f"{place_} is the only device that may run {best.variant}" + (
             "; " + ", ".join(f"{r.name}: {r.gate.name}" for r in barred if r.gate) if barred else ""
         )

@@ -157,7 +157,7 @@ def _best(ask: Ask, rows: Sequence[Row]) -> Row | None:
 
 
 def _tie(ask: Ask, row: Row) -> tuple[bool, bool, int, str]:
-    return (row.guess, not row.here, -row.quality, hashlib.sha256(f"{ask.job}{row.device}".encode()).hexdigest())
+    return (row.guess, not row.here, -row.quality, hashlib.sha256(f"{ask.job}{row.device}{row.variant}".encode()).hexdigest())
 
 
 def _beaten(row: Row, chosen: Row, ask: Ask) -> Row:
