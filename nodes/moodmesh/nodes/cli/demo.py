@@ -66,26 +66,28 @@ Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, and marked
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="submit, discovery, pairing, idle, fuzz, timing, faults or failover.")],
+    name: Annotated[str, typer.Argument(help="submit, discovery, pairing, idle, fuzz, timing, faults, failover or routing.")],
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into this directory, like docs/results.")] = None,
-    runs: Annotated[int | None, typer.Option(min=1, help="faults, failover: how many runs.")] = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="faults, failover: how many runs; routing: how many seeds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="faults: the first run's seed; each next has the next.")] = None,
     replay: Annotated[int | None, typer.Option(min=0, help="faults: show and run the schedule of this seed alone.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="faults: only what the checkpoint in --out lacks.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="faults, routing: only what the checkpoint in --out lacks.")] = False,
     json: Json = False,
 ) -> None:
-    """Measure this machine: real daemons, the reference in the same run. `faults` breaks them, and fails if a promise broke.
+    """Measure this machine: real daemons, the reference in the same run. `faults` breaks them, and fails if a promise broke;
+    `routing` simulates whole fleets.
 
     Example: moodmesh bench submit --quick
     """
     from inspect import signature
 
     from moodmesh.nodes.bench import failover, faults, fuzz, idle, mesh, submit, timing
+    from moodmesh.nodes.bench.routing import bench as routing
 
     benches: dict[str, Callable[..., Report]] = {
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
-        "timing": timing.run, "faults": faults.run, "failover": failover.run,
+        "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
     }  # fmt: skip
     if name not in benches:
         raise UsageError(f"no benchmark {name!r}; there are {', '.join(benches)}")
