@@ -13,7 +13,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.pursuit import Over
 from moodmesh.nodes.jobs.submitter import Submitter
-from moodmesh.nodes.messages import Heartbeat, Pool, Take
+from moodmesh.nodes.messages import HeapDoc, Heartbeat, Pool, Take
 from moodmesh.nodes.permissions import Limits
 
 from .sim import EFFECTS, Node, World
@@ -285,6 +285,34 @@ def test_a_lost_answer_gives_the_slot_back() -> None:
         assert other.executor._free() == 1
 
     simulate(story, 1.0, 1.0)
+
+
+def test_a_peer_that_offers_and_never_answers_does_not_keep_a_slot_from_others() -> None:
+    async def story(world: World) -> None:
+        liar, honest, box = world.nodes
+        liar.submitter.take = lambda peer, message: None  # type: ignore[method-assign]
+        bait = HeapDoc(task="test.pure", variant="tiny", count=9, units=9.0, oldest=(1.0, 500.0), newest=(1.0, 1.0))
+        asked = 0
+        kept = 0
+        send = box.executor._pulling._send
+
+        def counted(peer: DeviceId, kind: str, *, newest: bool, queued: bool) -> bool:
+            nonlocal asked
+            asked += peer == liar.id
+            return send(peer, kind, newest=newest, queued=queued)
+
+        box.executor._pulling._send = counted  # type: ignore[method-assign]
+        for _ in range(600):
+            liar.peers.send(box.id, Pool(held=[bait]))
+            await asyncio.sleep(0.1)
+            kept += box.executor._pulling.kept
+        assert 3 <= asked <= 7
+        assert kept < 80  # of 600 looks: seldom, and less and less
+        key = await honest.submit(units=1, on=box)
+        await asyncio.sleep(3)
+        assert job(honest, key)[0] == "SUCCEEDED"
+
+    simulate(story, 1.0, 1.0, 1.0)
 
 
 def test_who_waits_in_a_queue_is_told_when_it_will_start() -> None:

@@ -15,7 +15,7 @@ from moodmesh.nodes.placement.pull import Take as Choice
 from moodmesh.nodes.placement.view import Device
 
 ANSWER_S = 1.0
-FAIR_GAP_S = 0.2
+GAP_S = 0.2
 Admits = Callable[[DeviceId, str, float], bool]
 
 
@@ -27,7 +27,8 @@ class Pulling:
         when patience has lasted long enough."""
         self._net, self._clock, self._admits, self._look = network, clock, admits, look
         self._asked: list[tuple[DeviceId, float]] = []
-        self._refused: dict[tuple[DeviceId, str], float] = {}
+        self._not_before: dict[DeviceId, float] = {}
+        self._silent: dict[DeviceId, int] = {}
         self._timer = Background()
         self._look_at = 0.0
 
@@ -43,9 +44,11 @@ class Pulling:
     def answered(self, peer: DeviceId) -> bool:
         """The peer reserves what it was asked for, or has nothing: its slot is no longer kept. False when it was not asked."""
         one = next((one for one in self._asked if one[0] == peer), None)
-        if one is not None:
-            self._asked.remove(one)
-        return one is not None
+        if one is None:
+            return False
+        self._asked.remove(one)
+        self._silent.pop(peer, None)
+        return True
 
     def ask(self, local_key: float | None, idle_s: float) -> bool:
         """Ask for what is held back, where that is better than the best local job; True when a slot is now kept for it."""
@@ -86,8 +89,8 @@ class Pulling:
 
     def _may(self, peer: DeviceId, one: Heap | Waiting) -> bool:
         units = one.oldest[0] if isinstance(one, Heap) else one.units
-        recently = self._clock.now() - self._refused.get((peer, one.kind), -FAIR_GAP_S) < FAIR_GAP_S
-        return not recently and all(peer != asked for asked, _ in self._asked) and self._admits(peer, one.kind, units)
+        soon = self._clock.now() < self._not_before.get(peer, 0.0)
+        return not soon and all(peer != asked for asked, _ in self._asked) and self._admits(peer, one.kind, units)
 
     def _send(self, peer: DeviceId, kind: str, *, newest: bool, queued: bool) -> bool:
         task, _, variant = kind.partition("/")
@@ -95,14 +98,16 @@ class Pulling:
             return False
         now = self._clock.now()
         self._asked.append((peer, now))
-        self._refused[peer, kind] = now
+        self._not_before[peer] = now + GAP_S
         self._timer.spawn(self._forget(peer, now))
         return True
 
     async def _forget(self, peer: DeviceId, at: float) -> None:
         await self._clock.sleep(ANSWER_S)
-        if (peer, at) in self._asked:
+        if (peer, at) in self._asked:  # who offers and does not answer is asked ever more seldom: no slot stays empty for it
             self._asked.remove((peer, at))
+            self._silent[peer] = min(6, self._silent.get(peer, 0) + 1)
+            self._not_before[peer] = self._clock.now() + 2.0 ** self._silent[peer]
             self._look()
 
     def _look_in(self, seconds: float) -> None:
