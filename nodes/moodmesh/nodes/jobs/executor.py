@@ -138,7 +138,7 @@ class Executor:
         for lower in [k for k in self._held if k[:2] == key[:2] and k[2] < ask.attempt]:
             self._background.spawn(self._end(lower, "superseded"))
         expected = self._offers.predicted_s(ask.task, ask.variant, ask.units)
-        promised = ask.taken and self._pulling.answered(key[0])
+        promised = ask.taken and self._pulling.answered(key[0], reserved=True)
         self._held[key] = Execution(held, ask, expected, self._clock.now(), promised=promised)
         return None
 
@@ -180,7 +180,7 @@ class Executor:
 
     def pool_heard(self, peer: DeviceId) -> None:
         """A peer said what it holds back: what it was asked for is answered with that."""
-        if self._pulling.answered(peer):
+        if self._pulling.answered(peer, reserved=False):
             self._pump()
         else:
             self.look_again()

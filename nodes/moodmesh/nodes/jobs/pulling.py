@@ -15,7 +15,7 @@ from moodmesh.nodes.placement.pull import Take as Choice
 from moodmesh.nodes.placement.view import Device
 
 ANSWER_S = 1.0
-GAP_S = 0.2
+GAP_S, SILENT_GAP_S = 0.2, 2.0
 Admits = Callable[[DeviceId, str, float], bool]
 
 
@@ -28,7 +28,7 @@ class Pulling:
         self._net, self._clock, self._admits, self._look = network, clock, admits, look
         self._asked: list[tuple[DeviceId, float]] = []
         self._not_before: dict[DeviceId, float] = {}
-        self._silent: dict[DeviceId, int] = {}
+        self._vain: dict[DeviceId, int] = {}
         self._timer = Background()
         self._look_at = 0.0
 
@@ -41,14 +41,22 @@ class Pulling:
         """Whether any peer, or this device, has something to take."""
         return any(self._net.heaps().values()) or any(self._net.waiting().values())
 
-    def answered(self, peer: DeviceId) -> bool:
+    def answered(self, peer: DeviceId, *, reserved: bool) -> bool:
         """The peer reserves what it was asked for, or has nothing: its slot is no longer kept. False when it was not asked."""
         one = next((one for one in self._asked if one[0] == peer), None)
         if one is None:
             return False
         self._asked.remove(one)
-        self._silent.pop(peer, None)
+        if reserved:
+            self._vain.pop(peer, None)
+        else:
+            self._asked_in_vain(peer, GAP_S)
         return True
+
+    def _asked_in_vain(self, peer: DeviceId, pause_s: float) -> None:
+        """Who offers and does not give is asked ever more seldom: no slot stays empty for it."""
+        times = self._vain[peer] = min(6, self._vain.get(peer, 0) + 1)
+        self._not_before[peer] = self._clock.now() + pause_s * 2 ** (times - 1)
 
     def ask(self, local_key: float | None, idle_s: float) -> bool:
         """Ask for what is held back, where that is better than the best local job; True when a slot is now kept for it."""
@@ -104,10 +112,9 @@ class Pulling:
 
     async def _forget(self, peer: DeviceId, at: float) -> None:
         await self._clock.sleep(ANSWER_S)
-        if (peer, at) in self._asked:  # who offers and does not answer is asked ever more seldom: no slot stays empty for it
+        if (peer, at) in self._asked:
             self._asked.remove((peer, at))
-            self._silent[peer] = min(6, self._silent.get(peer, 0) + 1)
-            self._not_before[peer] = self._clock.now() + 2.0 ** self._silent[peer]
+            self._asked_in_vain(peer, SILENT_GAP_S)
             self._look()
 
     def _look_in(self, seconds: float) -> None:
