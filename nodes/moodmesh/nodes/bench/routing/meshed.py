@@ -215,12 +215,13 @@ class Meshed:
     def _tell_waiting(self, desk: Desk) -> None:
         """The reserved job of each kind that has longest to go."""
         found: dict[str, Waiting] = {}
-        for job, attempts in desk.booked.items():
-            if len(attempts) == 1 and attempts[0].state == "booked":
-                left = self._remaining(attempts[0])
-                kind = NAMES[self.run.world.jobs[job].kind]
-                if left is not None and (kind not in found or left > found[kind].remaining_s):
-                    found[kind] = Waiting(kind, 1.0, self.asks[job].input_bytes, left)
+        alone = {job: a[0] for job, a in desk.booked.items() if len(a) == 1 and a[0].state == "booked"}
+        seats = {attempt.box.index for attempt in alone.values()}
+        left = {a: wait + a.expected for index in seats for a, wait in self._waits(self.seats[index])}
+        for job, attempt in alone.items():
+            kind = NAMES[self.run.world.jobs[job].kind]
+            if attempt in left and (kind not in found or left[attempt] > found[kind].remaining_s):
+                found[kind] = Waiting(kind, 1.0, self.asks[job].input_bytes, left[attempt])
         if found:
             self.waiting[desk.index] = list(found.values())
             if not desk.telling:
