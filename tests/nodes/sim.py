@@ -41,7 +41,7 @@ from moodmesh.nodes.pool.memory import MemoryPool
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Work
 from moodmesh.nodes.store.store import migrate
 
-from .virtual import LoopClock
+from moodmesh.nodes.bench.virtual import LoopClock
 
 PURE, EFFECTS = "test.pure", "test.effects"
 IDENTITIES = [Identity.of(Ed25519PrivateKey.from_private_bytes((n + 1).to_bytes(32, "big"))) for n in range(20)]

@@ -25,7 +25,7 @@ from moodmesh.tasks import Escalation, Request, Rest
 from . import sim
 from .sim import PURE, Died, Faults, World
 from .test_histories import first_bad, trouble
-from .virtual import VirtualLoop, run
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 
 SEEDS = range(16)
 ITEMS = 6

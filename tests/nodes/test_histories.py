@@ -17,7 +17,7 @@ from moodmesh.nodes.jobs.model import Attempt, Job
 from moodmesh.nodes.messages import Result
 
 from .sim import EFFECTS, PURE, Died, Faults, World
-from .virtual import VirtualLoop, run
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 
 SEEDS = range(24)
 MUTANT_SEEDS = range(60)

@@ -23,7 +23,7 @@ from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.permissions import Limits
 
 from .sim import Node, World
-from .virtual import VirtualLoop, run
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 
 SEE = {INSPECT: Limits()}
 Story = Callable[[World], Awaitable[None]]

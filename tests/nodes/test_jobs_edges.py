@@ -19,7 +19,7 @@ from moodmesh.nodes.messages import Blob, Granted, Heartbeat, LogLine, ProgressN
 from moodmesh.nodes.permissions import Limits
 
 from .sim import EFFECTS, IDENTITIES, PURE, Node, World
-from .virtual import LoopClock, VirtualLoop, run
+from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
 
 
 @pytest.fixture(autouse=True)

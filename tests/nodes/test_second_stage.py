@@ -17,7 +17,7 @@ from moodmesh.nodes.messages import Heartbeat, Pool, Take
 from moodmesh.nodes.permissions import Limits
 
 from .sim import EFFECTS, Node, World
-from .virtual import VirtualLoop, run
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 
 Story = Callable[[World], Awaitable[None]]
 
