@@ -120,7 +120,7 @@ def test_a_started_attempt_is_not_moved() -> None:
         other.peers.send(one.id, Take(task="test.pure", variant="tiny", queued=True))
         (live,) = one.submitter.desk.live.values()
         live.attempt.state = "RESERVED"  # as if its start were still on the way
-        live.may_run = frozenset({other.id})
+        live.may_run = lambda: frozenset({other.id})
         one.submitter.take(other.id, Take(task="test.pure", variant="tiny", queued=True))
         await asyncio.sleep(20)
         assert attempts(one, key) == [(one.id, "COMMITTED")]
@@ -319,7 +319,7 @@ def test_without_the_answer_not_started_a_job_with_effects_would_run_twice(monke
             await asyncio.sleep(1)
             (pursuit,) = one.submitter._pursuits.values()
             (live,) = pursuit.lives
-            live.attempt.state, live.may_run = "RESERVED", frozenset({other.id})
+            live.attempt.state, live.may_run = "RESERVED", lambda: frozenset({other.id})
             one.submitter._open[live.job.id].spec = replace(live.job.spec, on=None)
             one.submitter.take(other.id, Take(task=EFFECTS, variant="tiny", queued=True))
             await asyncio.sleep(60)
