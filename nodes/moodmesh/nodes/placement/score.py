@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -74,13 +74,8 @@ class Placement:
         return row._replace(gate=Gate("quality", f"{chosen.variant} is present: {row.variant} only on request"))
 
 
-class Offer(NamedTuple):
-    """A variant that a device offers, by its service seconds; `number` of the device orders equals."""
-
-    service: float
-    number: int
-    variant: str
-    quality: int
+Offer = tuple[float, int, str]
+"""A variant that a device offers: its service seconds; the number of the device, which orders equals; its name."""
 
 
 def place(ask: Ask, devices: Iterable[Device]) -> Placement:
@@ -98,8 +93,9 @@ class Search:
         self.ask, self.devices = ask, devices
         self.weighed: dict[tuple[int, str], Row] = {}
         self._offers: dict[int, list[Offer]] = {}
-        for offer in _offers(ask, devices):
-            self._offers.setdefault(offer.quality, []).append(offer)
+        for number, device in enumerate(devices):
+            for variant, quality, per_unit in device.rates.get(ask.task, ()):
+                self._offers.setdefault(quality, []).append((per_unit * ask.units, number, variant))
 
     def best(self) -> Row | None:
         """The best quality present; with a deadline the best that meets it; with `fast`, or when none is in time, any."""
@@ -119,7 +115,8 @@ class Search:
         rows: list[tuple[float, Row]] = []
         limit, seen = math.inf, False
         for offer in sorted(offers):
-            if offer.service * ROUNDING > limit or (seen and by_s is not None and offer.service * ROUNDING > by_s):
+            least = offer[0] * ROUNDING
+            if least > limit or (seen and by_s is not None and least > by_s):
                 break
             row = self._row(offer)
             if row.terms is not None:
@@ -130,24 +127,16 @@ class Search:
         return min((row for cost, row in rows if cost <= limit), key=lambda row: _tie(self.ask, row), default=None)
 
     def _row(self, offer: Offer) -> Row:
-        key = offer.number, offer.variant
-        if key not in self.weighed:
-            device = self.devices[offer.number]
+        _, number, variant = offer
+        if (key := (number, variant)) not in self.weighed:
+            device = self.devices[number]
             gate = _gate(self.ask, device)
             if gate is not None or device.capability is None:
                 self.weighed[key] = Row(device.id, device.name, device.here, gate=gate)
             else:
-                doc = device.capability.tasks[self.ask.task].variants[offer.variant]
-                self.weighed[key] = _row(self.ask, device, offer.variant, doc)
+                doc = device.capability.tasks[self.ask.task].variants[variant]
+                self.weighed[key] = _row(self.ask, device, variant, doc)
         return self.weighed[key]
-
-
-def _offers(ask: Ask, devices: Iterable[Device]) -> Iterator[Offer]:
-    for number, device in enumerate(devices):
-        if device.capability is not None and (task := device.capability.tasks.get(ask.task)) is not None:
-            factor = ask.units * math.exp(device.correction)
-            for name, doc in task.variants.items():
-                yield Offer(doc.mean * factor, number, name, doc.quality)
 
 
 def _gate(ask: Ask, device: Device) -> Gate | None:

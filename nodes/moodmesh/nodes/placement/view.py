@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from moodmesh.mesh.seams import DeviceId
@@ -57,6 +59,14 @@ class Device:
     bandwidth: float = WIRELESS
     correction: float = 0.0
     pending_s: float = 0.0
+
+    @cached_property
+    def rates(self) -> Mapping[str, Sequence[tuple[str, int, float]]]:
+        """Per task its variants: name, quality, and the seconds per unit that are to be expected."""
+        tasks, factor = self.capability.tasks if self.capability is not None else {}, math.exp(self.correction)
+        return {
+            task: [(name, v.quality, v.mean * factor) for name, v in doc.variants.items()] for task, doc in tasks.items()
+        }  # fmt: skip
 
     @property
     def owns_us(self) -> bool:

@@ -9,6 +9,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -34,9 +35,12 @@ def decision_s(count: int, runs: int) -> tuple[list[float], list[float], list[fl
             said += [p.capability.model_dump_json(), p.dynamic.model_dump_json()]
         jobs = [_job(rig, n, draw) for n in range(runs)]
         heard = list(rig.peers.peers.values())[1:]
-        fresh = lambda: setattr(draw.choice(heard), "dynamic", documents(rig, draw)[1])  # noqa: E731
-        decided = [_timed(lambda job=job: _decide(rig, job), fresh) for job in jobs]
-        offered = [_timed(lambda job=job: _offer(rig, job), fresh) for job in jobs]
+
+        def fresh() -> None:
+            draw.choice(heard).dynamic = documents(rig, draw)[1]
+
+        decided = [_timed(partial(_decide, rig, job), fresh) for job in jobs]
+        offered = [_timed(partial(_offer, rig, job), fresh) for job in jobs]
         return decided, offered, [_timed(lambda: [json.loads(doc) for doc in said]) for _ in range(min(runs, 100))]
 
 
