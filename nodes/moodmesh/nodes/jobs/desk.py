@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from moodmesh.nodes.messages import MAX_LIVE
 from moodmesh.nodes.placement.gates import device_gate
 from moodmesh.nodes.placement.hedge import Budget
 from moodmesh.nodes.placement.hold import Hold, hold
-from moodmesh.nodes.placement.pull import Field, Heap, Waiting, service_s, totals
+from moodmesh.nodes.placement.pull import Field, Heap, Waiting, totals
 from moodmesh.nodes.placement.score import Placement, place
 from moodmesh.nodes.placement.view import Ask, Device
 
@@ -123,8 +124,8 @@ class Desk:
         if chosen is None or chosen.variant is None or ask.on is not None:
             return None
         kind = f"{ask.task}/{chosen.variant}"
-        mine = chosen.terms.service if chosen.terms else 0.0
-        able = [d for d in devices if _within(service_s(d, kind, ask.units), mine) and _would_pass(ask, d)]
+        most = chosen.terms.service * ROUNDING_UP / ask.units if chosen.terms else 0.0
+        able = [d for d in devices if d.pace.get(kind, math.inf) <= most and _would_pass(ask, d)]  # slower ones change nothing
         why = hold(chosen, Field(kind, ask.units, able, totals(self.heaps())))
         if why is not None:
             waited = max(0.0, self.clock.wall() - job.created)
@@ -176,10 +177,6 @@ def kind(live: Live) -> str:
 def _would_pass(ask: Ask, device: Device) -> bool:
     """Whether a device may run the job, were it here."""
     return device_gate(ask, device if device.present else replace(device, present=True, suspect=False)) is None
-
-
-def _within(seconds: float | None, most: float) -> bool:
-    return seconds is not None and seconds <= most * ROUNDING_UP
 
 
 def _takers(placement: Placement, variant: str) -> Callable[[], frozenset[DeviceId]]:

@@ -75,7 +75,7 @@ class Placement:
 
 
 Offer = tuple[float, int, str]
-"""A variant that a device offers: its service seconds; the number of the device, which orders equals; its name."""
+"""A variant that a device offers: the seconds it takes at least; the number of the device, which orders equals; its name."""
 
 
 def place(ask: Ask, devices: Iterable[Device]) -> Placement:
@@ -86,16 +86,17 @@ def place(ask: Ask, devices: Iterable[Device]) -> Placement:
 
 
 class Search:
-    """The smallest cost, without weighing everything: what takes longer by its service alone than the best so far takes
-    altogether cannot win, so devices are weighed the fastest first."""
+    """The smallest cost, without weighing everything: whose work, after what runs there now, takes longer than the best so
+    far takes altogether cannot win. So devices are weighed in this order, and the rest is left."""
 
     def __init__(self, ask: Ask, devices: tuple[Device, ...]) -> None:
         self.ask, self.devices = ask, devices
         self.weighed: dict[tuple[int, str], Row] = {}
         self._offers: dict[int, list[Offer]] = {}
         for number, device in enumerate(devices):
-            for variant, quality, per_unit in device.rates.get(ask.task, ()):
-                self._offers.setdefault(quality, []).append((per_unit * ask.units, number, variant))
+            for quality, per_unit, variant in device.offers.get(ask.task, ()):
+                least = (per_unit * ask.units + device.wait) * ROUNDING
+                self._offers.setdefault(quality, []).append((least, number, variant))
 
     def best(self) -> Row | None:
         """The best quality present; with a deadline the best that meets it; with `fast`, or when none is in time, any."""
@@ -115,8 +116,7 @@ class Search:
         rows: list[tuple[float, Row]] = []
         limit, seen = math.inf, False
         for offer in sorted(offers):
-            least = offer[0] * ROUNDING
-            if least > limit or (seen and by_s is not None and least > by_s):
+            if offer[0] > limit or (seen and by_s is not None and offer[0] > by_s):
                 break
             row = self._row(offer)
             if row.terms is not None:

@@ -64,11 +64,10 @@ def _load(ask: Ask, device: Device, name: str, doc: VariantDoc) -> float:
 def queue_seconds(device: Device, service_s: float) -> float:
     """Seconds until a slot is free for a job of this length: queues run short work first, so longer work does not count."""
     now = device.dynamic
-    if now is None or (now.free_slots > 0 and device.pending_s == 0):
-        return 0.0
-    slots = max(1, device.capability.slots if device.capability else 1)
+    if now is None or not now.queue or (now.free_slots > 0 and device.pending_s == 0):
+        return device.wait
     ahead = sum(seconds for count, seconds in now.queue.values() if count and seconds / count <= service_s)
-    return (sum(now.running) + ahead + device.pending_s) / slots
+    return device.wait + ahead / device.slots
 
 
 def displaced_s(device: Device, service_s: float) -> float:
@@ -77,4 +76,4 @@ def displaced_s(device: Device, service_s: float) -> float:
     if now is None or not now.queue:
         return 0.0
     longer = sum(count for count, seconds in now.queue.values() if count and seconds / count > service_s)
-    return longer * service_s / max(1, device.capability.slots if device.capability else 1)
+    return longer * service_s / device.slots

@@ -61,12 +61,32 @@ class Device:
     pending_s: float = 0.0
 
     @cached_property
-    def rates(self) -> Mapping[str, Sequence[tuple[str, int, float]]]:
-        """Per task its variants: name, quality, and the seconds per unit that are to be expected."""
+    def pace(self) -> Mapping[str, float]:
+        """Seconds per unit that are to be expected, per class (`task/variant`)."""
         tasks, factor = self.capability.tasks if self.capability is not None else {}, math.exp(self.correction)
+        return {f"{task}/{name}": v.mean * factor for task, doc in tasks.items() for name, v in doc.variants.items()}
+
+    @cached_property
+    def offers(self) -> Mapping[str, Sequence[tuple[int, float, str]]]:
+        """Per task its variants: quality, expected seconds per unit, name."""
+        tasks = self.capability.tasks if self.capability is not None else {}
         return {
-            task: [(name, v.quality, v.mean * factor) for name, v in doc.variants.items()] for task, doc in tasks.items()
+            task: [(v.quality, self.pace[f"{task}/{name}"], name) for name, v in doc.variants.items()]
+            for task, doc in tasks.items()
         }  # fmt: skip
+
+    @cached_property
+    def wait(self) -> float:
+        """Seconds until a slot is free for what goes before everything that is queued."""
+        now = self.dynamic
+        if now is None or (now.free_slots > 0 and self.pending_s == 0):
+            return 0.0
+        return (sum(now.running) + self.pending_s) / self.slots
+
+    @property
+    def slots(self) -> int:
+        """Attempts at a time."""
+        return max(1, self.capability.slots if self.capability else 1)
 
     @property
     def owns_us(self) -> bool:
