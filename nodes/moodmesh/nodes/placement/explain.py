@@ -64,11 +64,12 @@ def why(placement: Placement) -> str:
     if placement.taken:
         return f"{'this device' if best.here else best.name} was free and took it: {best.terms.total:.2f} s predicted"
     many = len(placement.devices) > ALL
+    of = "" if placement.ask.quality == "fast" else f" of {best.variant}"
     rows = [placement.verdict(row) for row in placement.weighed] if many else placement.rows
     others = [r for r in rows if not placement.is_chosen(r) and r.terms and not r.gate and r.variant == best.variant]
     place_ = "this device" if best.here else best.name
     if not others and many:
-        return f"{place_} returns the result soonest: {best.terms.total:.2f} s predicted, the work alone is longer elsewhere"
+        return f"{place_} returns the result{of} soonest: {best.terms.total:.2f} s predicted, the work alone is longer elsewhere"
     if not others:
         barred = [r for r in rows if r.gate and r.device != best.device and r.variant in (None, best.variant)]
         barred.sort(key=lambda r: (r.name, r.device))
@@ -78,7 +79,7 @@ def why(placement: Placement) -> str:
     second = min(others, key=lambda r: r.terms.total if r.terms else 0)
     assert second.terms is not None
     return (
-        f"{place_} returns the result soonest: {best.terms.total:.2f} s predicted, "
+        f"{place_} returns the result{of} soonest: {best.terms.total:.2f} s predicted, "
         f"{second.terms.total:.2f} s on {'this device' if second.here else second.name}"
     )
 
@@ -107,5 +108,5 @@ def verdict(row: Mapping[str, Any]) -> str:
     if row["chosen"]:
         return "chosen"
     if row["gate"]:
-        return f"gate {row['gate']['name']}: {row['gate']['detail']}"
+        return f"ruled out by {row['gate']['name']}: {row['gate']['detail']}"
     return "later" + (", a guess" if row.get("guess") else "")
