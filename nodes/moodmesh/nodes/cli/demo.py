@@ -66,7 +66,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, and marked
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="submit, discovery, pairing, idle, fuzz, timing, faults, failover or routing.")],
+    name: Annotated[str, typer.Argument(help="submit, discovery, pairing, idle, fuzz, timing, faults, failover, routing or scale.")],
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into this directory, like docs/results.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="faults, failover: how many runs; routing: how many seeds.")] = None,
@@ -84,10 +84,12 @@ def bench(
 
     from moodmesh.nodes.bench import failover, faults, fuzz, idle, mesh, submit, timing
     from moodmesh.nodes.bench.routing import bench as routing
+    from moodmesh.nodes.bench.scale import bench as scale
 
     benches: dict[str, Callable[..., Report]] = {
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
         "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
+        "scale": scale.run,
     }  # fmt: skip
     if name not in benches:
         raise UsageError(f"no benchmark {name!r}; there are {', '.join(benches)}")

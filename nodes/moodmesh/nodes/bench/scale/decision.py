@@ -21,11 +21,11 @@ from moodmesh.nodes.jobs.pursuit import offer
 from moodmesh.nodes.messages import Blob
 
 
-def decision_s(count: int, runs: int) -> tuple[list[float], list[float], list[float]]:
-    """CPU seconds of `runs` decisions with `count` peers; the same with the attempt they lead to and its table; of reading
-    the peers' documents as JSON, the reference."""
+def decision_s(devices: int, runs: int, changed: int = 1) -> tuple[list[float], list[float], list[float]]:
+    """CPU seconds of `runs` decisions among so many devices, when `changed` of them said something new since the last; the same
+    with the attempt they lead to and its table; of reading the peers' documents as JSON, the reference."""
     with tempfile.TemporaryDirectory() as folder:
-        rig, draw = Rig(count, SystemClock(), Path(folder)), random.Random(1)  # noqa: S311 - a benchmark's draw
+        rig, draw = Rig(devices - 1, SystemClock(), Path(folder)), random.Random(1)  # noqa: S311 - a benchmark's draw
         asyncio.run(rig.permit())
         said = []
         for other in rig.others:
@@ -37,7 +37,8 @@ def decision_s(count: int, runs: int) -> tuple[list[float], list[float], list[fl
         heard = list(rig.peers.peers.values())[1:]
 
         def fresh() -> None:
-            draw.choice(heard).dynamic = documents(rig, draw)[1]
+            for p in draw.sample(heard, changed):
+                p.dynamic = documents(rig, draw)[1]
 
         decided = [_timed(partial(_decide, rig, job), fresh) for job in jobs]
         offered = [_timed(partial(_offer, rig, job), fresh) for job in jobs]

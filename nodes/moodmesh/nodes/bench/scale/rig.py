@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
@@ -130,9 +129,3 @@ def documents(rig: Rig, draw: random.Random) -> tuple[Capability, Dynamic]:
 
 def _perform(work: Work, emit: Callable[[Event], None]) -> Done:
     return Done({"ok": True}, seconds=SERVICE_S)
-
-
-async def settled() -> None:
-    """Let what is ready run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
