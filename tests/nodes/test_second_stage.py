@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.pursuit import Over
 from moodmesh.nodes.jobs.submitter import Submitter
@@ -17,7 +18,6 @@ from moodmesh.nodes.messages import Heartbeat, Pool, Take
 from moodmesh.nodes.permissions import Limits
 
 from .sim import EFFECTS, Node, World
-from moodmesh.nodes.bench.virtual import VirtualLoop, run
 
 Story = Callable[[World], Awaitable[None]]
 

@@ -1,4 +1,4 @@
-"""Predicted against actual, once an attempt has ended (routing §10): how far off, by which term, and what was best in hindsight."""
+"""Predicted against actual, once an attempt has ended (routing §10): how far off, by which term, best in hindsight or not."""
 
 from __future__ import annotations
 

@@ -69,7 +69,9 @@ def why(placement: Placement) -> str:
     others = [r for r in rows if not placement.is_chosen(r) and r.terms and not r.gate and r.variant == best.variant]
     place_ = "this device" if best.here else best.name
     if not others and many:
-        return f"{place_} returns the result{of} soonest: {best.terms.total:.2f} s predicted, the work alone is longer elsewhere"
+        return (
+            f"{place_} returns the result{of} soonest: {best.terms.total:.2f} s predicted, the work alone is longer elsewhere"
+        )
     if not others:
         barred = [r for r in rows if r.gate and r.device != best.device and r.variant in (None, best.variant)]
         barred.sort(key=lambda r: (r.name, r.device))
@@ -93,7 +95,9 @@ def table(explain: Mapping[str, Any]) -> list[str]:
         cells = " ".join(f"{row[c]:>9.3f}" if c in row else f"{'-':>9}" for c in COLUMNS)
         lines.append(f"  {label(row):<{width}}  {cells}   {verdict(row)}")
     if rest := explain.get("rest"):
-        lines.append("  and " + ", ".join(f"{count} {REST.get(name, f'kept out by gate {name}')}" for name, count in rest.items()))
+        lines.append(
+            "  and " + ", ".join(f"{count} {REST.get(name, f'kept out by gate {name}')}" for name, count in rest.items())
+        )
     return lines
 
 

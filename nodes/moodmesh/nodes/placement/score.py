@@ -1,4 +1,4 @@
-"""Which device is predicted to return the result first (routing §4): the smallest cost wins, and every device can be explained."""
+"""Which device is predicted to return the result first (routing §4): the smallest cost wins, every device can be explained."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Placement:
     def verdict(self, row: Row) -> Row:
         """Say of a lower quality that it did not compete, and of a higher one that it would be too late."""
         ask, chosen = self.ask, self.chosen
-        if ask.quality == "fast" and ask.by_s is None or chosen is None or row.terms is None or row.quality == chosen.quality:
+        if (ask.quality == "fast" and ask.by_s is None) or chosen is None or row.terms is None or row.quality == chosen.quality:
             return row
         if row.quality > chosen.quality:
             late = f"9 of 10 take up to {row.terms.slow(Z90):.3g} s, {ask.by_s:.3g} s are left" if ask.by_s is not None else ""

@@ -47,7 +47,8 @@ def decision_s(devices: int, runs: int, changed: int = 1) -> tuple[list[float], 
 
 def _job(rig: Rig, n: int, draw: random.Random) -> Job:
     spec = Spec(
-        task=(name := draw.choice(TASKS)), version=rig.tasks[name].spec.version, params={}, units=draw.lognormvariate(2, 1), input_bytes=draw.randrange(10**6),
+        task=(name := draw.choice(TASKS)), version=rig.tasks[name].spec.version, params={},
+        units=draw.lognormvariate(2, 1), input_bytes=draw.randrange(10**6),
         result_bytes=1000, personal=True, effects=False, seed=1, quality=draw.choice(("best", "fast")),
     )  # fmt: skip
     return Job(f"{n:032x}", spec, Blob.of(b""), time.time())

@@ -6,7 +6,6 @@ import asyncio
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,7 +76,7 @@ async def _measured(loop: VirtualLoop, devices: int, folder: Path, busy: bool) -
     rig, heard = Rig(devices - 1, LoopClock(loop), folder), Counter[str]()
     await rig.permit()
     await rig.submitter.resume()
-    serving = asyncio.ensure_future(cast(Coroutine[Any, Any, None], rig.peers.run()))
+    serving = asyncio.ensure_future(rig.peers.run())
     await asyncio.sleep(0)
     links = [Bystander(other.id, heard) for other in rig.others]
     for link in links:
