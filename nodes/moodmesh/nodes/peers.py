@@ -114,6 +114,7 @@ class Peer:
     pool_there: bool = False
     unanswered: bool = False
     correction: float = 0.0
+    hand: tuple[float, float] | None = None
     refusals: deque[float] = field(default_factory=lambda: deque(maxlen=REFUSALS))
     avoid_until: float = 0.0
     rights: tuple[str, ...] = ()
@@ -121,6 +122,7 @@ class Peer:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     seen: tuple[Device, float] | None = None
     """How placement sees it, and until when, unless something is heard or learnt of it before."""
+    last: Device | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
         """Whatever changes, what was seen before no longer holds."""
@@ -218,9 +220,10 @@ class Peers:
             own=own, capability=p.capability, dynamic=p.dynamic,
             stale=p.dynamic is not None and not p.here and now - p.dynamic_at > p.dynamic.valid_s,
             rtt_s=p.rtt_s, bandwidth=p.bandwidth, correction=p.correction, pending_s=0.0 if p.here else p.pending_s,
+            hand=p.hand[0] if p.hand else 0.0, hand_dev=p.hand[1] if p.hand else 0.0,
         )  # fmt: skip
         until = min((at + INSTANT_S for at in turns if at + INSTANT_S > now), default=math.inf)
-        p.seen = (device, until if present else now)
+        p.last, p.seen = device.after(p.last), (device, until if present else now)
         return device
 
     def heaps(self) -> Mapping[DeviceId, Sequence[Heap]]:
@@ -271,6 +274,11 @@ class Peers:
         if p is not None and not p.here:
             p.correction = rates.correct(p.correction, actual_s, claim_s)
             self.on_corrected(peer, p.correction)
+
+    def handed(self, peer: DeviceId, seconds: float) -> None:
+        """Learn what messages and journals of an attempt there take."""
+        if (p := self.peers.get(peer)) is not None:
+            p.hand = rates.handed(p.hand, seconds)
 
     def transferred(self, peer: DeviceId, size: int, seconds: float) -> None:
         """Learn the bandwidth from a real transfer of more than 256 KiB."""

@@ -9,6 +9,7 @@ WEIGHT = 0.2
 LOAD_WEIGHT = 0.3
 FIRST_LOG_VAR = 0.25
 CORRECTION_BOUNDS = (math.log(0.5), math.log(4))
+MOST_HAND_S = 1.0
 FRESH_S = 30 * 86400.0
 
 
@@ -43,6 +44,15 @@ def observe(rate: Rate, seconds_per_unit: float, load_s: float | None, now: floa
         load_s=load,
         measured=now,
     )
+
+
+def handed(known: tuple[float, float] | None, seconds: float) -> tuple[float, float]:
+    """EWMA of what messages and journals take, and of how far that is off its mean; the first is its own mean."""
+    seconds = min(MOST_HAND_S, max(0.0, seconds))
+    if known is None:
+        return seconds, seconds / 2
+    mean, deviation = known
+    return (1 - WEIGHT) * mean + WEIGHT * seconds, (1 - WEIGHT) * deviation + WEIGHT * abs(seconds - mean)
 
 
 def correct(correction: float, actual_s: float, claim_s: float) -> float:

@@ -22,7 +22,8 @@ Id = Annotated[str, typer.Argument(help="Job id, or the beginning of one.")]
 LARGEST_INPUT = 64 * 2**20
 PREDICTED = (
     "Each line: the seconds predicted before it ran. total = the longer of transfer (the input's way) and queue (until a slot "
-    "is free)\n+ load (the model into memory) + service (the work itself) + back (the result's way). The smallest total wins."
+    "is free)\n+ load (the model into memory) + service (the work itself) + back (the result's way) + hand (messages, "
+    "journals). The smallest total wins."
 )
 
 

@@ -26,6 +26,7 @@ from moodmesh.nodes.messages import (
     Granted,
     LogLine,
     ProgressNow,
+    Provenance,
     RefusedReservation,
     Reserve,
     Result,
@@ -329,8 +330,16 @@ class Pursuit:
             desk.tell(job)
         if live.claim and result.provenance is not None:
             desk.net.measured(a.device, live.claim, result.provenance.seconds)
+            self._learn_hand(live, result.provenance)
         acknowledge(desk, a)
         return True
+
+    def _learn_hand(self, live: Live, done: Provenance) -> None:
+        """What the attempt took beside its work, where it had nothing to wait for."""
+        a, chosen = live.attempt, live.attempt.explain.get("chosen") or {}
+        if a.finished is not None and not live.resumed and chosen.get("queue") == 0:
+            ways = chosen["transfer"] + chosen["back"]
+            self._desk.net.handed(a.device, a.finished - a.created - done.seconds - done.load_s - ways)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 

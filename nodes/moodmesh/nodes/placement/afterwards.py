@@ -25,7 +25,7 @@ def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str
         "ratio": actual / chosen["total"] if chosen["total"] > 0 else None, "within_p95": actual <= chosen["p95"],
         "terms": {} if started is None else {
             "wait": [ahead, max(0.0, started - created)],
-            "work": [chosen["service"] + chosen["back"], max(0.0, finished - started)],
+            "work": [chosen["service"] + chosen["back"] + chosen.get("hand", 0.0), max(0.0, finished - started)],
         },
     }  # fmt: skip
     others = [r["total"] for r in explain["rows"] if "total" in r and not r["gate"] and r["device"] != chosen["device"]]

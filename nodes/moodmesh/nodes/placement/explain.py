@@ -13,7 +13,7 @@ from moodmesh.nodes.placement.score import Z95, Placement, Row
 
 ALL, SHOWN = 32, 16
 REST = {"slower": "that are slower or busier", "absent": "that are absent"}
-COLUMNS = ("transfer", "queue", "load", "service", "back", "total")
+COLUMNS = ("transfer", "queue", "load", "service", "back", "hand", "total")
 
 
 def summary(placement: Placement) -> dict[str, Any]:

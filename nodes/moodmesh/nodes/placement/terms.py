@@ -11,7 +11,8 @@ from moodmesh.nodes.placement.view import Ask, Device
 
 class Terms(NamedTuple):
     """The parts of a prediction, in seconds. `service` is the device's `claim`, corrected by what its claims were worth so far;
-    `log_mean` and `log_var` are of the logarithm of the corrected service."""
+    `log_mean` and `log_var` are of the logarithm of the corrected service; `hand` is what messages and journals took of late,
+    `hand_dev` how much that varied."""
 
     transfer: float
     queue: float
@@ -22,6 +23,8 @@ class Terms(NamedTuple):
     displaced: float
     log_mean: float
     log_var: float
+    hand: float = 0.0
+    hand_dev: float = 0.0
 
     @property
     def cost(self) -> float:
@@ -31,11 +34,12 @@ class Terms(NamedTuple):
     @property
     def total(self) -> float:
         """S(j, d)."""
-        return max(self.transfer, self.queue) + self.load + self.service + self.back
+        return max(self.transfer, self.queue) + self.load + self.service + self.back + self.hand
 
     def slow(self, z: float) -> float:
         """The total when the service is `z` standard deviations slow, and never less than the prediction."""
-        return self.total + max(0.0, math.exp(self.log_mean + z * math.sqrt(self.log_var)) - self.service)
+        work = max(0.0, math.exp(self.log_mean + z * math.sqrt(self.log_var)) - self.service)
+        return self.total + math.hypot(work, z * self.hand_dev)
 
 
 def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
@@ -49,7 +53,17 @@ def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
     queue = queue_seconds(device, typical) + (device.rtt_s if device.stale else 0.0)
     log_mean = math.log(ask.units) + doc.log_mean + device.correction
     return Terms(
-        there, queue, _load(ask, device, name, doc), claim, typical, back, displaced_s(device, typical), log_mean, doc.log_var
+        there,
+        queue,
+        _load(ask, device, name, doc),
+        claim,
+        typical,
+        back,
+        displaced_s(device, typical),
+        log_mean,
+        doc.log_var,
+        device.hand,
+        device.hand_dev,
     )
 
 

@@ -39,7 +39,8 @@ class Device:
     """One device as the submitter knows it. `capability` None: no document yet. `own`: the submitter gave it `own.device`.
     `trouble`: why it is absent although it, or another in its place, answers.
 
-    `correction` is ln(actual / predicted) of its past claims; `pending_s` the seconds dispatched there since `dynamic`.
+    `correction` is ln(actual / predicted) of its past claims; `pending_s` the seconds dispatched there since `dynamic`;
+    `hand` the seconds that messages and journals of an attempt there took of late, `hand_dev` their mean deviation.
     """
 
     id: DeviceId
@@ -59,6 +60,14 @@ class Device:
     bandwidth: float = WIRELESS
     correction: float = 0.0
     pending_s: float = 0.0
+    hand: float = 0.0
+    hand_dev: float = 0.0
+
+    def after(self, before: Device | None) -> Device:
+        """The same device a moment later: what follows from its capability alone is taken over, not computed anew."""
+        if before is not None and before.capability is self.capability and before.correction == self.correction:
+            self.__dict__.update({name: before.__dict__[name] for name in ("pace", "offers") if name in before.__dict__})
+        return self
 
     @cached_property
     def pace(self) -> Mapping[str, float]:
