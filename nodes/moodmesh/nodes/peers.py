@@ -220,7 +220,7 @@ class Peers:
             own=own, capability=p.capability, dynamic=p.dynamic,
             stale=p.dynamic is not None and not p.here and now - p.dynamic_at > p.dynamic.valid_s,
             rtt_s=p.rtt_s, bandwidth=p.bandwidth, correction=p.correction, pending_s=0.0 if p.here else p.pending_s,
-            hand=p.hand[0] if p.hand else 0.0, hand_dev=p.hand[1] if p.hand else 0.0,
+            hand=rates.hand(p.hand)[0], hand_dev=rates.hand(p.hand)[1],
         )  # fmt: skip
         until = min((at + INSTANT_S for at in turns if at + INSTANT_S > now), default=math.inf)
         p.last, p.seen = device.after(p.last), (device, until if present else now)

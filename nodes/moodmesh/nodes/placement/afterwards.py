@@ -10,7 +10,7 @@ ABOUT = 1.15
 
 
 def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Seconds from the placement to the result, predicted and actual; None for an attempt without a result or a table.
+    """Seconds from the placement to the result, predicted (at the median) and actual; None without a result or a table.
 
     `terms`: (predicted, actual) of the wait before the task's first line, and of the work with its way back. `regret_s`: how
     much sooner the best of the other devices would have been by its own prediction.
@@ -20,12 +20,13 @@ def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str
         return None
     actual, started = max(0.0, finished - created), attempt["started"]
     ahead = max(chosen["transfer"], chosen["queue"]) + chosen["load"]
+    likely = chosen.get("likely", chosen["total"])
     found = {
-        "predicted_s": chosen["total"], "p95_s": chosen["p95"], "actual_s": actual,
-        "ratio": actual / chosen["total"] if chosen["total"] > 0 else None, "within_p95": actual <= chosen["p95"],
+        "predicted_s": likely, "p95_s": chosen["p95"], "actual_s": actual,
+        "ratio": actual / likely if likely > 0 else None, "within_p95": actual <= chosen["p95"],
         "terms": {} if started is None else {
             "wait": [ahead, max(0.0, started - created)],
-            "work": [chosen["service"] + chosen["back"] + chosen.get("hand", 0.0), max(0.0, finished - started)],
+            "work": [likely - ahead, max(0.0, finished - started)],
         },
     }  # fmt: skip
     others = [r["total"] for r in explain["rows"] if "total" in r and not r["gate"] and r["device"] != chosen["device"]]
@@ -34,7 +35,7 @@ def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str
 
 def words(found: Mapping[str, Any]) -> list[str]:
     """The comparison for people, in one or two lines."""
-    expected = f"{seconds(found['predicted_s'])} predicted, and 19 of 20 within {seconds(found['p95_s'])}"
+    expected = f"predicted: half within {seconds(found['predicted_s'])}, 19 of 20 within {seconds(found['p95_s'])}"
     lines = [f"it took {seconds(found['actual_s'])}: {_verdict(found)} ({expected})"]
     if found["regret_s"] > max(0.05, 0.1 * found["actual_s"]):
         lines.append(f"in hindsight another device might have been {seconds(found['regret_s'])} faster, by its own prediction")

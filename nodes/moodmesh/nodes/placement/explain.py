@@ -52,7 +52,7 @@ def _row(row: Row, chosen: bool) -> dict[str, Any]:
     if row.terms is not None:
         t = row.terms
         found |= {k: v for k, v in t._asdict().items() if not k.startswith("log_")}
-        found |= {"total": t.total, "p95": t.slow(Z95), "guess": row.guess}
+        found |= {"total": t.total, "likely": t.likely, "p95": t.slow(Z95), "guess": row.guess}
     return found | {"gate": asdict(row.gate) if row.gate else None}
 
 

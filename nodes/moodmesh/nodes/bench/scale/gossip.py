@@ -67,13 +67,13 @@ def on_the_wire(envelope: Envelope) -> int:
 def bytes_per_s(devices: int, *, busy: bool) -> dict[str, float]:
     """What one of so many devices sends, per second and kind of message; busy: it works at seven tenths for the others."""
     loop = VirtualLoop()
-    asyncio.set_event_loop(loop)
     with tempfile.TemporaryDirectory() as folder:
-        return run(_measured(loop, devices, Path(folder), busy), loop)
+        rig = Rig(devices - 1, LoopClock(loop), Path(folder))
+        return run(_measured(rig, busy), loop)
 
 
-async def _measured(loop: VirtualLoop, devices: int, folder: Path, busy: bool) -> dict[str, float]:
-    rig, heard = Rig(devices - 1, LoopClock(loop), folder), Counter[str]()
+async def _measured(rig: Rig, busy: bool) -> dict[str, float]:
+    heard = Counter[str]()
     await rig.permit()
     await rig.submitter.resume()
     serving = asyncio.ensure_future(rig.peers.run())
