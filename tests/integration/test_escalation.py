@@ -95,7 +95,7 @@ def test_list_show_explain_and_logs_speak_of_one_job_with_two_parts(two: list[Da
     assert "small part, tiny:" in told
     assert "large part, base:" in told
     assert "on desktop" in told
-    assert "gate memory" in told
+    assert "ruled out by memory" in told
     assert phone.client.get("jobs", found["id"], "logs")["status"] == "SUCCEEDED"
 
 

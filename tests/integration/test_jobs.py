@@ -66,7 +66,7 @@ def test_explain_names_every_device_and_its_terms_add_up(two: list[Daemon]) -> N
     assert {row["name"] for row in explained["rows"]} == {"alpha", "beta"}
     for row in explained["rows"]:
         assert row["gate"] or row["total"] == pytest.approx(
-            max(row["transfer"], row["queue"]) + row["load"] + row["service"] + row["back"]
+            max(row["transfer"], row["queue"]) + row["load"] + row["service"] + row["back"] + row["hand"]
         )
 
 

@@ -24,6 +24,7 @@ from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.bench.faults.verdict import WATCH
+from moodmesh.nodes.bench.virtual import LoopClock
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.events import Hub
@@ -40,8 +41,6 @@ from moodmesh.nodes.placement.gates import Gate
 from moodmesh.nodes.pool.memory import MemoryPool
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Work
 from moodmesh.nodes.store.store import migrate
-
-from .virtual import LoopClock
 
 PURE, EFFECTS = "test.pure", "test.effects"
 IDENTITIES = [Identity.of(Ed25519PrivateKey.from_private_bytes((n + 1).to_bytes(32, "big"))) for n in range(20)]

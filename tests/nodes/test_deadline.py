@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.messages import Blob
 
 from .sim import PURE, World
-from .virtual import VirtualLoop, run
 
 
 def test_the_time_that_is_left_decides_each_placement() -> None:

@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.errors import Refused, StoreError
 from moodmesh.nodes.jobs import escalation, submitter
 from moodmesh.nodes.jobs.escalation import PATIENCE_S, Escalations, given_up, part_id
@@ -25,7 +26,6 @@ from moodmesh.tasks import Escalation, Request, Rest
 from . import sim
 from .sim import PURE, Died, Faults, World
 from .test_histories import first_bad, trouble
-from .virtual import VirtualLoop, run
 
 SEEDS = range(16)
 ITEMS = 6

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.errors import Refused
 from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.executor import Executor
@@ -17,7 +18,6 @@ from moodmesh.nodes.jobs.model import Attempt, Job
 from moodmesh.nodes.messages import Result
 
 from .sim import EFFECTS, PURE, Died, Faults, World
-from .virtual import VirtualLoop, run
 
 SEEDS = range(24)
 MUTANT_SEEDS = range(60)

@@ -11,6 +11,7 @@ import pytest
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.access import Access
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.errors import NotFound, Refused
 from moodmesh.nodes.jobs import inspection, replicas, submitter
 from moodmesh.nodes.jobs.inspection import Inspection
@@ -23,7 +24,6 @@ from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.permissions import Limits
 
 from .sim import Node, World
-from .virtual import VirtualLoop, run
 
 SEE = {INSPECT: Limits()}
 Story = Callable[[World], Awaitable[None]]

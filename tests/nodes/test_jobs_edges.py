@@ -11,6 +11,7 @@ import pytest
 
 from moodmesh.mesh.memory import MemoryNet
 from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import acceptance, submitter
 from moodmesh.nodes.jobs.executor import GRACE_S, LEASE_S
@@ -19,7 +20,6 @@ from moodmesh.nodes.messages import Blob, Granted, Heartbeat, LogLine, ProgressN
 from moodmesh.nodes.permissions import Limits
 
 from .sim import EFFECTS, IDENTITIES, PURE, Node, World
-from .virtual import LoopClock, VirtualLoop, run
 
 
 @pytest.fixture(autouse=True)

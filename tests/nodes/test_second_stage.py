@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.pursuit import Over
 from moodmesh.nodes.jobs.submitter import Submitter
@@ -17,7 +18,6 @@ from moodmesh.nodes.messages import HeapDoc, Heartbeat, Pool, Take
 from moodmesh.nodes.permissions import Limits
 
 from .sim import EFFECTS, Node, World
-from .virtual import VirtualLoop, run
 
 Story = Callable[[World], Awaitable[None]]
 
@@ -120,7 +120,7 @@ def test_a_started_attempt_is_not_moved() -> None:
         other.peers.send(one.id, Take(task="test.pure", variant="tiny", queued=True))
         (live,) = one.submitter.desk.live.values()
         live.attempt.state = "RESERVED"  # as if its start were still on the way
-        live.may_run = frozenset({other.id})
+        live.may_run = lambda: frozenset({other.id})
         one.submitter.take(other.id, Take(task="test.pure", variant="tiny", queued=True))
         await asyncio.sleep(20)
         assert attempts(one, key) == [(one.id, "COMMITTED")]
@@ -348,7 +348,7 @@ def test_without_the_answer_not_started_a_job_with_effects_would_run_twice(monke
             await asyncio.sleep(1)
             (pursuit,) = one.submitter._pursuits.values()
             (live,) = pursuit.lives
-            live.attempt.state, live.may_run = "RESERVED", frozenset({other.id})
+            live.attempt.state, live.may_run = "RESERVED", lambda: frozenset({other.id})
             one.submitter._open[live.job.id].spec = replace(live.job.spec, on=None)
             one.submitter.take(other.id, Take(task=EFFECTS, variant="tiny", queued=True))
             await asyncio.sleep(60)

@@ -225,7 +225,7 @@ def test_explain_names_every_device_with_a_sum_that_is_right_or_a_gate(ask: Ask,
     assert {row["device"] for row in shown["rows"]} == {d.id for d in devices}
     for row in shown["rows"]:
         assert row["gate"] or row["total"] == pytest.approx(
-            max(row["transfer"], row["queue"]) + row["load"] + row["service"] + row["back"], abs=1e-9
+            max(row["transfer"], row["queue"]) + row["load"] + row["service"] + row["back"] + row["hand"], abs=1e-9
         )
         if row["gate"]:
             assert row["gate"]["name"]

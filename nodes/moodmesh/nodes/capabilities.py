@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 GUESS_S_PER_UNIT = 1e-3
 BUSY_VALID_S, IDLE_VALID_S = 10.0, 30.0
 MOST_RUNNING = 64
-SEEK_AGAIN_S = 600.0
+SEEK_AGAIN_S, FOUND_S = 600.0, 1.0
 
 
 class Capabilities:
@@ -57,6 +57,7 @@ class Capabilities:
         self._disk = probe.Recent(lambda: probe.free_disk_mb(where))
         self._revision = 0
         self._sought: dict[str, float] = {}
+        self._found: dict[str, float] = {}
         self.fetch: Callable[[Card], Awaitable[str]] | None = None
         self.executor: Executor | None = None
 
@@ -136,11 +137,11 @@ class Capabilities:
 
     def _variant(self, task: str, variant: Variant) -> VariantDoc:
         rate, guess = self.rate(task, variant.name)
+        card = None if self._present(variant) else variant.card
         return VariantDoc(
             quality=variant.quality, memory_mb=variant.memory_mb, mean=rate.mean, log_mean=rate.log_mean, log_var=rate.log_var,
             count=rate.count, guess=guess, load_s=rate.load_s,
-            fetch_bytes=0 if self._present(variant) or variant.card is None else variant.card.bytes,
-            within_reach=self._present(variant) or variant.card is None or not self._in_vain(variant.card),
+            fetch_bytes=0 if card is None else card.bytes, within_reach=card is None or not self._in_vain(card),
         )  # fmt: skip
 
     def dynamic(self, peer: DeviceId | None = None) -> Dynamic:
@@ -173,7 +174,14 @@ class Capabilities:
         return variant.memory_mb * 1.1 <= self._memory()
 
     def _present(self, variant: Variant) -> bool:
-        return variant.card is None or self._models.find(variant.card) is not None
+        """Looked up on disk at most once a second while it is there: documents are made many times a second."""
+        card, now = variant.card, self._clock.now()
+        if card is None or now - self._found.get(card.sha256, -math.inf) < FOUND_S:
+            return True
+        if self._models.find(card) is None:
+            return False
+        self._found[card.sha256] = now
+        return True
 
     # -- what the executor asks ----------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ DOCUMENT_GAP_S = 0.2
 RECONNECT_S = 0.3  # one dial and its handshake; what a crash then took away runs elsewhere within 0.5 s
 AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
 RTT_WEIGHT = 0.2
+INSTANT_S = 1e-6
 MOST_KINDS = 64
 COPIED_S = 120.0  # a copy that still runs is met again within a minute: that is the longest back-off
 COPIED = "it runs in two places"
@@ -112,11 +114,20 @@ class Peer:
     pool_there: bool = False
     unanswered: bool = False
     correction: float = 0.0
+    hand: tuple[float, float] | None = None
     refusals: deque[float] = field(default_factory=lambda: deque(maxlen=REFUSALS))
     avoid_until: float = 0.0
     rights: tuple[str, ...] = ()
     silenced: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    seen: tuple[Device, float] | None = None
+    """How placement sees it, and until when, unless something is heard or learnt of it before."""
+    last: Device | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Whatever changes, what was seen before no longer holds."""
+        self.__dict__["seen"] = None
+        self.__dict__[name] = value
 
     def silent(self, now: float) -> float:
         """Seconds since anything was heard, counted from the first beat of the fast period when there is one."""
@@ -191,16 +202,29 @@ class Peers:
         return [self._device(peer, now) for peer in self.peers.values()]
 
     def _device(self, p: Peer, now: float) -> Device:
-        recent = [at for at in p.refusals if at > now - BACKOFF_S]
-        return Device(
-            id=p.id, name=p.name, here=p.here, present=p.here or p.link is not None, absent_s=now - p.gone_since,
-            trouble="" if p.here or p.link is not None else self.trouble(p.id),
+        """Made anew only when something of it changed: with hundreds of peers a decision would spend its time here."""
+        own = p.here or self._access.owns(p.id)
+        if p.seen is not None and now < p.seen[1] and p.seen[0].own == own:
+            return p.seen[0]
+        present = p.here or p.link is not None
+        turns = [p.avoid_until, *(at + BACKOFF_S for at in p.refusals)]
+        if p.live_since is not None:
+            turns.append(now + SUSPECT_S - p.silent(now))
+        if p.dynamic is not None and not p.here:
+            turns.append(p.dynamic_at + p.dynamic.valid_s)
+        device = Device(
+            id=p.id, name=p.name, here=p.here, present=present, absent_s=0.0 if present else now - p.gone_since,
+            trouble="" if present else self.trouble(p.id),
             suspect=p.unanswered or (p.live_since is not None and p.silent(now) > SUSPECT_S),
-            backoff=len(recent) >= REFUSALS or now < p.avoid_until,
-            own=p.here or self._access.owns(p.id), capability=p.capability, dynamic=p.dynamic,
+            backoff=sum(at > now - BACKOFF_S for at in p.refusals) >= REFUSALS or now < p.avoid_until,
+            own=own, capability=p.capability, dynamic=p.dynamic,
             stale=p.dynamic is not None and not p.here and now - p.dynamic_at > p.dynamic.valid_s,
             rtt_s=p.rtt_s, bandwidth=p.bandwidth, correction=p.correction, pending_s=0.0 if p.here else p.pending_s,
+            hand=rates.hand(p.hand)[0], hand_dev=rates.hand(p.hand)[1],
         )  # fmt: skip
+        until = min((at + INSTANT_S for at in turns if at + INSTANT_S > now), default=math.inf)
+        p.last, p.seen = device.after(p.last), (device, until if present else now)
+        return device
 
     def heaps(self) -> Mapping[DeviceId, Sequence[Heap]]:
         """What is held back, at each peer and here, and may run on this device."""
@@ -251,6 +275,11 @@ class Peers:
             p.correction = rates.correct(p.correction, actual_s, claim_s)
             self.on_corrected(peer, p.correction)
 
+    def handed(self, peer: DeviceId, seconds: float) -> None:
+        """Learn what messages and journals of an attempt there take."""
+        if (p := self.peers.get(peer)) is not None:
+            p.hand = rates.handed(p.hand, seconds)
+
     def transferred(self, peer: DeviceId, size: int, seconds: float) -> None:
         """Learn the bandwidth from a real transfer of more than 256 KiB."""
         p = self.peers.get(peer)
@@ -261,6 +290,7 @@ class Peers:
         """Count a refusal."""
         if peer in self.peers:
             self.peers[peer].refusals.append(self._clock.now())
+            self.peers[peer].seen = None
 
     def avoid(self, peer: DeviceId) -> None:
         """Leave a peer out for ten minutes."""

@@ -9,6 +9,7 @@ WEIGHT = 0.2
 LOAD_WEIGHT = 0.3
 FIRST_LOG_VAR = 0.25
 CORRECTION_BOUNDS = (math.log(0.5), math.log(4))
+LEAST_HAND_S, MOST_HAND_S = 1e-3, 1.0
 FRESH_S = 30 * 86400.0
 
 
@@ -43,6 +44,23 @@ def observe(rate: Rate, seconds_per_unit: float, load_s: float | None, now: floa
         load_s=load,
         measured=now,
     )
+
+
+def handed(known: tuple[float, float] | None, seconds: float) -> tuple[float, float]:
+    """EWMA of the logarithm of what messages and journals take, and of its variance: one slow write does not move it far."""
+    x = math.log(min(MOST_HAND_S, max(LEAST_HAND_S, seconds)))
+    if known is None:
+        return x, FIRST_LOG_VAR
+    mean, variance = known
+    return (1 - WEIGHT) * mean + WEIGHT * x, (1 - WEIGHT) * variance + WEIGHT * (x - mean) ** 2
+
+
+def hand(known: tuple[float, float] | None) -> tuple[float, float]:
+    """Its seconds at the median, and how many more they are one deviation later."""
+    if known is None:
+        return 0.0, 0.0
+    typical = math.exp(known[0])
+    return typical, typical * (math.exp(math.sqrt(known[1])) - 1)
 
 
 def correct(correction: float, actual_s: float, claim_s: float) -> float:

@@ -13,6 +13,7 @@ from moodmesh.nodes.errors import NotFound
 from moodmesh.nodes.jobs.model import OPEN
 from moodmesh.nodes.jobs.replicas import Elsewhere
 from moodmesh.nodes.jobs.seen import table
+from moodmesh.nodes.placement.afterwards import compared
 from moodmesh.nodes.services import Services
 
 LOOK_S = 1.0
@@ -49,7 +50,10 @@ def show(node: Services, there: Elsewhere) -> dict[str, Any]:
         "owner_here": False,
         "owner_absent": not node.inspection.linked(there.owner),
         "age_s": 0.0 if there.live else max(0.0, node.clock.wall() - there.at),
-        "attempts": [a.model_dump(exclude={"table"}) for a in job.attempts],
+        "attempts": [
+            a.model_dump(exclude={"table"}) | {"compared": compared(a.model_dump(), table(a.table, node.identity.id))}
+            for a in job.attempts
+        ],
     }
 
 

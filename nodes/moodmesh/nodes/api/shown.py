@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from moodmesh.nodes.jobs.model import Job
+from moodmesh.nodes.placement.afterwards import compared
 from moodmesh.nodes.placement.quality import figure, stated
 from moodmesh.nodes.services import Services
 
@@ -39,7 +40,7 @@ def show(node: Services, job: Job) -> dict[str, Any]:
         "age_s": 0.0,
         "attempts": [
             {f.name: getattr(a, f.name) for f in fields(a) if f.name not in ("explain", "job")}
-            | {"name": names.get(a.device, a.device)}
+            | {"name": names.get(a.device, a.device), "compared": compared(vars(a), a.explain)}
             for a in job.attempts
         ],
     }

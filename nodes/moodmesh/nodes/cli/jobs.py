@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json as jsonlib
+import math
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,11 @@ from moodmesh.nodes.errors import NodeError, UsageError
 job_app = typer.Typer(help="Submit jobs and look into them. An id may be shortened to a unique prefix.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="Job id, or the beginning of one.")]
 LARGEST_INPUT = 64 * 2**20
-PREDICTED = "seconds predicted for each device:"
+PREDICTED = (
+    "Each line: the seconds predicted before it ran. total = the longer of transfer (the input's way) and queue (until a slot "
+    "is free)\n+ load (the model into memory) + service (the work itself) + back (the result's way) + hand (messages, "
+    "journals). The smallest total wins."
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -279,14 +284,37 @@ def describe(job: dict[str, Any]) -> list[str]:
     for a in job["attempts"]:
         times = ", ".join(f"{k} at {a[k] - job['created']:.3f} s" for k in ("reserved", "started", "finished") if a[k])
         lines.append(f"  attempt {a['number']}  {a['name']}  {a['variant']}  {a['state']}  {times}  {a['message']}".rstrip())
+        lines += [f"    {line}" for line in compared(a)]
     return lines
+
+
+def compared(attempt: dict[str, Any]) -> list[str]:
+    """Predicted against actual, of an attempt with a result."""
+    from moodmesh.nodes.placement.afterwards import words
+
+    return words(attempt["compared"]) if attempt.get("compared") else []
+
+
+def ended(attempt: dict[str, Any]) -> list[str]:
+    """How an attempt ended: what it took, or what became of it."""
+    if attempt["state"] == "COMMITTED" or not attempt["finished"]:
+        return compared(attempt)
+    return [f"{attempt['state'].lower()} after {attempt['finished'] - attempt['created']:.1f} s"]
+
+
+def _hedge(attempt: dict[str, Any], attempts: list[dict[str, Any]]) -> bool:
+    """Whether an earlier attempt was still running when this one was made."""
+    return any(
+        a["number"] < attempt["number"] and a["started"] and (a["finished"] or math.inf) > attempt["created"] for a in attempts
+    )  # fmt: skip
 
 
 def explained(found: dict[str, Any]) -> list[str]:
     """The tables of every attempt."""
     from moodmesh.nodes.placement.explain import table
 
-    lines = [f"{found['id'][:8]}  {found['task']}  {state(found)}" + ("" if "parts" in found else "  " + PREDICTED)]
+    lines = [f"{found['id'][:8]}  {found['task']}  {state(found)}", *([] if "parts" in found else PREDICTED.splitlines())]
+    lines += [found["message"]] if found["message"] and found["status"] == "PENDING" else []
     if "parts" in found:
         lines += [found["quality"]["words"], *([found["why"]] if found["why"] else [])]
         for part in found["parts"]:
@@ -294,13 +322,9 @@ def explained(found: dict[str, Any]) -> list[str]:
     elif found["quality"] and found["quality"]["words"]:
         lines.append(found["quality"]["words"])
     for attempt, explain_ in zip(found["attempts"], found["tables"], strict=True):
-        chosen = explain_["chosen"]
-        lines += [f"attempt {attempt['number']}: {explain_['why']}", *table(explain_)]
-        if attempt["finished"] and chosen:
-            took = attempt["finished"] - attempt["created"]
-            lines.append(
-                f"  predicted {chosen['total']:.3f} s (95 % within {chosen['p95']:.3f}), took {took:.3f} s: {attempt['state']}"
-            )
+        beside = ", beside the one that runs long" if _hedge(attempt, found["attempts"]) else ""
+        lines += [f"attempt {attempt['number']} on {attempt['name']}{beside}: {explain_['why']}", *table(explain_)]
+        lines += [f"  {line}" for line in ended(attempt)]
         if attempt["message"]:
             lines.append(f"  {attempt['message']}")
     if found["now"]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -23,6 +25,7 @@ from moodmesh.nodes.placement.pull import Field, Heap, Waiting, totals
 from moodmesh.nodes.placement.score import Placement, place
 from moodmesh.nodes.placement.view import Ask, Device
 
+ROUNDING_UP = 1 + 1e-9
 REFUSALS, LONGEST_PAUSE_S = 3, 600.0
 LOG_ROOM = 16 * 2**20
 
@@ -35,7 +38,7 @@ class Live:
     attempt: Attempt
     claim: float  # seconds of service, by the executor's own rate
     service: float  # the same, corrected
-    may_run: frozenset[DeviceId] = frozenset()
+    may_run: Callable[[], frozenset[DeviceId]] = frozenset
     taken: bool = False
     resumed: bool = False
     sent: bool = False
@@ -59,7 +62,7 @@ class Held(NamedTuple):
     job: Job
     kind: str
     since: float
-    may_take: frozenset[DeviceId]
+    may_take: Callable[[], frozenset[DeviceId]]
 
 
 @dataclass
@@ -121,13 +124,12 @@ class Desk:
         if chosen is None or chosen.variant is None or ask.on is not None:
             return None
         kind = f"{ask.task}/{chosen.variant}"
-        able = [d for d in devices if _would_pass(ask, d)]
+        most = chosen.terms.service * ROUNDING_UP / ask.units if chosen.terms else 0.0
+        able = [d for d in devices if d.pace.get(kind, math.inf) <= most and _would_pass(ask, d)]  # slower ones change nothing
         why = hold(chosen, Field(kind, ask.units, able, totals(self.heaps())))
         if why is not None:
-            may = frozenset(row.device for row in placement.rows if row.terms is not None and row.variant == chosen.variant)
-            back = frozenset(d.id for d in able if not d.present)
             waited = max(0.0, self.clock.wall() - job.created)
-            self.held[job.id] = Held(job, kind, self.clock.now() - waited, may | back)
+            self.held[job.id] = Held(job, kind, self.clock.now() - waited, _takers(placement, chosen.variant))
         return why
 
     def heaps(self) -> Iterator[Heap]:
@@ -140,7 +142,7 @@ class Desk:
         """What is held back here and may run at a peer, class by class; for this device itself: everything."""
         kinds: dict[str, list[Held]] = {}
         for one in self.held.values():
-            if peer == self.net.me or peer in one.may_take:
+            if peer == self.net.me or peer in one.may_take():
                 kinds.setdefault(one.kind, []).append(one)
         return [_heap(kind, sorted(found, key=lambda h: h.since)) for kind, found in kinds.items()]
 
@@ -159,7 +161,7 @@ class Desk:
         return [
             live for live in self.live.values()
             if live.attempt.state == "RESERVED" and count[live.job.id] == 1 and live.attempt.device != peer
-            and live.moving_to is None and peer in live.may_run
+            and live.moving_to is None and peer in live.may_run()
         ]  # fmt: skip
 
     def remaining(self, live: Live) -> float:
@@ -175,6 +177,17 @@ def kind(live: Live) -> str:
 def _would_pass(ask: Ask, device: Device) -> bool:
     """Whether a device may run the job, were it here."""
     return device_gate(ask, device if device.present else replace(device, present=True, suspect=False)) is None
+
+
+def _takers(placement: Placement, variant: str) -> Callable[[], frozenset[DeviceId]]:
+    """Who may take a job that is held back: whoever could run it, and who could were it here. Found out when it is asked."""
+
+    @cache
+    def found() -> frozenset[DeviceId]:
+        away = (d.id for d in placement.devices if not d.present and _would_pass(placement.ask, d))
+        return placement.able(variant) | frozenset(away)
+
+    return found
 
 
 def _heap(kind: str, held: Sequence[Held]) -> Heap:

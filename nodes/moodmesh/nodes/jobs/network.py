@@ -45,6 +45,9 @@ class Network(Protocol):
     def measured(self, peer: DeviceId, claim_s: float, actual_s: float) -> None:
         """Learn how far a peer's own claim was from what happened."""
 
+    def handed(self, peer: DeviceId, seconds: float) -> None:
+        """Learn what an attempt there took beside its work: messages, journals."""
+
     def refused(self, peer: DeviceId) -> None:
         """Count a refusal; three in 10 s make the peer back off for 10 s."""
 

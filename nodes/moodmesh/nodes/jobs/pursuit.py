@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from moodmesh.mesh.seams import DeviceId
@@ -24,6 +26,7 @@ from moodmesh.nodes.messages import (
     Granted,
     LogLine,
     ProgressNow,
+    Provenance,
     RefusedReservation,
     Reserve,
     Result,
@@ -297,10 +300,11 @@ class Pursuit:
         live.hedge_at = now + max(live.service, 1.0)
         if len(self.lives) > 1:
             return
-        row = second(self._desk.ask(self.job), now - live.started, self._desk.devices())
+        ask, devices = self._desk.ask(self.job), self._desk.devices()
+        row = second(ask, now - live.started, devices)
         if row is not None and row.device != live.attempt.device and self._desk.budget.spend():
             live.hedge_at = None
-            await self._offered(Placement((row,), row), row)
+            await self._offered(Placement(ask, tuple(d for d in devices if d.id == row.device), row), row)
 
     async def _logged(self, live: Live, message: LogLine, now: float) -> None:
         if message.seq > live.log_seq and live.log_room > 0:
@@ -326,8 +330,16 @@ class Pursuit:
             desk.tell(job)
         if live.claim and result.provenance is not None:
             desk.net.measured(a.device, live.claim, result.provenance.seconds)
+            self._learn_hand(live, result.provenance)
         acknowledge(desk, a)
         return True
+
+    def _learn_hand(self, live: Live, done: Provenance) -> None:
+        """What the attempt took beside its work, where it had nothing to wait for."""
+        a, chosen = live.attempt, live.attempt.explain.get("chosen") or {}
+        if a.finished is not None and not live.resumed and chosen.get("queue") == 0:
+            ways = chosen["transfer"] + chosen["back"]
+            self._desk.net.handed(a.device, a.finished - a.created - done.seconds - done.load_s - ways)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
@@ -379,14 +391,13 @@ def offer(desk: Desk, job: Job, placement: Placement, row: Row, *, taken: bool =
     """A new attempt at a device, in memory: the caller journals it before it is said."""
     assert row.variant is not None
     assert row.terms is not None
-    chosen = Placement(placement.rows, row, taken)
+    chosen = replace(placement, chosen=row, taken=taken)
     job.explain = summary(chosen)
     attempt = Attempt(job.id, job.next_number, row.device, row.variant, "OFFERED", job.explain, desk.clock.wall())
     job.attempts.append(attempt)
     if job.status == "PENDING":
         job.substate, job.message = "reserved", ""
-    may_run = frozenset(r.device for r in placement.rows if r.terms is not None and r.variant == row.variant)
-    live = Live(job, attempt, row.terms.claim, row.terms.service, may_run, taken)
+    live = Live(job, attempt, row.terms.claim, row.terms.service, partial(placement.able, row.variant), taken)
     desk.live[live.key] = live
     return live
 
@@ -414,9 +425,7 @@ def parked(placement: Placement, held: Hold) -> str:
 
 
 def _row_of(placement: Placement, taker: tuple[DeviceId, str] | None) -> Row | None:
-    if taker is None:
-        return None
-    return next((row for row in placement.rows if (row.device, row.variant) == taker and row.terms is not None), None)
+    return None if taker is None else placement.at(*taker)
 
 
 def _after(live: Live, over: Over) -> After:

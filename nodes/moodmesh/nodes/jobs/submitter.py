@@ -143,7 +143,7 @@ class Submitter:
                 return
         else:
             held = sorted(
-                (h for h in self.desk.held.values() if h.kind == wanted and peer in h.may_take), key=lambda h: h.since
+                (h for h in self.desk.held.values() if h.kind == wanted and peer in h.may_take()), key=lambda h: h.since
             )
             if held:
                 job = held[-1 if message.newest else 0].job

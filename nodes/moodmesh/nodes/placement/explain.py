@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from moodmesh.nodes.placement.gates import device_gate
 from moodmesh.nodes.placement.score import Z95, Placement, Row
 
-COLUMNS = ("transfer", "queue", "load", "service", "back", "total")
+ALL, SHOWN = 32, 16
+REST = {"slower": "that are slower or busier", "absent": "that are absent"}
+COLUMNS = ("transfer", "queue", "load", "service", "back", "hand", "total")
 
 
 def summary(placement: Placement) -> dict[str, Any]:
-    """The decision as JSON: every device with its terms in seconds, or the gate that barred it; and why the first won."""
+    """The decision as JSON: the devices with their terms in seconds, or the gate that barred them; and why the first won.
+
+    Of up to `ALL` devices every one; of more the best that were weighed, and the others counted by what kept them out.
+    """
+    few = len(placement.devices) <= ALL
+    found = placement.rows if few else [placement.verdict(row) for row in placement.weighed]
     ordered = sorted(
-        placement.rows,
-        key=lambda r: (r is not placement.chosen, r.terms.total if r.terms else math.inf, r.name, r.device, r.variant or ""),
+        found,
+        key=lambda r: (not placement.is_chosen(r), r.terms.total if r.terms else math.inf, r.name, r.device, r.variant or ""),
     )
-    rows = [_row(row, row is placement.chosen) for row in ordered]
-    return {"rows": rows, "chosen": next((r for r in rows if r["chosen"]), None), "why": why(placement)}
+    told = ordered if few else _best(ordered)
+    rows = [_row(row, placement.is_chosen(row)) for row in told]
+    chosen = next((r for r in rows if r["chosen"]), None)
+    return {"rows": rows, "chosen": chosen, "why": why(placement), **({} if few else {"rest": _rest(placement, told)})}
+
+
+def _best(ordered: Sequence[Row]) -> list[Row]:
+    """The first of all, and the first of each quality: what was given up must be seen."""
+    first = {row.quality: row for row in reversed(ordered) if row.terms}
+    return [*ordered[:SHOWN], *(row for row in first.values() if row not in ordered[:SHOWN])]
+
+
+def _rest(placement: Placement, told: Sequence[Row]) -> dict[str, int]:
+    """How many devices are not in the table, by the gate that bars them; `slower`: none does."""
+    shown = {row.device for row in told}
+    gates = (device_gate(placement.ask, d) for d in placement.devices if d.id not in shown)
+    return dict(Counter(gate.name if gate else "slower" for gate in gates).most_common())
 
 
 def _row(row: Row, chosen: bool) -> dict[str, Any]:
@@ -28,7 +52,7 @@ def _row(row: Row, chosen: bool) -> dict[str, Any]:
     if row.terms is not None:
         t = row.terms
         found |= {k: v for k, v in t._asdict().items() if not k.startswith("log_")}
-        found |= {"total": t.total, "p95": t.slow(Z95), "guess": row.guess}
+        found |= {"total": t.total, "likely": t.likely, "p95": t.slow(Z95), "guess": row.guess}
     return found | {"gate": asdict(row.gate) if row.gate else None}
 
 
@@ -39,10 +63,17 @@ def why(placement: Placement) -> str:
         return "no device can run it now"
     if placement.taken:
         return f"{'this device' if best.here else best.name} was free and took it: {best.terms.total:.2f} s predicted"
-    others = [r for r in placement.rows if r is not best and r.terms and not r.gate and r.variant == best.variant]
+    many = len(placement.devices) > ALL
+    of = "" if placement.ask.quality == "fast" else f" of {best.variant}"
+    rows = [placement.verdict(row) for row in placement.weighed] if many else placement.rows
+    others = [r for r in rows if not placement.is_chosen(r) and r.terms and not r.gate and r.variant == best.variant]
     place_ = "this device" if best.here else best.name
+    if not others and many:
+        return (
+            f"{place_} returns the result{of} soonest: {best.terms.total:.2f} s predicted, the work alone is longer elsewhere"
+        )
     if not others:
-        barred = [r for r in placement.rows if r.gate and r.device != best.device and r.variant in (None, best.variant)]
+        barred = [r for r in rows if r.gate and r.device != best.device and r.variant in (None, best.variant)]
         barred.sort(key=lambda r: (r.name, r.device))
         return f"{place_} is the only device that may run {best.variant}" + (
             "; " + ", ".join(f"{r.name}: {r.gate.name}" for r in barred if r.gate) if barred else ""
@@ -50,7 +81,7 @@ def why(placement: Placement) -> str:
     second = min(others, key=lambda r: r.terms.total if r.terms else 0)
     assert second.terms is not None
     return (
-        f"{place_} returns the result soonest: {best.terms.total:.2f} s predicted, "
+        f"{place_} returns the result{of} soonest: {best.terms.total:.2f} s predicted, "
         f"{second.terms.total:.2f} s on {'this device' if second.here else second.name}"
     )
 
@@ -63,6 +94,10 @@ def table(explain: Mapping[str, Any]) -> list[str]:
     for row in rows:
         cells = " ".join(f"{row[c]:>9.3f}" if c in row else f"{'-':>9}" for c in COLUMNS)
         lines.append(f"  {label(row):<{width}}  {cells}   {verdict(row)}")
+    if rest := explain.get("rest"):
+        lines.append(
+            "  and " + ", ".join(f"{count} {REST.get(name, f'kept out by gate {name}')}" for name, count in rest.items())
+        )
     return lines
 
 
@@ -77,5 +112,5 @@ def verdict(row: Mapping[str, Any]) -> str:
     if row["chosen"]:
         return "chosen"
     if row["gate"]:
-        return f"gate {row['gate']['name']}: {row['gate']['detail']}"
+        return f"ruled out by {row['gate']['name']}: {row['gate']['detail']}"
     return "later" + (", a guess" if row.get("guess") else "")

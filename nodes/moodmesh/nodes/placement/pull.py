@@ -58,8 +58,8 @@ class Take(NamedTuple):
 
 def service_s(device: Device, kind: str, units: float) -> float | None:
     """Predicted service seconds of a class on a device, corrected; None when it does not offer it."""
-    found = _doc(device, kind)
-    return units * found.mean * math.exp(device.correction) if found else None
+    per_unit = device.pace.get(kind)
+    return None if per_unit is None else units * per_unit
 
 
 def _doc(device: Device, kind: str) -> VariantDoc | None:

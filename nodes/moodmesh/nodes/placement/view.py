@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from moodmesh.mesh.seams import DeviceId
@@ -37,7 +39,8 @@ class Device:
     """One device as the submitter knows it. `capability` None: no document yet. `own`: the submitter gave it `own.device`.
     `trouble`: why it is absent although it, or another in its place, answers.
 
-    `correction` is ln(actual / predicted) of its past claims; `pending_s` the seconds dispatched there since `dynamic`.
+    `correction` is ln(actual / predicted) of its past claims; `pending_s` the seconds dispatched there since `dynamic`;
+    `hand` the seconds that messages and journals of an attempt there took of late, `hand_dev` their mean deviation.
     """
 
     id: DeviceId
@@ -57,6 +60,42 @@ class Device:
     bandwidth: float = WIRELESS
     correction: float = 0.0
     pending_s: float = 0.0
+    hand: float = 0.0
+    hand_dev: float = 0.0
+
+    def after(self, before: Device | None) -> Device:
+        """The same device a moment later: what follows from its capability alone is taken over, not computed anew."""
+        if before is not None and before.capability is self.capability and before.correction == self.correction:
+            self.__dict__.update({name: before.__dict__[name] for name in ("pace", "offers") if name in before.__dict__})
+        return self
+
+    @cached_property
+    def pace(self) -> Mapping[str, float]:
+        """Seconds per unit that are to be expected, per class (`task/variant`)."""
+        tasks, factor = self.capability.tasks if self.capability is not None else {}, math.exp(self.correction)
+        return {f"{task}/{name}": v.mean * factor for task, doc in tasks.items() for name, v in doc.variants.items()}
+
+    @cached_property
+    def offers(self) -> Mapping[str, Sequence[tuple[int, float, str]]]:
+        """Per task its variants: quality, expected seconds per unit, name."""
+        tasks = self.capability.tasks if self.capability is not None else {}
+        return {
+            task: [(v.quality, self.pace[f"{task}/{name}"], name) for name, v in doc.variants.items()]
+            for task, doc in tasks.items()
+        }  # fmt: skip
+
+    @cached_property
+    def wait(self) -> float:
+        """Seconds until a slot is free for what goes before everything that is queued."""
+        now = self.dynamic
+        if now is None or (now.free_slots > 0 and self.pending_s == 0):
+            return 0.0
+        return (sum(now.running) + self.pending_s) / self.slots
+
+    @property
+    def slots(self) -> int:
+        """Attempts at a time."""
+        return max(1, self.capability.slots if self.capability else 1)
 
     @property
     def owns_us(self) -> bool:

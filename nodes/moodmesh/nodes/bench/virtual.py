@@ -31,6 +31,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._timeless)
 
     def time(self) -> float:
+        """Virtual seconds."""
         return self._timeless.now
 
 
@@ -41,12 +42,15 @@ class LoopClock:
         self._loop, self.offset = loop, offset
 
     def now(self) -> float:
+        """Virtual seconds."""
         return self._loop.time()
 
     def wall(self) -> float:
+        """Virtual seconds, from `offset` on."""
         return self.offset + self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
+        """Pass virtual time."""
         await asyncio.sleep(seconds)
 
 

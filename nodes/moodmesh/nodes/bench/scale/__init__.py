@@ -1,0 +1,1 @@
+"""`bench scale`: what one more peer costs a node."""

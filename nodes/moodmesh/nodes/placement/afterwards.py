@@ -1,0 +1,62 @@
+"""Predicted against actual, once an attempt has ended (routing §10): how far off, by which term, best in hindsight or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+ABOUT = 1.15
+"""Up to this ratio a prediction was right."""
+
+
+def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Seconds from the placement to the result, predicted (at the median) and actual; None without a result or a table.
+
+    `terms`: (predicted, actual) of the wait before the task's first line, and of the work with its way back. `regret_s`: how
+    much sooner the best of the other devices would have been by its own prediction.
+    """
+    chosen, created, finished = explain.get("chosen"), attempt["created"], attempt["finished"]
+    if attempt["state"] != "COMMITTED" or finished is None or not chosen or "total" not in chosen:
+        return None
+    actual, started = max(0.0, finished - created), attempt["started"]
+    ahead = max(chosen["transfer"], chosen["queue"]) + chosen["load"]
+    likely = chosen.get("likely", chosen["total"])
+    found = {
+        "predicted_s": likely, "p95_s": chosen["p95"], "actual_s": actual,
+        "ratio": actual / likely if likely > 0 else None, "within_p95": actual <= chosen["p95"],
+        "terms": {} if started is None else {
+            "wait": [ahead, max(0.0, started - created)],
+            "work": [likely - ahead, max(0.0, finished - started)],
+        },
+    }  # fmt: skip
+    others = [r["total"] for r in explain["rows"] if "total" in r and not r["gate"] and r["device"] != chosen["device"]]
+    return found | {"regret_s": max(0.0, actual - min(others)) if others else 0.0}
+
+
+def words(found: Mapping[str, Any]) -> list[str]:
+    """The comparison for people, in one or two lines."""
+    expected = f"predicted: half within {seconds(found['predicted_s'])}, 19 of 20 within {seconds(found['p95_s'])}"
+    lines = [f"it took {seconds(found['actual_s'])}: {_verdict(found)} ({expected})"]
+    if found["regret_s"] > max(0.05, 0.1 * found["actual_s"]):
+        lines.append(f"in hindsight another device might have been {seconds(found['regret_s'])} faster, by its own prediction")
+    return lines
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    ratio = found["ratio"]
+    if ratio is None or 1 / ABOUT <= ratio <= ABOUT:
+        return "as predicted"
+    late = ratio > 1
+    how = f"{ratio:.1f} x as long as predicted" if late else f"faster than predicted ({ratio:.0%} of it)"
+    if not found["terms"]:
+        return how
+    name, (said, was) = max(found["terms"].items(), key=lambda term: (term[1][1] - term[1][0]) * (1 if late else -1))
+    return f"{how}, {NAMES[name]} {seconds(was)} instead of {seconds(said)}"
+
+
+NAMES = {"wait": "until its first line", "work": "the work itself"}
+
+
+def seconds(value: float) -> str:
+    """Seconds as a person says them."""
+    return f"{1000 * value:.0f} ms" if value < 0.9995 else f"{value:.3g} s" if value < 120 else f"{value / 60:.1f} min"
