@@ -1,0 +1,30 @@
+"""The replay on real daemons: every job comes back, and runs as long as its world says, where it says it can."""
+
+from __future__ import annotations
+
+import math
+
+from moodmesh.nodes.bench.routing import real, real_mesh
+from moodmesh.nodes.bench.routing.world import Cell, World, draw
+
+SLACK_S = 0.25
+
+
+def test_a_small_world_on_three_daemons() -> None:
+    drawn = real.faster(draw(Cell(5, 0.5, jobs=24), 1), 20.0)
+    machines = drawn.machines[:3]
+    world = World(drawn.cell, machines, [j._replace(origin=j.origin % 3) for j in drawn.jobs], [()] * 3)
+    mesh = real_mesh.RealMesh(world)
+    try:
+        mesh.start()
+        found = mesh.replay()
+    finally:
+        mesh.close()
+    assert not any(map(math.isnan, found.completion))
+    assert {ran.job for ran in found.ran if ran.ended} == set(range(len(world.jobs)))
+    for ran in found.ran:
+        index, job = int(ran.device[-1]), world.jobs[ran.job]
+        seconds = machines[index].seconds[job.kind] * job.luck(index, ran.number)
+        assert seconds < math.inf
+        if ran.ended is not None:
+            assert seconds - 0.01 <= ran.ended - ran.began < seconds + SLACK_S
