@@ -25,17 +25,24 @@ REPLICAS, JITTER_S = 40, 0.02
 
 
 class Size(NamedTuple):
-    """Devices, load, jobs, and how many times faster than in the simulator all work is, on the mesh and on Ray."""
+    """Devices and nominal load; jobs on the mesh and on Ray, and how many times faster than in the simulator all work is.
+
+    The faster, the more of a job is what this one machine spends on being so many devices, which no model holds.
+    """
 
     devices: int
     load: float
-    jobs: int
-    mesh_pace: float
-    ray_pace: float
+    jobs: tuple[int, int]
+    pace: tuple[float, float]
+    columns: tuple[str, ...] = ("ray hybrid", "ray+tags")
     seed: int = 0
 
+    def world(self, which: int) -> World:
+        """The one for the mesh (0) or for Ray (1)."""
+        return faster(draw(Cell(self.devices, self.load, jobs=self.jobs[which]), self.seed), self.pace[which])
 
-FULL, QUICK = Size(10, 0.5, 500, 2.0, 4.0), Size(5, 0.5, 60, 5.0, 10.0)
+
+FULL, QUICK = Size(10, 0.5, (300, 400), (1.0, 4.0)), Size(5, 0.5, (60, 40), (5.0, 10.0), ("ray+tags",))
 COLUMNS: dict[str, tuple[Callable[[Run], Policy], bool]] = {
     "ray hybrid": (baselines.Central, False),
     "ray+tags": (baselines.Tagged, True),
@@ -46,11 +53,11 @@ def run(quick: bool, out: Path | None = None) -> Report:
     """Real and simulated, side by side: the mesh, then Ray as it is and with images restricted to GPU boxes by hand."""
     report, size = Report("routing-real", quick), QUICK if quick else FULL
     with progress("replaying") as bar:
-        mesh = _mesh(report, size, lambda share: bar(0.5 * share, "on daemons"))
+        mesh = _mesh(report, size.world(0), lambda share: bar(0.5 * share, "on daemons"))
         report.summary = {"mesh": mesh, "ray": {}}
-        for count, (name, (policy, tags)) in enumerate(COLUMNS.items() if installed() else ()):
+        for count, name in enumerate(size.columns if installed() else ()):
             bar(0.5 + 0.25 * count, name)
-            report.summary["ray"][name] = _ray(report, size, name, policy, tags=tags)
+            report.summary["ray"][name] = _ray(report, size.world(1), name)
     if not installed():
         report.notes.append("no Ray here: pip install 'moodmesh[ray]'")
     parts = [mesh, *report.summary["ray"].values()]
@@ -62,8 +69,7 @@ def run(quick: bool, out: Path | None = None) -> Report:
     return report
 
 
-def _mesh(report: Report, size: Size, told: Callable[[float], None]) -> dict[str, Any]:
-    world = faster(draw(Cell(size.devices, size.load, jobs=size.jobs), size.seed), size.mesh_pace)
+def _mesh(report: Report, world: World, told: Callable[[float], None]) -> dict[str, Any]:
     mesh = RealMesh(world)
     try:
         mesh.start()
@@ -81,8 +87,8 @@ def _mesh(report: Report, size: Size, told: Callable[[float], None]) -> dict[str
     return found
 
 
-def _ray(report: Report, size: Size, name: str, policy: Callable[[Run], Policy], *, tags: bool) -> dict[str, Any]:
-    world = faster(draw(Cell(size.devices, size.load, jobs=size.jobs), size.seed), size.ray_pace)
+def _ray(report: Report, world: World, name: str) -> dict[str, Any]:
+    policy, tags = COLUMNS[name]
     real, _ = real_ray.replay(world, tags=tags)
     return compare(report, name, world, real, simulate(world, policy, Wire(0.0, 1e9)))
 
