@@ -10,10 +10,11 @@ from moodmesh.nodes.bench.routing.world import Cell, World, draw
 SLACK_S = 0.25
 
 
-def test_a_small_world_on_three_daemons() -> None:
+def test_a_small_world_on_three_daemons_one_of_which_is_killed() -> None:
     drawn = real.faster(draw(Cell(5, 0.5, jobs=24), 1), 20.0)
     machines = drawn.machines[:3]
-    world = World(drawn.cell, machines, [j._replace(origin=j.origin % 3) for j in drawn.jobs], [()] * 3)
+    jobs = [j._replace(origin=2 * (j.origin % 2)) for j in drawn.jobs]
+    world = World(drawn.cell, machines, jobs, [(), ((0.8, 1.2),), ()])
     mesh = real_mesh.RealMesh(world)
     try:
         mesh.start()
@@ -21,6 +22,9 @@ def test_a_small_world_on_three_daemons() -> None:
     finally:
         mesh.close()
     assert not any(map(math.isnan, found.completion))
+    ((left, back),) = found.absences[1]
+    assert left >= 0.8
+    assert back > 1.2
     assert {ran.job for ran in found.ran if ran.ended} == set(range(len(world.jobs)))
     for ran in found.ran:
         index, job = int(ran.device[-1]), world.jobs[ran.job]

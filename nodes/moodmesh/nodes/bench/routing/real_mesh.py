@@ -10,7 +10,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,8 @@ class Replayed:
     cpu_share: float = 0.0
     late_s: float = 0.0
     """The 95th percentile of how late a job was handed in."""
+    absences: Sequence[Sequence[tuple[float, float]]] = ()
+    """By device: the seconds at which it was killed, and at which it was back, linked and warm."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +94,38 @@ class RealMesh:
         return float(found["finished"] - found["created"])
 
     def replay(self, told: Callable[[float], None] = lambda share: None) -> Replayed:
-        """Hand in every job at its time to the daemon of its origin, and wait for all results."""
+        """Hand in every job at its time to the daemon of its origin, and wait for all results. Absences are SIGKILLs."""
         members = [self._fleet.members[name] for name in self._names]
         before, began = self._cpu(), time.monotonic()
         with self._folder(self._world) as folder, ThreadPoolExecutor(AT_ONCE) as hands:
-            asked = []
+            asked, aways = [], [hands.submit(self._leave, n, began) for n, away in enumerate(self._world.absences) if away]
             for number, job in enumerate(self._world.jobs):
                 time.sleep(max(0.0, began + job.at - time.monotonic()))
                 body, due = _body(number, job.kind, folder), began + job.at
                 asked.append(hands.submit(_hand_in, members[job.origin], body, due))
                 told(number / len(self._world.jobs))
-            ids = [future.result() for future in asked]
+            ids, away = [future.result() for future in asked], dict(future.result() for future in aways)
             self._drain()
             took = time.monotonic() - began
             done = {job["id"]: job for member in members for job in member.client.get("jobs", limit=1000)["jobs"]}
             ran = trace_task.read(folder)
         late = sorted(late for _, late in ids)
         seconds = [_completion(done[id_]) for id_, _ in ids]
-        return Replayed(seconds, ran, (self._cpu() - before) / took, late[int(0.95 * len(late))])
+        absences = tuple(away.get(number, ()) for number in range(len(members)))
+        return Replayed(seconds, ran, (self._cpu() - before) / took, late[int(0.95 * len(late))], absences)
+
+    def _leave(self, number: int, began: float) -> tuple[int, tuple[tuple[float, float], ...]]:
+        """Kill a device at each of its times and start it again; when that was."""
+        member, found = self._fleet.members[self._names[number]], []
+        for leaves, returns in self._world.absences[number]:
+            time.sleep(max(0.0, began + leaves - time.monotonic()))
+            member.kill()
+            left = time.monotonic() - began
+            time.sleep(max(0.0, began + returns - time.monotonic()))
+            member.start()
+            self._fleet.wait("back", lambda m: m is not member or (self._fleet.linked(m) and m.client.get("status")["ready"]))
+            found.append((left, time.monotonic() - began))
+        return number, tuple(found)
 
     def _drain(self) -> None:
         end = time.monotonic() + DRAIN_S
