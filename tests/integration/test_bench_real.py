@@ -11,10 +11,10 @@ SLACK_S = 0.25
 
 
 def test_a_small_world_on_three_daemons_one_of_which_is_killed() -> None:
-    drawn = real.faster(draw(Cell(5, 0.5, jobs=24), 1), 20.0)
+    drawn = real.faster(draw(Cell(5, 0.5, jobs=16), 1), 40.0)
     machines = drawn.machines[:3]
     jobs = [j._replace(origin=2 * (j.origin % 2)) for j in drawn.jobs]
-    world = World(drawn.cell, machines, jobs, [(), ((0.8, 1.2),), ()])
+    world = World(drawn.cell, machines, jobs, [(), ((0.3, 0.5),), ()])
     mesh = real_mesh.RealMesh(world)
     try:
         mesh.start()
@@ -23,8 +23,8 @@ def test_a_small_world_on_three_daemons_one_of_which_is_killed() -> None:
         mesh.close()
     assert not any(map(math.isnan, found.completion))
     ((left, back),) = found.absences[1]
-    assert left >= 0.8
-    assert back > 1.2
+    assert left >= 0.3
+    assert back > 0.5
     assert {ran.job for ran in found.ran if ran.ended} == set(range(len(world.jobs)))
     for ran in found.ran:
         index, job = int(ran.device[-1]), world.jobs[ran.job]

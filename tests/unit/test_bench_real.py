@@ -77,3 +77,23 @@ def test_jobs_keep_their_numbers_when_their_arrivals_are_moved() -> None:
     moved = real._moved(WORLD, 3)
     assert [(j.kind, j.origin, j.draws) for j in moved] == [(j.kind, j.origin, j.draws) for j in WORLD.jobs]
     assert [j.at for j in moved] != [j.at for j in WORLD.jobs]
+
+
+def test_one_figure_that_is_off_or_one_lost_job_tells() -> None:
+    def judged(**off: float) -> tuple[bool, bool]:
+        good = {"ratio": 1.1, "p95_ratio": 0.9, "lost": 0}
+        report = Report("routing-real", quick=True, summary={"mesh": good, "ray": {"ray+tags": good | off}, "outage": good})
+        real.conclude(report)
+        return report.summary["within_20_percent"], report.failed
+
+    assert judged() == (True, False)
+    assert judged(p95_ratio=1.21) == judged(ratio=0.79) == (False, False)
+    assert judged(lost=1) == (True, True)
+
+
+def test_jobs_are_handed_in_where_nobody_leaves() -> None:
+    world = real.FULL.outage()
+    assert world is not None
+    left = {index for index, absences in enumerate(world.absences) if absences}
+    assert left == {index for index, machine in enumerate(world.machines) if machine.kind == "gpu"}
+    assert not left & {job.origin for job in world.jobs}

@@ -89,9 +89,9 @@ class RealMesh:
     def _probe(self, first: Member, other: str, folder: Path, size: int) -> float:
         body = _body(0, 0, folder) | {"on": other, "input": base64.b64encode(os.urandom(size)).decode()}
         id_ = first.client.post("jobs", body=body)["id"]
-        time.sleep(0.3)
-        found = first.client.get("jobs", id_)
-        return float(found["finished"] - found["created"])
+        while (found := first.client.get("jobs", id_))["finished"] is None:
+            time.sleep(0.05)
+        return _completion(found)
 
     def replay(self, told: Callable[[float], None] = lambda share: None) -> Replayed:
         """Hand in every job at its time to the daemon of its origin, and wait for all results. Absences are SIGKILLs."""
@@ -132,7 +132,7 @@ class RealMesh:
         while time.monotonic() < end:
             if not any(self._open(member) for member in self._fleet.members.values()):
                 return
-            time.sleep(1.0)
+            time.sleep(0.5)
 
     def _open(self, member: Member) -> bool:
         return any(job["finished"] is None for job in member.client.get("jobs", limit=1000)["jobs"])
