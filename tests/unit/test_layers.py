@@ -22,7 +22,10 @@ BREAKS = {
     "mesh and what is shared never see raw mood": ("privacy/moodmesh/privacy/shared.py", "from moodmesh.privacy import raw"),
     "mesh knows of privacy what is shared, and no more": ("mesh/moodmesh/mesh/pipe.py", "import moodmesh.privacy.raw"),
     "tasks know no event loop, no ray, no network": ("tasks/moodmesh/tasks/registry.py", "import asyncio"),
-    "ray in one module, in the pool's child process": ("nodes/moodmesh/nodes/pool/process.py", "import ray.util"),
+    "ray in child processes only: the pool's, and the one of a benchmark": (
+        "nodes/moodmesh/nodes/pool/process.py",
+        "import ray.util",
+    ),
     "torch and onnxruntime in modules that run or train a model": ("tasks/moodmesh/tasks/models.py", "import onnxruntime"),
 }
 
@@ -36,7 +39,8 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
             empty = copy / file.relative_to(ROOT)
             empty.parent.mkdir(parents=True, exist_ok=True)
             empty.touch()
-    (copy / "nodes/moodmesh/nodes/pool/ray_host.py").write_text("import ray\n")
+    for module in ("pool/ray_host.py", "bench/routing/ray_cluster.py"):
+        (copy / "nodes/moodmesh/nodes" / module).write_text("import ray\n")
     shutil.copy(ROOT / "pyproject.toml", copy)
     return copy
 

@@ -155,19 +155,22 @@ class Fleet:
         paces: Mapping[str, float] | None = None,
         relayed: bool = True,
         patch: str = "",
+        tasks: Mapping[str, str] = work_task.TASKS,
+        environ: Callable[[str], Mapping[str, str]] = lambda name: {},
     ) -> None:
+        """`tasks`: what is installed; `environ`: what one of the devices has in its environment beside that."""
         self._keeper = Keeper()
         self.root = self._keeper.root
         made = [homes.make(self.root / name, name) for name in names]
-        homes.introduce(made, tasks=work_task.TASKS)
+        homes.introduce(made, tasks=tasks)
         self.relays = Relays({home.name: home.port for home in made}) if relayed else None
-        path = str(plugin.install(self.root / made[0].name, work_task.TASKS))
+        path = str(plugin.install(self.root / made[0].name, tasks))
         self.members: dict[str, Member] = {}
         for home in made:
             routes = json.dumps(self.relays.routes[home.name]) if self.relays else "{}"
             extra = {
                 "PYTHONPATH": path, work_task.DEVICE: home.name, work_task.PACE: str((paces or {}).get(home.name, 1.0)),
-                patched.KNOBS: str(home.path / "knobs"), patched.ROUTES: routes,
+                patched.KNOBS: str(home.path / "knobs"), patched.ROUTES: routes, **environ(home.name),
             }  # fmt: skip
             self.members[home.name] = Member(home.name, home.path, extra, home, settings or {}, patch)
 

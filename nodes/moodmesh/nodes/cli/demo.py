@@ -77,10 +77,11 @@ def bench(
     seed: Annotated[int | None, typer.Option(min=0, help="faults: the first run's seed; each next has the next.")] = None,
     replay: Annotated[int | None, typer.Option(min=0, help="faults: show and run the schedule of this seed alone.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="faults, routing: only what the checkpoint in --out lacks.")] = False,
+    real: Annotated[bool, typer.Option("--real", help="routing: is the simulator right? On daemons and on Ray.")] = False,
     json: Json = False,
 ) -> None:
     """Measure this machine: real daemons, the reference in the same run. `faults` breaks them, and fails if a promise broke;
-    `routing` simulates whole fleets.
+    `routing` simulates whole fleets; with --real it replays one on real daemons and on a real Ray.
 
     Example: moodmesh bench submit --quick
     """
@@ -98,7 +99,7 @@ def bench(
     if name not in benches:
         raise UsageError(f"no benchmark {name!r}; there are {', '.join(benches)}")
     takes = signature(benches[name]).parameters
-    options = {"runs": runs, "seed": seed, "replay": replay, "resume": resume or None}
+    options = {"runs": runs, "seed": seed, "replay": replay, "resume": resume or None, "real": real or None}
     given = {option: value for option, value in options.items() if value is not None}
     for option in given.keys() - takes.keys():
         raise UsageError(f"bench {name} has no --{option}; `moodmesh bench --help` says which has")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from moodmesh.nodes.bench.report import Report
+from moodmesh.nodes.bench.routing import real as validation
 from moodmesh.nodes.bench.routing.cells import ABLATIONS, FRESH, main_cells, run_all, tasks
 from moodmesh.nodes.bench.routing.picture import draw
 from moodmesh.nodes.bench.routing.table import markdown, summary, tabled
@@ -16,8 +17,15 @@ RUNS_FILE = "bench-routing.runs.jsonl"
 PICTURE = "![ratio to Ray with tags](bench-routing.svg)"
 
 
-def run(quick: bool, runs: int | None = None, resume: bool = False, out: Path | None = None) -> Report:
-    """All cells under all policies. `runs`: how many seeds. With `out`, every run is kept there, and `resume` goes on."""
+def run(quick: bool, runs: int | None = None, resume: bool = False, out: Path | None = None, real: bool = False) -> Report:
+    """All cells under all policies. `runs`: how many seeds. With `out`, every run is kept there, and `resume` goes on.
+
+    `real`: nothing of that, but one cell beside its replay on real daemons and on a real Ray.
+    """
+    if real:
+        if runs or resume:
+            raise UsageError("--real replays one world, once: leave --runs and --resume out")
+        return validation.run(quick, out)
     if resume and out is None:
         raise UsageError("--resume needs --out: the runs that are done are kept there")
     kept = None if out is None else out / RUNS_FILE
