@@ -59,6 +59,8 @@ def _notes() -> list[str]:
 def _page(report: Report, table: str) -> str:
     figures = "\n".join(f"- `{name}`: {value}" for name, value in report.summary.items() if name != "cells")
     notes = "\n".join(f"- {note}" for note in report.notes)
-    head = "The daemon's own decisions in simulated fleets; `moodmesh bench routing --out docs/results` makes this page anew."
-    parts = ("# Routing, simulated", head + " Seconds from submission to the result.", figures, PICTURE, table, notes)
+    command = f"moodmesh bench routing{' --quick' if report.quick else ''} --out docs/results"
+    head = f"The daemon's own decisions in simulated fleets; `{command}` makes this page anew."
+    title = "# Routing, simulated" + (": quick, three seeds of a few cells" if report.quick else "")
+    parts = (title, head + " Seconds from submission to the result.", figures, PICTURE, table, notes)
     return "\n\n".join(parts) + "\n"
