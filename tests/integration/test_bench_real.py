@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from moodmesh.nodes.bench.routing import real, real_mesh
 from moodmesh.nodes.bench.routing.world import Cell, World, draw
 
 SLACK_S = 0.25
 
 
+@pytest.mark.slow
 def test_a_small_world_on_three_daemons_one_of_which_is_killed() -> None:
     drawn = real.faster(draw(Cell(5, 0.5, jobs=16), 1), 40.0)
     machines = drawn.machines[:3]
