@@ -25,9 +25,9 @@ from moodmesh.mesh.signatures import verify
 from moodmesh.nodes import rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.background import Background
-from moodmesh.nodes.jobs.desk import Desk
 from moodmesh.nodes.jobs.executor import LEASE_S, Executor
 from moodmesh.nodes.jobs.network import Neighbour
+from moodmesh.nodes.jobs.pooled import heard, pool_for
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import (
     Attempted,
@@ -35,7 +35,6 @@ from moodmesh.nodes.messages import (
     Capability,
     Dynamic,
     HaveModel,
-    HeapDoc,
     Heartbeat,
     Inspect,
     Inspected,
@@ -49,7 +48,6 @@ from moodmesh.nodes.messages import (
     Start,
     Take,
     Unsupported,
-    WaitingDoc,
     Withdraw,
     parse,
 )
@@ -66,7 +64,6 @@ RECONNECT_S = 0.3  # one dial and its handshake; what a crash then took away run
 AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
 RTT_WEIGHT = 0.2
 INSTANT_S = 1e-6
-MOST_KINDS = 64
 COPIED_S = 120.0  # a copy that still runs is met again within a minute: that is the longest back-off
 COPIED = "it runs in two places"
 COPIED_REMEDY = "`moodmesh identity reset` on the copy, then pair that one anew"
@@ -250,7 +247,7 @@ class Peers:
         if p.here:
             self.executor.pool_heard(peer)
         elif p.link is not None:
-            pool = _pool(self.submitter.desk, peer, self._clock.now())
+            pool = pool_for(self.submitter.desk, peer, self._clock.now())
             p.told_pool, p.pool_there = True, bool(pool.held or pool.waiting)
             self._put(p, pool)
 
@@ -423,9 +420,7 @@ class Peers:
                 self.submitter.look_again()
                 self.executor.look_again()
             case Pool():
-                now = self._clock.now()
-                p.held = [_heap(doc, now) for doc in message.held]
-                p.waiting = [Waiting(f"{w.task}/{w.variant}", w.units, w.input_bytes, w.remaining_s) for w in message.waiting]
+                p.held, p.waiting = heard(message, self._clock.now())
                 self.executor.pool_heard(p.id)
             case Take():
                 self.submitter.take(p.id, message)
@@ -526,7 +521,7 @@ class Peers:
 
     def _tell_pool_if_any(self, p: Peer) -> None:
         """Send a pool that is not empty, and once an empty one after it."""
-        pool = _pool(self.submitter.desk, p.id, self._clock.now())
+        pool = pool_for(self.submitter.desk, p.id, self._clock.now())
         if pool.held or pool.waiting or p.pool_there:
             self._put(p, pool)
         p.told_pool, p.pool_there = True, bool(pool.held or pool.waiting)
@@ -587,26 +582,3 @@ class Peers:
             self.submitter.lost(peer, "the peer was forgotten")
             self._background.spawn(self.executor.drop_peer(peer))
             self.on_change(peer)
-
-
-def _pool(desk: Desk, peer: DeviceId, now: float) -> Pool:
-    """What one peer may take, as a message."""
-    held = [
-        HeapDoc(
-            task=task, variant=variant, count=heap.jobs, units=heap.units, oldest=(heap.oldest[0], now - heap.oldest[1]),
-            newest=(heap.newest[0], now - heap.newest[1]),
-        )
-        for heap in desk.heaps_for(peer)[:MOST_KINDS]
-        for task, _, variant in [heap.kind.partition("/")]
-    ]  # fmt: skip
-    waiting = [
-        WaitingDoc(task=task, variant=variant, units=w.units, input_bytes=w.input_bytes, remaining_s=w.remaining_s)
-        for w in desk.waiting_for(peer)[:MOST_KINDS]
-        for task, _, variant in [w.kind.partition("/")]
-    ]
-    return Pool(held=held, waiting=waiting)
-
-
-def _heap(doc: HeapDoc, now: float) -> Heap:
-    oldest, newest = (doc.oldest[0], now - doc.oldest[1]), (doc.newest[0], now - doc.newest[1])
-    return Heap(f"{doc.task}/{doc.variant}", doc.count, doc.units, oldest, newest)
