@@ -233,8 +233,13 @@ def test_pairs_and_rules_survive_a_restart(tmp_path: Path) -> None:
         learnt = a.wait_for(lambda: a.client.get("peers", "beta")["correction"] - 1, "corrected")
         a.wait_for(lambda: a.rows("SELECT correction FROM peer")[0][0], "written")
         a.kill()
+        b.kill()
         a.start()
-        assert a.client.get("peers", "beta")["correction"] - 1 == pytest.approx(learnt, abs=0.1)
+        found = a.client.get("peers", "beta")
+        assert found["correction"] - 1 == pytest.approx(learnt, abs=0.1)
+        assert found["state"] == "away"
+        assert "tiny" in found["capability"]["tasks"]["emotion.text"]["variants"], "work may wait for it"
+        assert 0 < found["away_s"] < 60
     finally:
         a.kill(signal.SIGTERM)
         b.kill(signal.SIGTERM)

@@ -89,6 +89,8 @@ class Node(Services):
             peers = Peers(identity, name, pairs, access, capabilities, clock)
             for peer, correction in book.corrections.items():
                 peers.peers[peer].correction = correction
+            for peer, (document, at) in book.remembered.items():
+                peers.remember(peer, document, clock.wall() - at)
             events, jobs = Hub(), Jobs(store)
             blobs = NodeBlobs(where / "artefacts", peers, jobs, clock)
             pulled = Models(models, tasks, blobs, peers, access)
@@ -120,6 +122,7 @@ class Node(Services):
         self.peers.on_linked = self._linked
         self.peers.on_confirmed = lambda peer: self._spawn(self.book.confirm(peer))
         self.peers.on_corrected = lambda peer, value: self._spawn(self.book.corrected(peer, value))
+        self.peers.on_seen = lambda documents: self._spawn(self.book.seen(documents))
         async with asyncio.TaskGroup() as self._group:
             serving = self._group.create_task(self.peers.run())
             try:
@@ -141,6 +144,7 @@ class Node(Services):
                 await self.escalations.close()
                 await self.submitter.close()
                 await self.executor.close()
+                await _unless_full(self.book.seen(self.peers.seen()))
                 serving.cancel()
 
     def _report(self) -> None:

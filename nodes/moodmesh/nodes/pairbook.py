@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+
+from pydantic import ValidationError
 
 from moodmesh.mesh.address import Address
 from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import NotFound
+from moodmesh.nodes.messages import Capability
 from moodmesh.nodes.store import Store
 
 HALF_LIFE_S = 600.0
@@ -21,13 +25,14 @@ CORRECTED = 0.05
 
 
 class PairBook:
-    """Add, confirm and forget pairs, and remember where each was last reached."""
+    """Add, confirm and forget pairs, and remember where each was last reached, and what it could do then."""
 
     def __init__(self, store: Store, pairs: Pairs, wall: Callable[[], float]) -> None:
         self._store, self.pairs, self._wall = store, pairs, wall
         self.addresses: dict[DeviceId, list[Address]] = {}
         self.stored: dict[DeviceId, float] = {}
         self.corrections: dict[DeviceId, float] = {}
+        self.remembered: dict[DeviceId, tuple[Capability, float]] = {}
 
     async def load(self) -> None:
         """Fill the book; a half-paired entry older than ten minutes is deleted (pairing §5.1)."""
@@ -38,9 +43,15 @@ class PairBook:
                 peer = DeviceId(row["device"])
                 self.corrections[peer] = row["correction"]
                 self.addresses[peer] = [(host, port) for host, port in json.loads(row["addresses"])]
+                if row["document"] is not None:
+                    self._remember(peer, row["document"], row["last_seen"])
                 self.pairs.add(Pair(peer, row["name"], row["certificate"], row["k_pair"], bool(row["half"]), row["paired"]))
 
         await self._store.read(read)
+
+    def _remember(self, peer: DeviceId, document: str, at: float) -> None:
+        with contextlib.suppress(ValidationError):  # of another version: it says anew what it can do when it is back
+            self.remembered[peer] = Capability.model_validate_json(document), at
 
     async def add(self, pair: Pair) -> None:
         """Store a new pair, under a name no other peer has."""
@@ -101,6 +112,13 @@ class PairBook:
             self.corrections[peer] = value
             row = (value, peer)
             await self._store.write("pair.corrected", lambda db: db.execute("UPDATE peer SET correction=? WHERE device=?", row))
+
+    async def seen(self, documents: Mapping[DeviceId, Capability]) -> None:
+        """Remember what linked peers can do, and that they were here."""
+        rows = [(document.model_dump_json(), self._wall(), peer) for peer, document in documents.items()]
+        await self._store.write(
+            "pair.seen", lambda db: db.executemany("UPDATE peer SET document=?, last_seen=? WHERE device=?", rows)
+        )
 
     def find(self, name: str) -> Pair:
         """The pair with this name or DeviceId (or a prefix of at least six characters of it)."""

@@ -145,6 +145,7 @@ class Peers:
         self.on_change: Callable[[DeviceId], None] = lambda peer: None
         self.on_confirmed: Callable[[DeviceId], None] = lambda peer: None
         self.on_corrected: Callable[[DeviceId, float], None] = lambda peer, correction: None
+        self.on_seen: Callable[[Mapping[DeviceId, Capability]], None] = lambda documents: None
         self.on_down: Callable[[DeviceId], None] = lambda peer: None
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
         self.inspection: Callable[[DeviceId, Replica | Inspect | Inspected | Rights], None] = lambda peer, message: None
@@ -251,6 +252,15 @@ class Peers:
             p.told_pool, p.pool_there = True, bool(pool.held or pool.waiting)
             self._put(p, pool)
 
+    def remember(self, peer: DeviceId, document: Capability, absent_s: float) -> None:
+        """What a peer could do when it was last here, so long ago."""
+        p = self.peers[peer]
+        p.capability, p.gone_since = document, self._clock.now() - max(0.0, absent_s)
+
+    def seen(self) -> Mapping[DeviceId, Capability]:
+        """What linked peers can do."""
+        return {p.id: p.capability for p in self.linked() if p.capability is not None}
+
     def silent(self, peer: DeviceId) -> None:
         """A reservation was not answered: nothing more goes there until something is heard."""
         if (p := self.peers.get(peer)) is not None and not p.here:
@@ -325,7 +335,9 @@ class Peers:
         p = self.peers.get(peer)
         if p is None or p.link is None or not self._serving:
             return
-        p.link, p.dynamic, p.gone_since = None, None, self._clock.now()  # what it can do is remembered: work may wait for it
+        if p.capability is not None:  # work may wait for it
+            self.on_seen({peer: p.capability})
+        p.link, p.dynamic, p.gone_since = None, None, self._clock.now()
         p.held, p.waiting, p.told_pool, p.pool_there, p.unanswered = [], [], False, False, False
         self.on_down(peer)
         log.info("link down", extra={"peer": peer[:8], "reason": reason})
@@ -412,6 +424,8 @@ class Peers:
                 await self._beaten(p, message)
             case Capability():
                 p.capability = message
+                if p.dynamic is None:  # the first one of this link
+                    self.on_seen({p.id: message})
                 self.submitter.look_again()
                 self.executor.look_again()
                 self.on_change(p.id)

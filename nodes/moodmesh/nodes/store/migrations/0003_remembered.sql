@@ -1,0 +1,2 @@
+-- What a peer could do when it was last seen: work may wait for it although this device has been restarted (routing §7).
+ALTER TABLE peer ADD COLUMN document TEXT;   -- JSON: `Capability`
