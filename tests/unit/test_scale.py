@@ -14,7 +14,7 @@ from moodmesh.mesh.memory import ManualClock
 from moodmesh.nodes import rates
 from moodmesh.nodes.bench.scale.gossip import GOSSIP, bytes_per_s
 from moodmesh.nodes.bench.scale.rig import Rig, documents
-from moodmesh.nodes.peers import AVOID_S, BACKOFF_S, SUSPECT_S
+from moodmesh.nodes.peer import AVOID_S, BACKOFF_S, SUSPECT_S
 from moodmesh.nodes.placement.afterwards import compared, words
 from moodmesh.nodes.placement.explain import ALL, SHOWN, summary, table
 from moodmesh.nodes.placement.score import TIE, place

@@ -8,10 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from moodmesh.mesh.clock import Clock
@@ -52,18 +49,17 @@ from moodmesh.nodes.messages import (
     parse,
 )
 from moodmesh.nodes.outbox import Outbox
+from moodmesh.nodes.peer import AVOID_S, Peer
 from moodmesh.nodes.placement.pull import Heap, Waiting
-from moodmesh.nodes.placement.view import WIRED, WIRELESS, Device
+from moodmesh.nodes.placement.view import WIRED, Device
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
-SUSPECT_S, LOST_S, ABSENT_S = 2.0, 4.5, 25.0  # lost half a second before the lease ends: elsewhere within 5 s
+LOST_S, ABSENT_S = 4.5, 25.0  # lost half a second before the lease ends: elsewhere within 5 s
 STALL_S = 3.0
 UNREAD_S = 30.0  # as long as a link may be silent
 DOCUMENT_GAP_S = 0.2
 RECONNECT_S = 0.3  # one dial and its handshake; what a crash then took away runs elsewhere within 0.5 s
-AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
 RTT_WEIGHT = 0.2
-INSTANT_S = 1e-6
 COPIED_S = 120.0  # a copy that still runs is met again within a minute: that is the longest back-off
 COPIED = "it runs in two places"
 COPIED_REMEDY = "`moodmesh identity reset` on the copy, then pair that one anew"
@@ -79,56 +75,6 @@ class Documents(Protocol):
 
     def dynamic(self, peer: DeviceId | None = None) -> Dynamic:
         """How busy this device is; for a peer, with no word of tasks it may not use."""
-
-
-@dataclass
-class Peer:
-    """One device: its link, what it said, and what was learnt about it. Times are monotonic seconds."""
-
-    id: DeviceId
-    name: str
-    here: bool = False
-    link: PeerLink | None = None
-    out: Outbox = field(default_factory=Outbox)
-    since: float = 0.0
-    heard: float = 0.0
-    live_since: float | None = None
-    gone_since: float = 0.0
-    seq: int = 0
-    sent: dict[int, float] = field(default_factory=dict)
-    their_seq: int = 0
-    their_seq_at: float = 0.0
-    rtt_s: float = 0.002
-    bandwidth: float = WIRELESS
-    told: Capability | None = None
-    capability: Capability | None = None
-    dynamic: Dynamic | None = None
-    dynamic_at: float = 0.0
-    pending_s: float = 0.0
-    held: list[Heap] = field(default_factory=list)
-    waiting: list[Waiting] = field(default_factory=list)
-    told_pool: bool = True
-    pool_there: bool = False
-    unanswered: bool = False
-    correction: float = 0.0
-    hand: tuple[float, float] | None = None
-    refusals: deque[float] = field(default_factory=lambda: deque(maxlen=REFUSALS))
-    avoid_until: float = 0.0
-    rights: tuple[str, ...] = ()
-    silenced: bool = False
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    seen: tuple[Device, float] | None = None
-    """How placement sees it, and until when, unless something is heard or learnt of it before."""
-    last: Device | None = None
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Whatever changes, what was seen before no longer holds."""
-        self.__dict__["seen"] = None
-        self.__dict__[name] = value
-
-    def silent(self, now: float) -> float:
-        """Seconds since anything was heard, counted from the first beat of the fast period when there is one."""
-        return now - max(self.heard, self.live_since or 0.0)
 
 
 class Peers:
@@ -200,29 +146,7 @@ class Peers:
         return [self._device(peer, now) for peer in self.peers.values()]
 
     def _device(self, p: Peer, now: float) -> Device:
-        """Made anew only when something of it changed: with hundreds of peers a decision would spend its time here."""
-        own = p.here or self._access.owns(p.id)
-        if p.seen is not None and now < p.seen[1] and p.seen[0].own == own:
-            return p.seen[0]
-        present = p.here or p.link is not None
-        turns = [p.avoid_until, *(at + BACKOFF_S for at in p.refusals)]
-        if p.live_since is not None:
-            turns.append(now + SUSPECT_S - p.silent(now))
-        if p.dynamic is not None and not p.here:
-            turns.append(p.dynamic_at + p.dynamic.valid_s)
-        device = Device(
-            id=p.id, name=p.name, here=p.here, present=present, absent_s=0.0 if present else now - p.gone_since,
-            trouble="" if present else self.trouble(p.id),
-            suspect=p.unanswered or (p.live_since is not None and p.silent(now) > SUSPECT_S),
-            backoff=sum(at > now - BACKOFF_S for at in p.refusals) >= REFUSALS or now < p.avoid_until,
-            own=own, capability=p.capability, dynamic=p.dynamic,
-            stale=p.dynamic is not None and not p.here and now - p.dynamic_at > p.dynamic.valid_s,
-            rtt_s=p.rtt_s, bandwidth=p.bandwidth, correction=p.correction, pending_s=0.0 if p.here else p.pending_s,
-            hand=rates.hand(p.hand)[0], hand_dev=rates.hand(p.hand)[1],
-        )  # fmt: skip
-        until = min((at + INSTANT_S for at in turns if at + INSTANT_S > now), default=math.inf)
-        p.last, p.seen = device.after(p.last), (device, until if present else now)
-        return device
+        return p.view(now, own=p.here or self._access.owns(p.id), trouble=self.trouble)
 
     def heaps(self) -> Mapping[DeviceId, Sequence[Heap]]:
         """What is held back, at each peer and here, and may run on this device."""
@@ -423,14 +347,14 @@ class Peers:
             case Heartbeat():
                 await self._beaten(p, message)
             case Capability():
-                p.capability = message
                 if p.dynamic is None:  # the first one of this link
                     self.on_seen({p.id: message})
+                self.documented(p, message)
                 self.submitter.look_again()
                 self.executor.look_again()
                 self.on_change(p.id)
             case Dynamic():
-                p.dynamic, p.dynamic_at, p.pending_s = message, self._clock.now(), 0.0
+                self.documented(p, message)
                 self.submitter.look_again()
                 self.executor.look_again()
             case Pool():
@@ -445,6 +369,15 @@ class Peers:
                 self.inspection(p.id, message)
             case SeekModel() | HaveModel():
                 self._background.spawn(self.models(p.id, message))
+
+    def documented(self, p: Peer, document: Capability | Dynamic) -> None:
+        """A peer says what it can do, or how busy it is; what follows is worked out now, not when a job waits for it."""
+        now = self._clock.now()
+        if isinstance(document, Capability):
+            p.capability = document
+        else:
+            p.dynamic, p.dynamic_at, p.pending_s = document, now, 0.0
+        self._device(p, now).ready()
 
     # -- heartbeat -----------------------------------------------------------------------------------------------------
 

@@ -69,6 +69,10 @@ class Device:
             self.__dict__.update({name: before.__dict__[name] for name in ("pace", "offers") if name in before.__dict__})
         return self
 
+    def ready(self) -> None:
+        """Work out now what decisions will ask for."""
+        self.offers, self.wait  # noqa: B018
+
     @cached_property
     def pace(self) -> Mapping[str, float]:
         """Seconds per unit that are to be expected, per class (`task/variant`)."""

@@ -38,7 +38,7 @@ def decision_s(devices: int, runs: int, changed: int = 1) -> tuple[list[float], 
 
         def fresh() -> None:
             for p in draw.sample(heard, changed):
-                p.dynamic = documents(rig, draw)[1]
+                rig.peers.documented(p, documents(rig, draw)[1])
 
         decided = [_timed(partial(_decide, rig, job), fresh) for job in jobs]
         offered = [_timed(partial(_offer, rig, job), fresh) for job in jobs]
