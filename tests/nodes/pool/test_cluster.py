@@ -63,7 +63,14 @@ class Cluster:
         self.start(f"--address={self.address}", "--node-ip-address=127.0.0.1", **environment)
 
     def raylets(self) -> set[psutil.Process]:
-        return {process for process in holders(self.directory.resolve()) if process.name() == "raylet"}
+        return {process for process in holders(self.directory.resolve()) if _named(process, "raylet")}
+
+
+def _named(process: psutil.Process, name: str) -> bool:
+    try:
+        return process.name() == name
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture
