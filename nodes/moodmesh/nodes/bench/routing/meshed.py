@@ -6,16 +6,18 @@ What a device knows of another is its last document, as on a real mesh; pools an
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import rates
+from moodmesh.nodes.bench.routing.board import Board
 from moodmesh.nodes.bench.routing.engine import LATENCY_S, SIZES, Attempt, Box, Run
 from moodmesh.nodes.bench.routing.world import NAMES
 from moodmesh.nodes.messages import Capability, Dynamic, TaskDoc, VariantDoc
 from moodmesh.nodes.placement.hedge import Budget, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
-from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull, totals
+from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull
 from moodmesh.nodes.placement.queue import order_key, waits, worth_suspending
 from moodmesh.nodes.placement.score import Row, place
 from moodmesh.nodes.placement.view import Ask, Device
@@ -23,7 +25,6 @@ from moodmesh.nodes.rates import Rate
 
 CALL_AHEAD_S = 2.0
 RESERVE_TIMEOUT_S = 1.0
-FIELD_AGE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ class Desk:
     budget: Budget = field(default_factory=Budget)
     told: float = -math.inf
     telling: bool = False
-    views: list[Device] = field(default_factory=list)
-    seen: list[int] = field(default_factory=list)
+    views: dict[int, Device] = field(default_factory=dict)
+    seen: dict[int, int] = field(default_factory=dict)
 
 
 class Meshed:
-    """All devices of a run, each with its two sides."""
+    """All devices of a run, each with its two sides. Everybody knows everybody: `Campus` knows less."""
 
     def __init__(self, run: Run, switches: Switches | None = None) -> None:
         self.run, self.switches = run, switches or Switches()
@@ -92,9 +93,19 @@ class Meshed:
         self.version = [0] * len(run.boxes)
         self.left_at = [0.0] * len(run.boxes)
         self.views = [self._view(seat) for seat in self.seats]
-        self.heaps: dict[str, dict[DeviceId, Heap]] = {name: {} for name in NAMES}
-        self.waiting: dict[int, list[Waiting]] = {}
-        self._fields: dict[str, tuple[float, Field]] = {}
+        self._all, self._board = range(len(run.boxes)), Board()
+
+    def known(self, index: int) -> Sequence[int]:
+        """The devices whose documents a device has, itself among them, and who hear what it holds back."""
+        return self._all
+
+    def board(self, index: int) -> Board:
+        """What a device has heard of pools."""
+        return self._board
+
+    def boards(self, index: int) -> Iterable[Board]:
+        """Where it is heard what a device holds back."""
+        return (self._board,)
 
     # -- the submitter -------------------------------------------------------------------------------------------------
 
@@ -114,7 +125,7 @@ class Meshed:
 
     def _hold(self, job: int, chosen: Row, devices: list[Device]) -> bool:
         kind = NAMES[self.run.world.jobs[job].kind]
-        found = self._field(kind)
+        found = self._field(kind, self.run.world.jobs[job].origin)
         return hold(chosen, found, parking=self.switches.parking) is not None
 
     def _reserve(self, desk: Desk, job: int, row: Row) -> None:
@@ -197,22 +208,23 @@ class Meshed:
             self.run.at(max(self.run.now + LATENCY_S, desk.told + self.switches.pools_s), self._told_pool, desk)
 
     def _told_pool(self, desk: Desk) -> None:
-        """What a submitter holds and what it has waiting elsewhere is known to all; free devices look at it."""
+        """What a submitter holds and what it has waiting elsewhere is heard; free devices look at it."""
         desk.telling, desk.told = False, self.run.now
-        me = DeviceId(str(desk.index))
-        jobs = self.run.world.jobs
-        for number, kind in enumerate(NAMES):
-            at = sorted(jobs[j].at for j in desk.pool if jobs[j].kind == number)
-            if at:
-                self.heaps[kind][me] = Heap(kind, len(at), float(len(at)), (1.0, at[0]), (1.0, at[-1]))
-            else:
-                self.heaps[kind].pop(me, None)
-        self._tell_waiting(desk)
-        for seat in self.seats:
+        self._publish(desk, self._held(desk), self._waiting(desk))
+        for index in self.known(desk.index):
+            seat = self.seats[index]
             if seat.box.up and self._free(seat) > 0:
                 self._pump(seat)
 
-    def _tell_waiting(self, desk: Desk) -> None:
+    def _held(self, desk: Desk) -> dict[str, Heap]:
+        found, jobs = {}, self.run.world.jobs
+        for number, kind in enumerate(NAMES):
+            at = sorted(jobs[j].at for j in desk.pool if jobs[j].kind == number)
+            if at:
+                found[kind] = Heap(kind, len(at), float(len(at)), (1.0, at[0]), (1.0, at[-1]))
+        return found
+
+    def _waiting(self, desk: Desk) -> list[Waiting]:
         """The reserved job of each kind that has longest to go."""
         found: dict[str, Waiting] = {}
         alone = {job: a[0] for job, a in desk.booked.items() if len(a) == 1 and a[0].state == "booked"}
@@ -222,13 +234,14 @@ class Meshed:
             kind = NAMES[self.run.world.jobs[job].kind]
             if attempt in left and (kind not in found or left[attempt] > found[kind].remaining_s):
                 found[kind] = Waiting(kind, 1.0, self.asks[job].input_bytes, left[attempt])
-        if found:
-            self.waiting[desk.index] = list(found.values())
-            if not desk.telling:
-                desk.telling = True
-                self.run.after(1.0, self._told_pool, desk)
-        else:
-            self.waiting.pop(desk.index, None)
+        return list(found.values())
+
+    def _publish(self, desk: Desk, held: dict[str, Heap], waiting: list[Waiting]) -> None:
+        for board in self.boards(desk.index):
+            board.hear(desk.index, held, waiting)
+        if waiting and not desk.telling:  # how long it has to go changes by itself
+            desk.telling = True
+            self.run.after(1.0, self._told_pool, desk)
 
     def _remaining(self, attempt: Attempt) -> float | None:
         """Seconds until an attempt that waits will be done, as its executor says in each heartbeat."""
@@ -380,22 +393,23 @@ class Meshed:
 
     def _pulls(self, seat: Seat, local: Attempt | None) -> bool:
         """Ask for a job that is held back, when one suits this device better than what waits here."""
-        if not any(self.heaps.values()) or (local is None and len(seat.queue) > 0):
+        board = self.board(seat.box.index)
+        if not any(board.heaps.values()) or (local is None and len(seat.queue) > 0):
             return False
         if local is not None and not self.switches.virtual_queue:
             return False
         s, now = self.switches, self.run.now
         key = None if local is None else self._order(local)
-        fields = {kind: self._field(kind) for kind, held in self.heaps.items() if held}
-        heaps = {kind: held for kind, held in self.heaps.items() if held}
+        heaps = {kind: held for kind, held in board.heaps.items() if held}
+        fields = {kind: self._field(kind, seat.box.index) for kind in heaps}
         idle = now - seat.free_since if s.patience else math.inf
         found = pull(self.views[seat.box.index], idle, key, heaps, fields, now)
         if isinstance(found, Take):
             desk = self.desks[int(found.submitter)]
             self._ask(seat, desk, found.kind, newest=found.newest, steal=False)
-            held = self.heaps[found.kind].get(found.submitter)
+            held = board.heaps[found.kind].get(found.submitter)
             if held is not None and held.jobs == 1:  # what is asked for is not asked for again before more is heard
-                del self.heaps[found.kind][found.submitter]
+                del board.heaps[found.kind][found.submitter]
             return True
         if isinstance(found, float):
             self.run.after(found + 1e-6, self._pump, seat)
@@ -413,16 +427,10 @@ class Meshed:
 
     def _steal(self, seat: Seat) -> None:
         """Ask for the job that gains most from running here at once."""
-        me = self.views[seat.box.index]
-        best, where = 0.0, None
-        for index, waiting in self.waiting.items():
-            for one in waiting:
-                won = gain(one, me)
-                if won > best:
-                    best, where = won, (index, one)
-        if where is not None:
-            index, one = where
-            self.waiting[index] = [w for w in self.waiting[index] if w is not one]
+        me, board = self.views[seat.box.index], self.board(seat.box.index)
+        won, index, one = max(((gain(one, me), index, one) for index, one in board.longest()), default=(0.0, 0, None))
+        if one is not None and won > 0:
+            board.asked(index, one)
             self._ask(seat, self.desks[index], one.kind, newest=False, steal=True)
 
     def _freed(self, seat: Seat) -> None:
@@ -482,7 +490,7 @@ class Meshed:
             self.run.after(LATENCY_S, self._show, seat, self._view(seat))
 
     def _show(self, seat: Seat, view: Device) -> None:
-        self.views[seat.box.index] = view
+        self.views[seat.box.index] = view.after(self.views[seat.box.index])
         self.version[seat.box.index] += 1
 
     def _view(self, seat: Seat) -> Device:
@@ -511,15 +519,13 @@ class Meshed:
         )  # fmt: skip
 
     def _devices(self, desk: Desk) -> list[Device]:
-        """All devices as one submitter knows them; what did not change since it looked last is not made again."""
-        if not desk.views:
-            desk.views, desk.seen = list(self.views), [-1] * len(self.views)
-        mine = self.run.boxes[desk.index].machine.bandwidth
-        for i, version in enumerate(self.version):
-            if desk.seen[i] != version or i == desk.index:
-                desk.views[i] = self._seen_by(desk, i, mine)
-                desk.seen[i] = version
-        return desk.views
+        """The devices a submitter knows, as it knows them; what did not change since it looked last is not made again."""
+        mine, known = self.run.boxes[desk.index].machine.bandwidth, self.known(desk.index)
+        for i in known:
+            if desk.seen.get(i) != self.version[i] or i == desk.index:
+                desk.views[i] = self._seen_by(desk, i, mine).after(desk.views.get(i))
+                desk.seen[i] = self.version[i]
+        return [desk.views[i] for i in known]
 
     def _seen_by(self, desk: Desk, i: int, mine: float) -> Device:
         view = self.views[i]
@@ -531,17 +537,16 @@ class Meshed:
             view, bandwidth=min(mine, view.bandwidth), correction=desk.corrections.get(i, 0.0),
             pending_s=pending if known == self.version[i] else 0.0,
             suspect=desk.suspect.get(i) == self.version[i],
-        )  # fmt: skip
+        ).after(view)  # fmt: skip
 
-    def _field(self, kind: str) -> Field:
-        """The field of a class, at most a moment old."""
-        at, found = self._fields.get(kind, (-math.inf, None))
-        if found is None or self.run.now - at > FIELD_AGE_S:
-            away = {i: replace(v, absent_s=self.run.now - self.left_at[i]) for i, v in enumerate(self.views) if not v.present}
-            views = [away.get(i, v) for i, v in enumerate(self.views)]
-            found = Field(kind, 1.0, views, totals(h for held in self.heaps.values() for h in held.values()))
-            self._fields[kind] = self.run.now, found
-        return found
+    def _field(self, kind: str, index: int) -> Field:
+        """The field of a class, as one device knows it."""
+        return self.board(index).field(kind, self.run.now, lambda: map(self._dated, self.known(index)))
+
+    def _dated(self, index: int) -> Device:
+        """A device with how long it has been away, if it is."""
+        view = self.views[index]
+        return view if view.present else replace(view, absent_s=self.run.now - self.left_at[index])
 
 
 def _priors(box: Box) -> list[Rate | None]:
