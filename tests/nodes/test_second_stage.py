@@ -291,7 +291,7 @@ def test_a_peer_that_offers_and_never_answers_does_not_keep_a_slot_from_others()
     async def story(world: World) -> None:
         liar, honest, box = world.nodes
         liar.submitter.take = lambda peer, message: None  # type: ignore[method-assign]
-        bait = HeapDoc(task="test.pure", variant="tiny", count=9, units=9.0, oldest=(1.0, 500.0), newest=(1.0, 1.0))
+        bait = HeapDoc(task="test.pure", variant="tiny", count=9, units=9.0, size=0, oldest=(1.0, 500.0), newest=(1.0, 1.0))
         asked = 0
         kept = 0
         send = box.executor._pulling._send

@@ -37,11 +37,11 @@ def away(name: str, mean: float, absent_s: float = 1.0) -> Device:
 
 
 def heap(count: int = 1, since: float = 0.0, newest: float | None = None, units: float = 1.0) -> Heap:
-    return Heap(KIND, count, count * units, (units, since), (units, since if newest is None else newest))
+    return Heap(KIND, count, count * units, 0, (units, since), (units, since if newest is None else newest))
 
 
 def field(devices: list[Device], held: dict[str, tuple[int, float]] | None = None, units: float = 1.0) -> Field:
-    return Field(KIND, units, devices, held or {})
+    return Field(KIND, units, 0, devices, held or {})
 
 
 def taken(me: Device, others: list[Device], *, idle: float = 1e9, key: float | None = None, held: Heap | None = None,
@@ -211,7 +211,7 @@ def test_a_job_is_moved_only_when_it_gains_a_fifth_and_the_move() -> None:
     assert gain(Waiting(KIND, 1.0, 0, 5.1), me) > 0
     assert gain(Waiting("other/kind", 1.0, 0, 1e9), me) == -math.inf
     far = replace(me, bandwidth=1e6, rtt_s=0.1)
-    assert gain(Waiting(KIND, 1.0, 10**6, 10.0), far) == pytest.approx(8 - 4.02 - 0.1 - 1.0)
+    assert gain(Waiting(KIND, 1.0, 10**6, 10.0), far) == pytest.approx(8 - 4.02 - 0.2 - 1.0)
 
 
 def test_a_second_attempt_waits_for_twice_the_prediction_and_a_second_more() -> None:
@@ -222,12 +222,12 @@ def test_a_second_attempt_waits_for_twice_the_prediction_and_a_second_more() -> 
 def test_a_second_attempt_goes_to_an_idle_device_that_is_done_sooner_than_the_first_has_taken() -> None:
     ask = replace(ASK, units=1.0)
     idle, busy = machine("idle", 5.0), machine("busy", 1.0, running=9.0)
-    found = second(ask, 6.0, [idle, busy])
+    found = second(ask, 6.0, ME, [idle, busy])
     assert found is not None
     assert found.device == "idle"
-    assert second(ask, 4.0, [idle, busy]) is None
-    assert second(ask, 600.0, [busy]) is None
-    assert second(ask, 600.0, [replace(idle, pending_s=1.0)]) is None
+    assert second(ask, 4.0, ME, [idle, busy]) is None
+    assert second(ask, 600.0, ME, [busy]) is None
+    assert second(ask, 600.0, ME, [replace(idle, pending_s=1.0)]) is None
 
 
 @given(st.lists(st.booleans(), max_size=300))

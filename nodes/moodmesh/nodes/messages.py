@@ -285,12 +285,14 @@ class Withdrawn(Attempted):
 
 
 class HeapDoc(Part):
-    """What a submitter holds back of one class: count, units; units and age in seconds of its oldest and newest job."""
+    """What a submitter holds back of one class: count, units, bytes in and out; of its oldest and newest job the
+    units and the age in seconds."""
 
     task: Name
     variant: Name
     count: Annotated[int, Field(ge=1, le=10**6)]
     units: Units
+    size: Count
     oldest: tuple[Units, Seconds]
     newest: tuple[Units, Seconds]
 

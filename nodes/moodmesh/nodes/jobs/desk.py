@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import takewhile
@@ -22,7 +22,7 @@ from moodmesh.nodes.placement.gates import device_gate
 from moodmesh.nodes.placement.hedge import Budget
 from moodmesh.nodes.placement.hold import Hold, hold
 from moodmesh.nodes.placement.pull import Field, Heap, Waiting, totals
-from moodmesh.nodes.placement.score import Placement, place
+from moodmesh.nodes.placement.score import Z90, Placement, place
 from moodmesh.nodes.placement.view import Ask, Device
 
 ROUNDING_UP = 1 + 1e-9
@@ -38,6 +38,7 @@ class Live:
     attempt: Attempt
     claim: float  # seconds of service, by the executor's own rate
     service: float  # the same, corrected
+    load: float = 0.0  # seconds until its model is in memory there
     may_run: Callable[[], frozenset[DeviceId]] = frozenset
     taken: bool = False
     resumed: bool = False
@@ -123,10 +124,12 @@ class Desk:
         self.held.pop(job.id, None)
         if chosen is None or chosen.variant is None or ask.on is not None:
             return None
+        if ask.by_s is not None and chosen.terms is not None and chosen.terms.slow(Z90) <= ask.by_s:
+            return None
         kind = f"{ask.task}/{chosen.variant}"
-        most = chosen.terms.service * ROUNDING_UP / ask.units if chosen.terms else 0.0
+        most = chosen.terms.alone * ROUNDING_UP / ask.units if chosen.terms else 0.0
         able = [d for d in devices if d.pace.get(kind, math.inf) <= most and _would_pass(ask, d)]  # slower ones change nothing
-        why = hold(chosen, Field(kind, ask.units, able, totals(self.heaps())))
+        why = hold(chosen, Field(kind, ask.units, ask.input_bytes + ask.result_bytes, able, totals(self.heaps())))
         if why is not None:
             waited = max(0.0, self.clock.wall() - job.created)
             self.held[job.id] = Held(job, kind, self.clock.now() - waited, _takers(placement, chosen.variant))
@@ -160,7 +163,7 @@ class Desk:
         count = Counter(job for job, _ in self.live)
         return [
             live for live in self.live.values()
-            if live.attempt.state == "RESERVED" and count[live.job.id] == 1 and live.attempt.device != peer
+            if live.attempt.state in ("RESERVED", "STAGING") and count[live.job.id] == 1 and live.attempt.device != peer
             and live.moving_to is None and peer in live.may_run()
         ]  # fmt: skip
 
@@ -193,13 +196,5 @@ def _takers(placement: Placement, variant: str) -> Callable[[], frozenset[Device
 def _heap(kind: str, held: Sequence[Held]) -> Heap:
     first, last = held[0], held[-1]
     units = sum(one.job.spec.units for one in held)
-    return Heap(kind, len(held), units, (first.job.spec.units, first.since), (last.job.spec.units, last.since))
-
-
-def by_kind(heaps: Mapping[DeviceId, Sequence[Heap]]) -> dict[str, dict[DeviceId, Heap]]:
-    """The same, class first."""
-    found: dict[str, dict[DeviceId, Heap]] = {}
-    for submitter, held in heaps.items():
-        for heap in held:
-            found.setdefault(heap.kind, {})[submitter] = heap
-    return found
+    size = sum(one.job.spec.input_bytes + one.job.spec.result_bytes for one in held)
+    return Heap(kind, len(held), units, size, (first.job.spec.units, first.since), (last.job.spec.units, last.since))

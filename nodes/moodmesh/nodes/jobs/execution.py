@@ -10,7 +10,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.journal import Held
 from moodmesh.nodes.messages import Reserve, Start
 from moodmesh.nodes.placement.gates import Gate
-from moodmesh.nodes.placement.queue import order_key
+from moodmesh.nodes.placement.queue import left_s, order_key
 from moodmesh.nodes.pool.seam import Started
 
 
@@ -56,6 +56,7 @@ class Execution:
     start: Start | None = None
     data: bytes | None = None
     task: asyncio.Task[None] | None = None
+    given: float | None = None
     started: Started | None = None
     started_now: float = 0.0
     started_wall: float = 0.0
@@ -84,5 +85,6 @@ class Execution:
 
     def remaining(self, now: float) -> float:
         """Predicted seconds of service left."""
-        elapsed = now - self.started_now if self.started_now else 0.0
-        return max(self.expected_s - elapsed, 0.1 * self.expected_s)
+        if self.started_now:
+            return left_s(self.expected_s, now - self.started_now)
+        return self.expected_s if self.given is None else self.expected_s + left_s(0.0, now - self.given)

@@ -207,6 +207,7 @@ class Executor:
                 free -= 1
             elif ready:
                 e, free = ready.pop(0), free - 1
+                e.given = now
                 e.task = asyncio.create_task(self._run(e))
             elif not self._pulling.steal():
                 break

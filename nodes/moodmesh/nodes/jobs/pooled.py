@@ -14,8 +14,8 @@ def pool_for(desk: Desk, peer: DeviceId, now: float) -> Pool:
     """What one peer may take, as a message."""
     held = [
         HeapDoc(
-            task=task, variant=variant, count=heap.jobs, units=heap.units, oldest=(heap.oldest[0], now - heap.oldest[1]),
-            newest=(heap.newest[0], now - heap.newest[1]),
+            task=task, variant=variant, count=heap.jobs, units=heap.units, size=heap.size,
+            oldest=(heap.oldest[0], now - heap.oldest[1]), newest=(heap.newest[0], now - heap.newest[1]),
         )
         for heap in desk.heaps_for(peer)[:MOST_KINDS]
         for task, _, variant in [heap.kind.partition("/")]
@@ -36,4 +36,4 @@ def heard(pool: Pool, now: float) -> tuple[list[Heap], list[Waiting]]:
 
 def _heap(doc: HeapDoc, now: float) -> Heap:
     oldest, newest = (doc.oldest[0], now - doc.oldest[1]), (doc.newest[0], now - doc.newest[1])
-    return Heap(f"{doc.task}/{doc.variant}", doc.count, doc.units, oldest, newest)
+    return Heap(f"{doc.task}/{doc.variant}", doc.count, doc.units, doc.size, oldest, newest)

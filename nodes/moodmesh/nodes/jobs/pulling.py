@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
-from moodmesh.nodes.jobs.desk import by_kind
 from moodmesh.nodes.jobs.network import Network
 from moodmesh.nodes.messages import Take
 from moodmesh.nodes.placement.pull import Field, Heap, Waiting, gain, pull, totals
@@ -60,21 +61,22 @@ class Pulling:
 
     def ask(self, local_key: float | None, idle_s: float) -> bool:
         """Ask for what is held back, where that is better than the best local job; True when a slot is now kept for it."""
-        heaps = {
-            kind: {peer: heap for peer, heap in held.items() if self._may(peer, heap)}
-            for kind, held in by_kind(self._net.heaps()).items()
-        }
-        heaps = {kind: held for kind, held in heaps.items() if held}
+        heaps = {peer: kept for peer, held in self._net.heaps().items() if (kept := [h for h in held if self._may(peer, h)])}
         if not heaps:
             return False
         devices = self._net.devices()
-        units = totals(heap for held in heaps.values() for heap in held.values())
-        fields = {kind: Field(kind, units[kind][1] / units[kind][0], devices, units) for kind in heaps}
-        found = pull(_here(devices), idle_s, local_key, heaps, fields, self._clock.now())
-        if isinstance(found, Choice):
-            return self._send(found.submitter, found.kind, newest=found.newest, queued=False)
-        if found is not None:
-            self._look_in(found)
+        fields = _fields([heap for held in heaps.values() for heap in held], [d for d in devices if not d.here])
+        now, seen = self._clock.now(), _from(devices)
+        found = [
+            pull(seen[peer], idle_s, local_key, {heap.kind: {peer: heap} for heap in held}, fields, now)
+            for peer, held in heaps.items()
+        ]
+        takes = [one for one in found if isinstance(one, Choice)]
+        if takes:
+            best = min(takes, key=lambda take: take.key)
+            return self._send(best.submitter, best.kind, newest=best.newest, queued=False)
+        if later := [one for one in found if isinstance(one, float)]:
+            self._look_in(min(later))
         return False
 
     def steal(self) -> bool:
@@ -82,11 +84,11 @@ class Pulling:
         waiting = {peer: list(jobs) for peer, jobs in self._net.waiting().items()}
         if not any(waiting.values()):
             return False
-        me = _here(self._net.devices())
+        seen = _from(self._net.devices())
         best, peer, one = 0.0, None, None
         for submitter, jobs in waiting.items():
             for job in jobs:
-                won = gain(job, me)
+                won = gain(job, seen[submitter])
                 if won > best and self._may(submitter, job):
                     best, peer, one = won, submitter, job
         return peer is not None and one is not None and self._send(peer, one.kind, newest=False, queued=True)
@@ -130,5 +132,15 @@ class Pulling:
         self._look()
 
 
-def _here(devices: Iterable[Device]) -> Device:
-    return next(device for device in devices if device.here)
+def _from(devices: Sequence[Device]) -> Mapping[DeviceId, Device]:
+    """This device as far away as each peer sees it."""
+    me = next(device for device in devices if device.here)
+    return {d.id: me if d.here else replace(me, here=False, rtt_s=d.rtt_s, bandwidth=d.bandwidth) for d in devices}
+
+
+def _fields(heaps: Sequence[Heap], others: Sequence[Device]) -> Mapping[str, Field]:
+    """Of each class: what the other devices would do with it."""
+    held, sizes = totals(heaps), Counter[str]()
+    for heap in heaps:
+        sizes[heap.kind] += heap.size
+    return {kind: Field(kind, units / count, sizes[kind] // count, others, held) for kind, (count, units) in held.items()}

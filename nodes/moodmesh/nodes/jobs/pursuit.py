@@ -272,13 +272,14 @@ class Pursuit:
         live.starts = self._desk.clock.now() + message.start_in_s
         if a.state == "OFFERED":
             a.state, a.reserved = "RESERVED", self._desk.clock.wall()
-            if message.start_in_s > PUSH_AHEAD_S:  # it waits there: others may offer to take it
-                self._desk.net.pool_changed()
+            self._desk.net.pool_changed()  # it waits there: others may offer to take it
         if message.start_in_s > PUSH_AHEAD_S or a.state not in ("RESERVED", "STAGING") or live.moving_to is not None:
             return
         if job.spec.personal and not self._desk.net.owns(a.device):  # the owner may have thought better of it meanwhile
             raise Over("CANCELLED", "personal input goes to own devices only")
         a.state, live.sent = "STAGING", True
+        if self._hedged():
+            live.hedge_at = live.starts + live.load + hedge_after(live.service)
         start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
         if not self._desk.net.send(a.device, start):
             raise Over("LOST", "the link closed before the start")
@@ -288,7 +289,7 @@ class Pursuit:
             live.moving_to = None
             self._desk.net.pool_changed()
         live.started = self._desk.clock.now() - ago_s
-        if not self.job.spec.effects and self.job.spec.on is None:
+        if self._hedged():
             live.hedge_at = live.started + hedge_after(live.service)
         await self._desk.jobs.step(live.attempt, "RUNNING", started=self._desk.clock.wall() - ago_s)
         await self._desk.jobs.status(self.job, "RUNNING", "hedged" if len(self.lives) > 1 else "running")
@@ -296,15 +297,17 @@ class Pursuit:
 
     async def _hedge(self, live: Live, now: float) -> None:
         """It runs suspiciously long: start a second attempt where that would be done sooner than it has taken already."""
-        assert live.started is not None
         live.hedge_at = now + max(live.service, 1.0)
         if len(self.lives) > 1:
             return
-        ask, devices = self._desk.ask(self.job), self._desk.devices()
-        row = second(ask, now - live.started, devices)
-        if row is not None and row.device != live.attempt.device and self._desk.budget.spend():
-            live.hedge_at = None
-            await self._offered(Placement(ask, tuple(d for d in devices if d.id == row.device), row), row)
+        ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
+        row = second(ask, now - (live.starts if live.started is None else live.started), live.attempt.device, devices)
+        if row is not None and self._desk.budget.spend():
+            await self._offered(Placement(ask, tuple(devices), row), row)
+
+    def _hedged(self) -> bool:
+        """Whether a second attempt may run beside the first."""
+        return not self.job.spec.effects and self.job.spec.on is None
 
     async def _logged(self, live: Live, message: LogLine, now: float) -> None:
         if message.seq > live.log_seq and live.log_room > 0:
@@ -397,7 +400,7 @@ def offer(desk: Desk, job: Job, placement: Placement, row: Row, *, taken: bool =
     job.attempts.append(attempt)
     if job.status == "PENDING":
         job.substate, job.message = "reserved", ""
-    live = Live(job, attempt, row.terms.claim, row.terms.service, partial(placement.able, row.variant), taken)
+    live = Live(job, attempt, row.terms.claim, row.terms.service, row.terms.load, partial(placement.able, row.variant), taken)
     desk.live[live.key] = live
     return live
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.placement.score import Row, place
 from moodmesh.nodes.placement.view import Ask, Device
 
@@ -15,11 +16,16 @@ def hedge_after(expected_s: float) -> float:
     return max(2 * expected_s, expected_s + 1.0)
 
 
-def second(ask: Ask, elapsed_s: float, devices: Iterable[Device]) -> Row | None:
-    """Where a second attempt may run: an idle device that would be done in less time than the first has taken already."""
-    idle = [d for d in devices if d.present and d.dynamic and d.dynamic.free_slots and not d.dynamic.queue and not d.pending_s]
-    chosen = place(ask, idle).chosen
-    return chosen if chosen and chosen.terms and chosen.terms.transfer + chosen.terms.service < elapsed_s else None
+def second(ask: Ask, elapsed_s: float, first: DeviceId, devices: Iterable[Device]) -> Row | None:
+    """Where a second attempt may run: an idle device, not the `first` one, that would be done in less time than that has
+    taken already."""
+    chosen = place(ask, [d for d in devices if d.id != first and _idle(d)]).chosen
+    return chosen if chosen and chosen.terms and chosen.terms.alone < elapsed_s else None
+
+
+def _idle(device: Device) -> bool:
+    now = device.dynamic
+    return device.present and now is not None and now.free_slots > 0 and not now.queue and not device.pending_s
 
 
 class Budget:

@@ -19,7 +19,7 @@ class Hold(NamedTuple):
 def hold(chosen: Row, field: Field, *, parking: bool = True) -> Hold | None:
     """A job whose best device now is no place for it, or that the faster ones will be through with sooner, waits."""
     assert chosen.terms is not None
-    mine = chosen.terms.service
+    mine = chosen.terms.alone
     ahead = field.ahead(mine)
     if (parking and field.off_place(mine)) or ahead < chosen.terms.cost:
         return Hold(field.off_place(mine), mine / field.known(mine), ahead)

@@ -16,6 +16,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.messages import VariantDoc
 from moodmesh.nodes.placement.gates import variant_gate
 from moodmesh.nodes.placement.queue import order_key
+from moodmesh.nodes.placement.terms import load_s
 from moodmesh.nodes.placement.view import Ask, Device
 
 OFF_PLACE = 6.0
@@ -28,12 +29,13 @@ HAND_S = 0.03
 
 
 class Heap(NamedTuple):
-    """What a submitter holds back of one class (`task/variant`): how many, their units together, and its oldest and newest
-    job: units, and since when it waits on the reader's monotonic clock."""
+    """What a submitter holds back of one class (`task/variant`): how many, their units and the bytes of their inputs and
+    results together, and its oldest and newest job: units, and since when it waits on the reader's monotonic clock."""
 
     kind: str
     jobs: int
     units: float
+    size: int
     oldest: tuple[float, float]
     newest: tuple[float, float]
 
@@ -62,6 +64,15 @@ def service_s(device: Device, kind: str, units: float) -> float | None:
     return None if per_unit is None else units * per_unit
 
 
+def takes_s(device: Device, kind: str, units: float, size: int) -> float | None:
+    """Predicted seconds of a class on a device with nothing to wait for: its way there and back, its model, its work."""
+    service, doc = service_s(device, kind, units), _doc(device, kind)
+    if service is None or doc is None:
+        return None
+    way = 0.0 if device.here else 2 * device.rtt_s + size / device.bandwidth
+    return way + load_s(device, kind, doc) + service + device.hand
+
+
 def _doc(device: Device, kind: str) -> VariantDoc | None:
     task, _, variant = kind.partition("/")
     doc = device.capability.tasks.get(task) if device.capability else None
@@ -76,31 +87,38 @@ def _able(device: Device, kind: str, here: float) -> bool:
 
 
 class Field:
-    """One class of work across all known devices: who is fastest, and when the faster ones would be through with it."""
+    """One class of work across all known devices: who is fastest, and when the faster ones would be through with it.
 
-    def __init__(self, kind: str, units: float, devices: Iterable[Device], heaps: Mapping[str, tuple[int, float]]) -> None:
-        """`heaps`: of every class held back anywhere, count and units."""
+    What counts is how long a job takes there altogether (`takes_s`); its work alone says what goes before it and after it.
+    """
+
+    def __init__(
+        self, kind: str, units: float, size: int, devices: Iterable[Device], heaps: Mapping[str, tuple[int, float]]
+    ) -> None:
+        """Of jobs of so many units and bytes. `heaps`: of every class held back anywhere, count and units."""
         rows = []
         self._absent = []
         for device in devices:
-            here = service_s(device, kind, units)
-            if here is not None and device.present and _able(device, kind, here):
-                rows.append((here, _backlog(device), _drain(device, here, heaps), *_longer(device, here, heaps)))
-            elif here is not None and not device.present:
-                self._absent.append((here, device.absent_s))
+            if (takes := takes_s(device, kind, units, size)) is None:
+                continue
+            here = device.pace[kind] * units
+            if device.present and _able(device, kind, here):
+                rows.append((takes, _backlog(device), _drain(device, here, heaps), *_longer(device, here, heaps)))
+            elif not device.present:
+                self._absent.append((takes, device.absent_s))
         rows.sort()
         self._slots = list(accumulate(row[5] for row in rows))
         self._queued = list(accumulate(row[3] for row in rows))
         self._held = list(accumulate((row[4] for row in rows), max))
-        self._services = [row[0] for row in rows]
+        self._takes = [row[0] for row in rows]
         self._backlogs = list(accumulate(row[1] for row in rows))
         self._drains = list(accumulate(row[2] for row in rows))
-        self.present = self._services[0] if rows else math.inf
+        self.present = self._takes[0] if rows else math.inf
 
     def ahead(self, mine: float) -> float:
         """A: seconds until the devices at least 20 % faster than `mine` have finished all that is held back of this class and
         of shorter ones; infinite without such a device."""
-        count = bisect_right(self._services, ACCEPT * mine)
+        count = bisect_right(self._takes, ACCEPT * mine)
         if not count:
             return math.inf
         drain = self._drains[count - 1]
@@ -109,9 +127,9 @@ class Field:
         return own + longer * self.present / self._slots[count - 1]
 
     def known(self, mine: float) -> float:
-        """The fastest service known, absent devices counted; one that has been away for ten times as long as the job would
-        take a device this slow is not waited for any more."""
-        return min([self.present, *(here for here, away in self._absent if away <= WORTH_WAITING * mine)])
+        """The least it takes on any device known, absent ones counted; one that has been away for ten times as long as the
+        job would take a device this slow is not waited for any more."""
+        return min([self.present, *(takes for takes, away in self._absent if away <= WORTH_WAITING * mine)])
 
     def off_place(self, mine: float) -> bool:
         """Whether a device this slow is no place for it."""
@@ -166,7 +184,8 @@ def pull(
 ) -> Take | float | None:
     """What a device with a free slot takes of what is held back: a `Take`, the seconds after which to look again, or None.
 
-    `idle_s`: how long the slot has been free; `local_key`: the smallest key in its own queue, None when that is empty;
+    `me` is as far away as it is from those who hold it. `idle_s`: how long the slot has been free; `local_key`: the
+    smallest key in its own queue, None when that is empty;
     `heaps`: class -> submitter -> what it holds.
     """
     best: Take | None = None
@@ -188,17 +207,20 @@ def _willing(
     me: Device, idle_s: float, queued: bool, kind: str, held: Mapping[DeviceId, Heap], field: Field
 ) -> tuple[float, bool] | float | None:
     """Seconds per unit of a class here, and whether to take the newest; or how long its patience lasts; or None."""
-    per_unit = service_s(me, kind, 1.0)
-    if per_unit is None or not held:
+    jobs = sum(heap.jobs for heap in held.values())
+    units, size = (
+        sum(heap.units for heap in held.values()) / max(1, jobs),
+        sum(heap.size for heap in held.values()) // max(1, jobs),
+    )
+    if not held or (mine := takes_s(me, kind, units, size)) is None:
         return None
-    mine = per_unit * sum(heap.units for heap in held.values()) / sum(heap.jobs for heap in held.values())
     if queued and mine > SAME_GROUP * field.present:  # one virtual queue for the fast ones only
         return None
     if mine + HAND_S > ACCEPT * field.ahead(mine):
         return None
     if field.off_place(mine) and idle_s < PATIENCE * mine:
         return PATIENCE * mine - idle_s
-    return per_unit, mine > SAME_GROUP * field.known(mine)
+    return me.pace[kind], mine > SAME_GROUP * field.known(mine)
 
 
 def _first(kind: str, held: Mapping[DeviceId, Heap], per_unit: float, *, newest: bool, now: float) -> Take:
@@ -209,8 +231,7 @@ def _first(kind: str, held: Mapping[DeviceId, Heap], per_unit: float, *, newest:
 
 
 def gain(waiting: Waiting, me: Device) -> float:
-    """Seconds won by taking a job out of another device's queue, with margin; positive when it is worth moving."""
-    here = service_s(me, waiting.kind, waiting.units)
-    if here is None:
-        return -math.inf
-    return ACCEPT * waiting.remaining_s - (MOVE_S + me.rtt_s + waiting.input_bytes / me.bandwidth + here)
+    """Seconds won by taking a job out of another device's queue, with margin; positive when it is worth moving. `me` is as
+    far away as it is from who submitted it."""
+    mine = takes_s(me, waiting.kind, waiting.units, waiting.input_bytes)
+    return -math.inf if mine is None else ACCEPT * waiting.remaining_s - MOVE_S - mine

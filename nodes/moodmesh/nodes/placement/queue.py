@@ -7,13 +7,18 @@ from typing import TypeVar
 
 AGEING = 0.05
 KEY_CAP_S = 120.0
-SUSPEND_RATIO, SUSPEND_LEAST_S = 4.0, 2.0
 T = TypeVar("T")
 
 
 def order_key(service_s: float, waited_s: float) -> float:
     """The smallest goes first. A 60 s job overtakes fresh short ones after 20 minutes at most."""
     return min(service_s, KEY_CAP_S) - AGEING * waited_s
+
+
+def left_s(expected_s: float, ran_s: float) -> float:
+    """Predicted seconds of service an attempt still needs. One that runs late is not about to end: it needs a tenth of what it
+    has had."""
+    return max(expected_s - ran_s, 0.1 * max(expected_s, ran_s))
 
 
 def waits(running: Sequence[float], taken: int, slots: int, queued: Iterable[tuple[T, float]]) -> Iterator[tuple[T, float]]:
@@ -25,8 +30,3 @@ def waits(running: Sequence[float], taken: int, slots: int, queued: Iterable[tup
     for one, service in queued:
         yield one, 0.0 if taken < slots else ahead / max(1, slots)
         taken, ahead = taken + 1, ahead + service
-
-
-def worth_suspending(left_s: float, service_s: float) -> bool:
-    """Whether an attempt with so many seconds left gives its slot to one that needs `service_s`."""
-    return left_s > max(SUSPEND_RATIO * service_s, SUSPEND_LEAST_S)

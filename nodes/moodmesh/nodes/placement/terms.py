@@ -1,4 +1,4 @@
-"""Predicted completion: S(j, d) = max(T_in, Q) + L + E + T_out (routing §4), and what it costs the others."""
+"""Predicted completion: S(j, d) = max(T_in, Q) + L + E + T_out + H (routing §4), and what it costs the others."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ class Terms(NamedTuple):
         return max(self.transfer, self.queue) + self.load + self.service + self.back + self.hand
 
     @property
+    def alone(self) -> float:
+        """The total where nothing has to be waited for, and nothing is sent ahead."""
+        return self.transfer + self.load + self.service + self.back + self.hand
+
+    @property
     def likely(self) -> float:
         """The total with the median of the service: half of such jobs take less. Its mean, in the total, is longer."""
         return self.total - self.service + min(self.service, math.exp(self.log_mean))
@@ -60,7 +65,7 @@ def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
     return Terms(
         there,
         queue,
-        _load(ask, device, name, doc),
+        load_s(device, f"{ask.task}/{name}", doc),
         claim,
         typical,
         back,
@@ -72,10 +77,10 @@ def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
     )
 
 
-def _load(ask: Ask, device: Device, name: str, doc: VariantDoc) -> float:
+def load_s(device: Device, kind: str, doc: VariantDoc) -> float:
     """Seconds until the model is in memory, from the network and through a cold engine if it must be."""
     now = device.dynamic
-    if now is not None and f"{ask.task}/{name}" in now.loaded:
+    if now is not None and kind in now.loaded:
         return 0.0
     return doc.load_s + doc.fetch_bytes / device.bandwidth + (now.start_s if now is not None else 0.0)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moodmesh.mesh.seams import DeviceId
-from moodmesh.nodes.bench.routing.world import NAMES
+from moodmesh.nodes.bench.routing.world import NAMES, moved
 from moodmesh.nodes.placement.pull import Field, Heap, Waiting, totals
 from moodmesh.nodes.placement.view import Device
 
@@ -61,6 +61,6 @@ class Board:
         """The field of a class, at most a moment old; `devices` as its readers know them."""
         at, found = self._fields.get(kind, (-math.inf, None))
         if found is None or now - at > FIELD_AGE_S:
-            found = Field(kind, 1.0, devices(), totals(h for held in self.heaps.values() for h in held.values()))
+            found = Field(kind, 1.0, moved(kind), devices(), totals(h for held in self.heaps.values() for h in held.values()))
             self._fields[kind] = now, found
         return found

@@ -13,18 +13,19 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import rates
 from moodmesh.nodes.bench.routing.board import Board
 from moodmesh.nodes.bench.routing.engine import LATENCY_S, SIZES, Attempt, Box, Run
-from moodmesh.nodes.bench.routing.world import NAMES
+from moodmesh.nodes.bench.routing.world import NAMES, moved
 from moodmesh.nodes.messages import Capability, Dynamic, TaskDoc, VariantDoc
 from moodmesh.nodes.placement.hedge import Budget, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
 from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull
-from moodmesh.nodes.placement.queue import order_key, waits, worth_suspending
+from moodmesh.nodes.placement.queue import left_s, order_key, waits
 from moodmesh.nodes.placement.score import Row, place
 from moodmesh.nodes.placement.view import Ask, Device
 from moodmesh.nodes.rates import Rate
 
 CALL_AHEAD_S = 2.0
 RESERVE_TIMEOUT_S = 1.0
+SUSPEND_RATIO, SUSPEND_LEAST_S = 4.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ class Meshed:
         for number, kind in enumerate(NAMES):
             at = sorted(jobs[j].at for j in desk.pool if jobs[j].kind == number)
             if at:
-                found[kind] = Heap(kind, len(at), float(len(at)), (1.0, at[0]), (1.0, at[-1]))
+                found[kind] = Heap(kind, len(at), float(len(at)), len(at) * moved(kind), (1.0, at[0]), (1.0, at[-1]))
         return found
 
     def _waiting(self, desk: Desk) -> list[Waiting]:
@@ -312,7 +313,7 @@ class Meshed:
         live = desk.booked.get(attempt.job)
         if attempt.state not in ("running", "suspended") or live != [attempt]:
             return
-        row = second(self.asks[attempt.job], self.run.ran(attempt), self._devices(desk))
+        row = second(self.asks[attempt.job], self.run.ran(attempt), DeviceId(str(attempt.box.index)), self._devices(desk))
         if row is not None and row.terms is not None and desk.budget.spend():
             self._reserve(desk, attempt.job, row)
         else:
@@ -332,7 +333,7 @@ class Meshed:
 
     def _needs(self, attempt: Attempt) -> float:
         """Predicted seconds of service an attempt still needs."""
-        return max(attempt.expected - self.run.ran(attempt), 0.1 * attempt.expected)
+        return left_s(attempt.expected, self.run.ran(attempt))
 
     def _waits(self, seat: Seat) -> list[tuple[Attempt, float]]:
         running = [self._needs(a) for a in seat.box.running]
@@ -575,3 +576,8 @@ def _variant(rate: Rate) -> VariantDoc:
         quality=1, memory_mb=1, mean=rate.mean, log_mean=rate.log_mean, log_var=rate.log_var, count=rate.count, guess=False,
         within_reach=True, load_s=0.0, fetch_bytes=0,
     )  # fmt: skip
+
+
+def worth_suspending(left: float, service: float) -> bool:
+    """Whether an attempt with so many seconds left gives its slot to one that needs so many."""
+    return left > max(SUSPEND_RATIO * service, SUSPEND_LEAST_S)

@@ -35,6 +35,11 @@ KINDS = {
 NAMES = tuple(KINDS)
 
 
+def moved(name: str) -> int:
+    """Bytes of a job of a class, there and back."""
+    return KINDS[name].bytes_in + KINDS[name].bytes_out
+
+
 class Class(NamedTuple):
     """A class of device: slots, speed at each kind of work (0: cannot), bytes per second, mean seconds present and absent."""
 
