@@ -7,6 +7,7 @@ from typing import TypeVar
 
 AGEING = 0.05
 KEY_CAP_S = 120.0
+FAR_TOO_LATE = 4.0
 T = TypeVar("T")
 
 
@@ -16,9 +17,9 @@ def order_key(service_s: float, waited_s: float) -> float:
 
 
 def left_s(expected_s: float, ran_s: float) -> float:
-    """Predicted seconds of service an attempt still needs. One that runs late is not about to end: it needs a tenth of what it
-    has had."""
-    return max(expected_s - ran_s, 0.1 * max(expected_s, ran_s))
+    """Predicted seconds of service an attempt still needs. One that runs late is about to end; one that runs far too late is
+    not, and the less so the later it is."""
+    return max(expected_s - ran_s, 0.1 * max(expected_s, ran_s - FAR_TOO_LATE * expected_s))
 
 
 def waits(running: Sequence[float], taken: int, slots: int, queued: Iterable[tuple[T, float]]) -> Iterator[tuple[T, float]]:
