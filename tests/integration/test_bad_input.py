@@ -21,6 +21,8 @@ import pytest
 
 from integration.daemons import CLI, Daemon, daemons, pair
 from integration.scenes import play
+from moodmesh.nodes.bench.plugin import install
+from moodmesh.nodes.bench.work_task import TASKS
 from moodmesh.nodes.errors import NodeError, UsageError
 from moodmesh.nodes.reset import STORE_FILE
 
@@ -156,6 +158,16 @@ def test_a_peer_that_permits_nothing_and_one_that_forgot_us_say_what_to_do(tmp_p
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with alone(tmp_path_factory.mktemp("one")) as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with tasks that take numbers."""
+    root = tmp_path_factory.mktemp("worker")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(install(root, TASKS)))
+        with alone(root / "home") as daemon:
+            yield daemon
 
 
 @pytest.mark.parametrize(
@@ -397,3 +409,23 @@ def test_a_preset_takes_no_limits_and_a_rule_names_what_is_installed(tmp_path: P
                 one.client.post("peers", "other", "allow", body=wrong)
         one.client.post("peers", "other", "allow", body={"actions": ["emotion.*"], "limits": {"seconds_per_day": 5}})
         assert one.client.get("peers", "other")["may"]["emotion.*"] == {"seconds_per_day": 5.0}
+
+
+@pytest.mark.parametrize("seconds", ["nan", "1e300", "1e400", "9" * 5000], ids=lambda text: text[:9])
+def test_a_number_that_fits_no_message_is_refused_before_anything_is_accepted(worker: Daemon, seconds: str) -> None:
+    said(worker.typed("job", "submit", "bench.work", "-p", f"seconds={seconds}"), 2, "second")
+    for words in (("job", "list"), ("job", "list", "--here")):
+        said(worker.typed(*words), 0)
+    assert worker.client.get("jobs")["jobs"] == []
+
+
+def test_the_longest_jobs_there_are_leave_their_device_at_work(worker: Daemon) -> None:
+    """Their seconds are more than a message can say: what a device says of itself goes on all the same."""
+    assert worker.ended(worker.submit("bench.work", params={"seconds": 0.1}))["status"] == "SUCCEEDED"  # it knows its pace now
+    jobs = [worker.submit("bench.work", params={"seconds": 1e12}) for _ in range(3)]
+    for job, state in zip(jobs, ("RUNNING", "RESERVED", "RESERVED"), strict=True):
+        worker.wait_for(lambda j=job, s=state: worker.client.get("jobs", j)["attempts"][-1]["state"] == s, state)
+    said(worker.typed("job", "list"), 0, "bench.work")
+    for job in jobs:
+        assert len(worker.client.post("jobs", job, "cancel")["attempts"]) == 1
+    assert worker.ended(worker.submit("bench.work", params={"seconds": 0.01}))["status"] == "SUCCEEDED"

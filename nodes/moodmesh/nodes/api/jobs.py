@@ -22,12 +22,12 @@ from moodmesh.nodes.errors import NotFound, Refused, UsageError
 from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.jobs.replicas import Elsewhere
 from moodmesh.nodes.jobs.seen import differs
+from moodmesh.nodes.jobs.sizes import sizes
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.services import Services
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.task import Request, Task, TaskSpec
 
-LARGEST_PARAMS = 128 * 1024
 Parts = list[tuple[str, Job]]
 
 
@@ -245,10 +245,8 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         raise UsageError(f"{asked.task} has no variant {asked.variant!r}; it has {', '.join(variants)}")
     seed = asked.seed if asked.seed is not None else secrets.randbits(31)
     request = _request(task, asked, data, seed)
-    if len(json.dumps(request.params)) > LARGEST_PARAMS:
-        raise UsageError("the parameters are too large for a message; hand large data in with --input")
     try:
-        units, size = task.units(request), task.result_bytes(request)
+        units, size = sizes(task, request)
     except InvalidInput as error:
         raise UsageError(str(error)) from None
     personal = task.spec.personal and not asked.public

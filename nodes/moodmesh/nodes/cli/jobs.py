@@ -351,7 +351,7 @@ def _param(pair: str) -> tuple[str, Any]:
         raise UsageError(f"-p {pair}: write key=value")
     try:
         return key, jsonlib.loads(value)
-    except jsonlib.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or none that Python reads: the task's schema judges the text
         return key, value
 
 

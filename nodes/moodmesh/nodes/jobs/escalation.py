@@ -27,6 +27,7 @@ from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.jobs.network import Blobs
 from moodmesh.nodes.jobs.pursuit import DISK_RETRY_S
+from moodmesh.nodes.jobs.sizes import sizes
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import Blob
 from moodmesh.tasks.errors import InvalidInput
@@ -237,7 +238,7 @@ class Escalations:
         """The answer of the large part, wherever it returns it soonest; or why there is none."""
         task, request = self._tasks[parent.spec.task], rest.request
         try:
-            units, size = task.units(request), task.result_bytes(request)
+            units, size = sizes(task, request)
         except InvalidInput as error:
             return None, str(error)
         spec = part_spec(

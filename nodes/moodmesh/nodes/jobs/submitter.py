@@ -47,8 +47,8 @@ class Submitter:
             raise StoreError(f"the input cannot be kept: {error}; free some disk space, nothing was accepted") from None
         job = Job(id or uuid.uuid4().hex, spec, blob, self._clock.wall())
         self.desk.budget.earn()
-        first = self._first(job)
         try:
+            first = self._first(job)
             await self._jobs.accept(job)
         except BaseException:
             self.desk.live.pop((job.id, 1), None)
