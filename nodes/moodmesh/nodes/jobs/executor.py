@@ -423,7 +423,9 @@ class Executor:
         """The peer was forgotten, or may no longer use the tasks that `keep` denies: nothing of those attempts stays."""
         running = [k for k, e in self._held.items() if k[0] == peer and not keep(e.ask.task)]
         done = [k for k, held in self._delivering.items() if k[0] == peer and not keep(held.task)]
-        await self._end_all(running + done, "forgotten")
+        for _, job, number in running + done:  # before its heartbeat misses them, and does not say why
+            self._net.send(peer, CancelledAttempt(job=job, attempt=number, reason="revoked"))
+        await self._end_all(running + done, "revoked")
 
     def reconcile(self, peer: DeviceId, wanted: list[Live]) -> None:
         """The peer's list of what it waits for: the rest is ended or, where a full disk kept it, forgotten at last; and what

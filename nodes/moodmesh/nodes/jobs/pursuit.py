@@ -49,6 +49,7 @@ DISK_RETRY_S = 5.0
 LOOK_S, LOOK_HELD_S = 0.2, 1.0
 LOG_LINE = 100
 FOR_NOW = ("absent", "suspect", "documents", "backoff", "full", "model")
+GIVEN_BACK = {"revoked": "revoked, this device may no longer run it there"}
 log = logging.getLogger(__name__)
 
 
@@ -262,9 +263,9 @@ class Pursuit:
             case LogLine():
                 await self._logged(live, message, now)
             case Withdrawn():
-                raise Over("WITHDRAWN", f"moved to {live.moving_to[:8]}" if live.moving_to else "withdrawn")
+                raise Over("WITHDRAWN", f"moved to {self._desk.name(live.moving_to)}" if live.moving_to else "withdrawn")
             case CancelledAttempt():
-                raise Over("LOST" if message.reason != "cancel" else "CANCELLED", f"given back: {message.reason}")
+                raise Over("LOST" if message.reason != "cancel" else "CANCELLED", f"given back: {GIVEN_BACK.get(message.reason, message.reason)}")
             case Result():
                 return await self._result(live, message)
         return False

@@ -174,7 +174,7 @@ class Submitter:
                 live.starts = self._clock.now() + known.start_in_s
             answered = live.resumed or live.attempt.state in ("RESERVED", "STAGING", "RUNNING")
             if answered and known is None and live.moving_to is None:
-                self._over(live, Over("LOST", f"{peer[:8]} no longer holds it"))
+                self._over(live, Over("LOST", f"{self.desk.name(peer)} no longer holds it"))
 
     def lost(self, peer: DeviceId, why: str) -> None:
         """The peer is gone: its attempts of ours are lost and go elsewhere."""
