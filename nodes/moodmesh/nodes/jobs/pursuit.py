@@ -265,7 +265,10 @@ class Pursuit:
             case Withdrawn():
                 raise Over("WITHDRAWN", f"moved to {self._desk.name(live.moving_to)}" if live.moving_to else "withdrawn")
             case CancelledAttempt():
-                raise Over("LOST" if message.reason != "cancel" else "CANCELLED", f"given back: {GIVEN_BACK.get(message.reason, message.reason)}")
+                raise Over(
+                    "LOST" if message.reason != "cancel" else "CANCELLED",
+                    f"given back: {GIVEN_BACK.get(message.reason, message.reason)}",
+                )
             case Result():
                 return await self._result(live, message)
         return False
