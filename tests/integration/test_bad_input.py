@@ -204,6 +204,7 @@ def test_an_input_that_is_no_text_is_refused_before_anything_is_accepted(
         ),
         (["job", "submit", "emotion.text", "-p", "text=7"], "parameter text: input should be a valid string"),
         (["job", "submit", "emotion.text", "--by", "-3s"], "10s, 500ms or 2min"),
+        (["job", "submit", "emotion.text", "--expire", "soon"], "--expire soon: write a time like 10s, 500ms or 2min"),
         (["peers", "allow", "", "--preset", "own"], "a name or an id is empty: `moodmesh peers list`"),
         (["peers", "forget", ""], "a name or an id is empty: `moodmesh peers list`"),
         (["job", "show", ""], "`moodmesh job list`"),
@@ -429,3 +430,9 @@ def test_the_longest_jobs_there_are_leave_their_device_at_work(worker: Daemon) -
     for job in jobs:
         assert len(worker.client.post("jobs", job, "cancel")["attempts"]) == 1
     assert worker.ended(worker.submit("bench.work", params={"seconds": 0.01}))["status"] == "SUCCEEDED"
+
+
+def test_what_comes_too_late_is_said_before_and_stopped_when_that_was_asked(worker: Daemon) -> None:
+    said(worker.typed("job", "submit", "bench.work", "-p", "seconds=0.2", "--by", "1ms", "--wait"), 0, "it is late: 9 of 10")
+    late = worker.typed("job", "submit", "bench.work", "-p", "seconds=30", "--expire", "300ms", "--wait")
+    said(late, 1, "STOPPED expired: it had no result 0.3 s after its submission (--expire)")
