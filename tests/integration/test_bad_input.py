@@ -21,6 +21,8 @@ import pytest
 
 from integration.daemons import CLI, Daemon, daemons, pair
 from integration.scenes import play
+from moodmesh.nodes.bench.plugin import install
+from moodmesh.nodes.bench.work_task import TASKS
 from moodmesh.nodes.errors import NodeError, UsageError
 from moodmesh.nodes.reset import STORE_FILE
 
@@ -158,6 +160,16 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield daemon
 
 
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with tasks that take numbers."""
+    root = tmp_path_factory.mktemp("worker")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(install(root, TASKS)))
+        with alone(root / "home") as daemon:
+            yield daemon
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -192,6 +204,7 @@ def test_an_input_that_is_no_text_is_refused_before_anything_is_accepted(
         ),
         (["job", "submit", "emotion.text", "-p", "text=7"], "parameter text: input should be a valid string"),
         (["job", "submit", "emotion.text", "--by", "-3s"], "10s, 500ms or 2min"),
+        (["job", "submit", "emotion.text", "--expire", "soon"], "--expire soon: write a time like 10s, 500ms or 2min"),
         (["peers", "allow", "", "--preset", "own"], "a name or an id is empty: `moodmesh peers list`"),
         (["peers", "forget", ""], "a name or an id is empty: `moodmesh peers list`"),
         (["job", "show", ""], "`moodmesh job list`"),
@@ -397,3 +410,29 @@ def test_a_preset_takes_no_limits_and_a_rule_names_what_is_installed(tmp_path: P
                 one.client.post("peers", "other", "allow", body=wrong)
         one.client.post("peers", "other", "allow", body={"actions": ["emotion.*"], "limits": {"seconds_per_day": 5}})
         assert one.client.get("peers", "other")["may"]["emotion.*"] == {"seconds_per_day": 5.0}
+
+
+@pytest.mark.parametrize("seconds", ["nan", "1e300", "1e400", "9" * 5000], ids=lambda text: text[:9])
+def test_a_number_that_fits_no_message_is_refused_before_anything_is_accepted(worker: Daemon, seconds: str) -> None:
+    said(worker.typed("job", "submit", "bench.work", "-p", f"seconds={seconds}"), 2, "second")
+    for words in (("job", "list"), ("job", "list", "--here")):
+        said(worker.typed(*words), 0)
+    assert worker.client.get("jobs")["jobs"] == []
+
+
+def test_the_longest_jobs_there_are_leave_their_device_at_work(worker: Daemon) -> None:
+    """Their seconds are more than a message can say: what a device says of itself goes on all the same."""
+    assert worker.ended(worker.submit("bench.work", params={"seconds": 0.1}))["status"] == "SUCCEEDED"  # it knows its pace now
+    jobs = [worker.submit("bench.work", params={"seconds": 1e12}) for _ in range(3)]
+    for job, state in zip(jobs, ("RUNNING", "RESERVED", "RESERVED"), strict=True):
+        worker.wait_for(lambda j=job, s=state: worker.client.get("jobs", j)["attempts"][-1]["state"] == s, state)
+    said(worker.typed("job", "list"), 0, "bench.work")
+    for job in jobs:
+        assert len(worker.client.post("jobs", job, "cancel")["attempts"]) == 1
+    assert worker.ended(worker.submit("bench.work", params={"seconds": 0.01}))["status"] == "SUCCEEDED"
+
+
+def test_what_comes_too_late_is_said_before_and_stopped_when_that_was_asked(worker: Daemon) -> None:
+    said(worker.typed("job", "submit", "bench.work", "-p", "seconds=0.2", "--by", "1ms", "--wait"), 0, "it is late: 9 of 10")
+    late = worker.typed("job", "submit", "bench.work", "-p", "seconds=30", "--expire", "300ms", "--wait")
+    said(late, 1, "STOPPED expired: it had no result 0.3 s after its submission (--expire)")

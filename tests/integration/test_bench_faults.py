@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from moodmesh.nodes.bench import homes
+from moodmesh.nodes.bench.checkpoint import add
 from moodmesh.nodes.bench.failover import run as failover
 from moodmesh.nodes.bench.faults import harness, play
 from moodmesh.nodes.bench.faults.harness import Bench, Outcome, read
@@ -148,6 +149,8 @@ def test_a_checkpoint_that_was_cut_off_is_read_to_its_last_whole_line(tmp_path: 
     one = Outcome(7, 1.0, {"SUCCEEDED": 3})
     file.write_text(json.dumps(asdict(one)) + '\n{"seed": 8, "sec')
     assert read(file) == [one]
+    add(file, asdict(one))
+    assert read(file) == [one, one], "the next one has a line of its own"
     with pytest.raises(UsageError, match="--resume needs --out"):
         harness.run(True, resume=True)
 

@@ -54,6 +54,7 @@ def test_a_job_is_looked_at_stopped_and_adopted_from_another_device(tmp_path: Pa
         # stopped from here
         assert typed(b, "job", "cancel", job[:8])["status"] == "STOPPED"
         assert a.client.get("jobs", job)["status"] == "STOPPED"
+        assert "submit it anew" in str(typed(b, "job", "adopt", job[:8], "--input", str(file), code=4))
         c.wait_for(lambda: not c.rows("SELECT * FROM execution"), "rid of it")
 
         # its owner is gone
@@ -84,11 +85,19 @@ def test_a_job_is_looked_at_stopped_and_adopted_from_another_device(tmp_path: Pa
         assert f"adopted from {job[:8]}" in b.typed("job", "list").stdout
         assert typed(b, "job", "show", job)["owner"] == "alpha"
 
+        # one that had ended, too: its result is out of reach
+        file.write_bytes(TEXT)
+        assert typed(b, "job", "adopt", personal[:8], "--input", str(file), "--wait")["adopted_from"] == personal
+
         # the owner comes back and ends its own job by itself
         a.start()
         assert a.ended(job, 60)["status"] == "SUCCEEDED"
         a.linked(2)
         b.wait_for(lambda: typed(b, "job", "show", job)["status"] == "SUCCEEDED", "told")
+        before = len(listed(b))
+        refused = str(typed(b, "job", "adopt", job[:8], "--input", str(file), code=4))
+        assert f"alpha is here and has the result of {job[:8]}: `moodmesh job result {job[:8]}` there" in refused
+        assert len(listed(b)) == before
 
         # forgotten, it leaves nothing
         b.client.delete("peers", "alpha")

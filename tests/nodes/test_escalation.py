@@ -98,10 +98,12 @@ class Node(sim.Node):
         name = self.broken or work.variant
         return Done({"items": [name] * int(work.params["units"])} if name != "nonsense" else {"no": 1}, seconds=done.seconds)
 
-    async def ask(self, share: float = 0.5, by_s: float | None = None, personal: bool = False) -> str:
+    async def ask(
+        self, share: float = 0.5, by_s: float | None = None, personal: bool = False, expire_s: float | None = None
+    ) -> str:
         spec = Spec(
             task=PURE, version=1, params={"units": float(ITEMS)}, units=float(ITEMS), input_bytes=5, result_bytes=10,
-            personal=personal, effects=False, seed=1, escalate=share, by_s=by_s,
+            personal=personal, effects=False, seed=1, escalate=share, by_s=by_s, expire_s=expire_s,
         )  # fmt: skip
         job = await self.world.loop.create_task(self.escalations.submit(spec, b"input"), context=self._context())
         return job.id
@@ -260,6 +262,27 @@ def test_a_deadline_ends_the_wait_for_the_large_part() -> None:
     why, took = outcome(story)
     assert why["why"] == "the answers of small stand: large was not done within 9 s"
     assert 9 <= took < 11
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_one_that_expires_is_stopped_with_its_part(down: bool) -> None:
+    async def story(world: World) -> list[str]:
+        await world.start()
+        await asyncio.sleep(1)
+        phone = phone_of(world)
+        job = await phone.ask(1.0, expire_s=2.0)
+        if down:
+            await asyncio.sleep(1)
+            phone.crash()
+            await phone.start()
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5 if not down else 0.1)
+        before = phone.status(job)
+        await asyncio.sleep(20)
+        stopped = [f"{row['status']} {row['substate']}" for row in phone.rows("SELECT * FROM job")]
+        return [before, *stopped, *verdict(world, {job})]
+
+    assert outcome(story) == ["RUNNING", "STOPPED expired", "STOPPED by user"]
 
 
 @pytest.mark.parametrize("broken", ["nonsense", "wrong"])

@@ -12,7 +12,7 @@ import pytest
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.bench.virtual import VirtualLoop, run
-from moodmesh.nodes.errors import NotFound, Refused
+from moodmesh.nodes.errors import NotFound, Refused, UsageError
 from moodmesh.nodes.jobs import inspection, replicas, submitter
 from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.model import Job
@@ -109,6 +109,25 @@ def test_a_peer_that_may_see_jobs_sees_them_live_and_after_their_owner_is_gone()
         assert await b.inspection.newest(10) == []
         await b.inspection.replicas.expire()
         assert kept(b) == {}
+
+    simulate(story)
+
+
+@pytest.mark.parametrize(
+    ("typed", "error", "words"),
+    [
+        ("zzz", UsageError, "'zzz' is not a job id"),
+        ("7F", UsageError, "is not a job id"),
+        ("", UsageError, "`moodmesh job list`"),
+        ("a" * 33, NotFound, "no job begins with"),
+        ("0123abc", NotFound, "no job begins with"),
+    ],
+)
+def test_what_is_no_job_id_is_said_whether_a_peer_is_linked_or_not(typed: str, error: type[Exception], words: str) -> None:
+    async def story(world: World) -> None:
+        for node in world.nodes:  # the second may look into jobs of the first, the third into nobody's
+            with pytest.raises(error, match=words):
+                await node.inspection.find(typed)
 
     simulate(story)
 

@@ -248,6 +248,25 @@ def test_a_forgotten_peer_loses_its_rules_in_memory_too() -> None:
     simulate(story)
 
 
+def test_whoever_loses_an_attempt_reads_a_name_and_why() -> None:
+    async def story(world: World) -> None:
+        a, b, c = world.nodes
+        b.peers.peers[a.id].name = a.peers.peers[b.id].name = a.peers.peers[c.id].name = "den"
+        denied, vanished = await a.submit(units=30, on=b), await a.submit(units=30, on=c)
+        await asyncio.sleep(3)
+        await b.access.deny(a.id)
+        await b.executor.drop_peer(a.id)
+        c.executor._held.clear()
+        await asyncio.sleep(3)
+        said = [a.rows("SELECT state, message FROM attempt WHERE job=?", job)[0] for job in (denied, vanished)]
+        assert [tuple(row) for row in said] == [
+            ("LOST", "given back: revoked, this device may no longer run it there"),
+            ("LOST", "den no longer holds it"),
+        ]
+
+    simulate(story, 3)
+
+
 def test_an_attempt_whose_end_is_not_on_disk_is_not_listed_as_live() -> None:
     """The peer would wait for it: an attempt without a result is none, even while a full disk keeps its row."""
 

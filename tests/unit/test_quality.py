@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -69,7 +70,10 @@ def test_a_loss_is_stated_if_and_only_if_there_is_one(devices: list[Device], way
     assert told is not None
     best = max(row.quality for row in able(placement))
     assert (told["loss"] is not None) == (placement.chosen.quality < best)
-    assert bool(told["words"]) == (told["loss"] is not None)
+    late = "by_s" in way and slow(placement.chosen) > way["by_s"]  # type: ignore[operator]
+    assert ("although" in told["words"]) == (told["loss"] is not None)
+    assert ("it is late" in told["words"]) == late
+    assert bool(told["words"]) == (late or told["loss"] is not None)
     assert told["variant"] == placement.chosen.variant
 
 
@@ -92,6 +96,17 @@ def test_what_a_deadline_costs_is_said_in_figures_and_the_better_row_says_why_no
     (late,) = [row for row in table["rows"] if row["variant"] == "base"]
     assert late["gate"]["name"] == "deadline"
     assert "10 s are left" in late["gate"]["detail"]
+
+
+def test_a_deadline_that_nothing_meets_is_said_with_what_it_will_take() -> None:
+    devices = [laptop(base=variant(2, mean=0.001)), device("desktop", capability=capability(base=variant(2, mean=0.5)))]
+    told = stated(summary(place(replace(ASK, by_s=0.001), devices)), MEASURE, FIGURES)
+    assert told is not None
+    assert told["loss"] is None
+    assert re.fullmatch(r"it is late: 9 of 10 take up to [\d.]+ s even on laptop, 0.001 s are left", told["words"])
+    none = stated(summary(place(replace(ASK, by_s=1000.0), devices)), MEASURE, FIGURES)
+    assert none is not None
+    assert none["words"] == ""
 
 
 @pytest.mark.parametrize(("way", "loss"), [({"quality": "fast"}, True), ({"variant": "tiny"}, True), ({}, False)])

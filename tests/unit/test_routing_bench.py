@@ -116,7 +116,9 @@ def test_the_table_is_what_the_rows_say() -> None:
     assert found["calm_median_ratio_max"] == 0.5
     assert found["other_mean_ratio_max"] == found["other_worst_seed_max"] == 0.75
     assert found["wasted_percent"] == 4.0
+    assert found["oracle_ratio_max_n20"] is None, "nobody ran it: not measured is not 0"
     assert cells[0].name in markdown(table, cells, list(ABLATIONS))
+    assert summary(tabled([row | {"waste": 0.0} for row in rows]), cells)["wasted_percent"] == 0.0
 
 
 def test_the_benchmark_has_every_cell_of_the_specification() -> None:
@@ -136,6 +138,9 @@ def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
     assert again[:2] == first
     assert told == [(1, 2), (2, 2), (3, 3)]
     assert len(kept.read_text().splitlines()) == 3
+    kept.write_text(kept.read_text()[:-20])  # broken off while it wrote
+    assert run_all(todo, kept, lambda done, of: None, workers=1) == again
+    assert [json.loads(line)["seed"] for line in kept.read_text().splitlines()] == [0, 1, 2]
     assert json.loads(kept.read_text().splitlines()[0])["policy"] == BAR
 
 

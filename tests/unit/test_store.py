@@ -240,3 +240,31 @@ def test_a_path_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(StoreError, match="cannot open"):
         Store(tmp_path / "folder").open()
+
+
+async def test_a_question_that_cannot_be_answered_is_no_fault_of_the_disk_and_of_nobody_else(tmp_path: Path) -> None:
+    async with opened(tmp_path / "db") as store:
+        done = await asyncio.gather(
+            store.write("a", note("a")), store.read(lambda db: db.execute("SELECT json_extract('{', '$.x')").fetchall()),
+            store.write("b", note("b")), return_exceptions=True,
+        )  # fmt: skip
+        assert done[0] is done[2] is None
+        assert isinstance(done[1], sqlite3.OperationalError)
+        assert "malformed JSON" in str(done[1])
+        assert store.trouble == ""
+        assert await store.read(keys) == ["a", "b"]
+
+
+async def test_a_disk_that_cannot_be_read_is_not_called_full(tmp_path: Path) -> None:
+    def failing(db: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ  # type: ignore[misc]
+        raise error
+
+    async with opened(tmp_path / "db") as store:
+        with pytest.raises(StoreError, match=r"cannot read .*the disk may be failing"):
+            await store.read(failing)
+        assert store.trouble == "", "it tells of writes"
+        with pytest.raises(StoreError, match=r"cannot write .*the disk may be failing"):
+            await store.write("a", failing)
+        assert "cannot write" in store.trouble

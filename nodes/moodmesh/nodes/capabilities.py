@@ -14,7 +14,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import probe, rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.config import Config
-from moodmesh.nodes.messages import Capability, Dynamic, Reserve, TaskDoc, VariantDoc
+from moodmesh.nodes.messages import Capability, Dynamic, Reserve, TaskDoc, VariantDoc, bounded_s
 from moodmesh.nodes.permissions import in_hours
 from moodmesh.nodes.placement.gates import Gate, variant_gate
 from moodmesh.nodes.placement.view import Ask, Device
@@ -153,10 +153,10 @@ class Capabilities:
             hidden = [name for name in queue if not self._access.may(peer, name.split("/")[0])]
             other = [queue.pop(name) for name in hidden]
             if other:
-                queue[""] = (sum(count for count, _ in other), sum(seconds for _, seconds in other))
+                queue[""] = (sum(count for count, _ in other), bounded_s(sum(s for _, s in other)))
             loaded = [name for name in loaded if self._access.may(peer, name.split("/")[0])]
         if len(running) > MOST_RUNNING:  # their sum is what counts, and the document is small
-            running = [*running[: MOST_RUNNING - 1], sum(running[MOST_RUNNING - 1 :])]
+            running = [*running[: MOST_RUNNING - 1], bounded_s(sum(running[MOST_RUNNING - 1 :]))]
         self._revision += 1
         return Dynamic(
             revision=self._revision, valid_s=BUSY_VALID_S if running else IDLE_VALID_S, free_slots=free,

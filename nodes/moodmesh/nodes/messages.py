@@ -15,20 +15,26 @@ from moodmesh.mesh.seams import Envelope
 INLINE_BYTES = 64 * 1024
 KIB = 1024
 MAX_LIVE = 4096
+LONGEST_S, MOST_UNITS = 1e9, 1e12
 
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Number = Annotated[int, Field(ge=1, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
-Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_S, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Logarithm = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Variance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Small = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Units = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+Units = Annotated[float, Field(gt=0, le=MOST_UNITS, allow_inf_nan=False)]
 Wall = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 Line = Annotated[str, Field(max_length=2000)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def bounded_s(value: float) -> float:
+    """A predicted time as messages carry it: what is beyond thirty years is thirty years."""
+    return min(value, LONGEST_S)
 
 
 class Part(BaseModel):

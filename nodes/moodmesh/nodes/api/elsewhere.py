@@ -77,6 +77,16 @@ def no_result(node: Services, there: Elsewhere) -> str:
     return f"the result of {short} is with {name}, which is absent: `moodmesh job adopt {short}` runs the job anew here"
 
 
+def owner_present(node: Services, there: Elsewhere) -> str:
+    """Why a job is not run anew while its owner is here, and what helps."""
+    short, name = there.job.id[:8], owner(node, there)
+    if there.job.status in OPEN:
+        return f"{name} is here and goes on with {short}: wait for it, or `moodmesh job cancel {short}` first"
+    if there.job.status == "SUCCEEDED":
+        return f"{name} is here and has the result of {short}: `moodmesh job result {short}` there"
+    return f"{name} is here, and {short} is {there.job.status} there: `moodmesh job show {short}` says why; submit it anew"
+
+
 def device_asked(node: Services, there: Elsewhere) -> str | None:
     """The device that the job was for (`--on`), where that is known here; never the one that is gone."""
     return there.job.on if there.job.on in node.peers.peers and there.job.on != there.owner else None

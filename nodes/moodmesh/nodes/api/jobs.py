@@ -22,12 +22,12 @@ from moodmesh.nodes.errors import NotFound, Refused, UsageError
 from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.jobs.replicas import Elsewhere
 from moodmesh.nodes.jobs.seen import differs
+from moodmesh.nodes.jobs.sizes import sizes
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.services import Services
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.task import Request, Task, TaskSpec
 
-LARGEST_PARAMS = 128 * 1024
 Parts = list[tuple[str, Job]]
 
 
@@ -42,6 +42,7 @@ class JobRequest(BaseModel):
     variant: str | None = None
     on: str | None = None
     by_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    expire_s: float | None = Field(None, gt=0, allow_inf_nan=False)
     quality: Literal["best", "fast"] = "best"
     escalate: float | None = Field(None, gt=0, le=1)
     public: bool = False
@@ -95,10 +96,9 @@ class JobsView:
         asked, there = await body(request, AdoptRequest), await self._look(request)
         if not isinstance(there, Elsewhere):
             raise Refused(f"job {there.id[:8]} is of this device already", "own_job")
-        data, job, name = _bytes(asked.input), there.job, elsewhere.owner(self._node, there)
-        if self._node.inspection.linked(there.owner) and job.finished is None:
-            step = f"wait for it, or `moodmesh job cancel {job.id[:8]}` first"
-            raise Refused(f"{name} is here and goes on with {job.id[:8]}: {step}", "owner_present")
+        data, job = _bytes(asked.input), there.job
+        if self._node.inspection.linked(there.owner):
+            raise Refused(elsewhere.owner_present(self._node, there), "owner_present")
         if why := differs(job, data, asked.params):
             raise UsageError(f"job {job.id[:8]}: {why}")
         anew = JobRequest(
@@ -245,17 +245,16 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         raise UsageError(f"{asked.task} has no variant {asked.variant!r}; it has {', '.join(variants)}")
     seed = asked.seed if asked.seed is not None else secrets.randbits(31)
     request = _request(task, asked, data, seed)
-    if len(json.dumps(request.params)) > LARGEST_PARAMS:
-        raise UsageError("the parameters are too large for a message; hand large data in with --input")
     try:
-        units, size = task.units(request), task.result_bytes(request)
+        units, size = sizes(task, request)
     except InvalidInput as error:
         raise UsageError(str(error)) from None
     personal = task.spec.personal and not asked.public
     return Spec(
         task=asked.task, version=task.spec.version, params=dict(request.params), units=units, input_bytes=len(data),
         result_bytes=size, personal=personal, effects=task.spec.effects, seed=seed,
-        variant=asked.variant, on=_device(node, asked.on), quality=asked.quality, by_s=asked.by_s, escalate=asked.escalate,
+        variant=asked.variant, on=_device(node, asked.on), quality=asked.quality, by_s=asked.by_s, expire_s=asked.expire_s,
+        escalate=asked.escalate,
         input_sha256=None if personal else hashlib.sha256(data).hexdigest(), **_figures(task.spec, asked),
     )  # fmt: skip
 

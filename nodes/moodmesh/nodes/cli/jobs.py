@@ -41,6 +41,9 @@ def submit(
     variant: Annotated[str | None, typer.Option(help="Only this variant of the model.")] = None,
     on: Annotated[str | None, typer.Option(help="Only this peer; `here` for this device.")] = None,
     by: Annotated[str | None, typer.Option(help="The best quality that is done by then, like 10s or 2min.")] = None,
+    expire: Annotated[
+        str | None, typer.Option(help="Stop it if it has no result by then, like 10min; --by never does.")
+    ] = None,
     quality: Annotated[
         str, typer.Option(help="best: no smaller model while a better one is present. fast: the soonest.")
     ] = "best",
@@ -72,7 +75,8 @@ def submit(
         "input": base64.b64encode(_read(input)).decode(),
         "variant": variant,
         "on": on,
-        "by_s": _seconds(by) if by else None,
+        "by_s": _seconds("--by", by) if by else None,
+        "expire_s": _seconds("--expire", expire) if expire else None,
         "quality": quality,
         "escalate": _share(escalate) if escalate else None,
         "public": public,
@@ -351,7 +355,7 @@ def _param(pair: str) -> tuple[str, Any]:
         raise UsageError(f"-p {pair}: write key=value")
     try:
         return key, jsonlib.loads(value)
-    except jsonlib.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or none that Python reads: the task's schema judges the text
         return key, value
 
 
@@ -363,10 +367,10 @@ def _share(text: str) -> float:
     raise UsageError(f"--escalate {text}: write the share that may go to the large model, like 0.3 or 30%")
 
 
-def _seconds(text: str) -> float:
+def _seconds(option: str, text: str) -> float:
     units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     with contextlib.suppress(ValueError, KeyError):
-        if (seconds := float(number) * units[text[len(number) :] or "s"]) > 0:
+        if 0 < (seconds := float(number) * units[text[len(number) :] or "s"]) < math.inf:
             return seconds
-    raise UsageError(f"--by {text}: write a time like 10s, 500ms or 2min")
+    raise UsageError(f"{option} {text}: write a time like 10s, 500ms or 2min")

@@ -85,6 +85,10 @@ class Desk:
         self.events.tell("job", job=job.id, task=job.spec.task, status=job.status, substate=job.substate,
                          message=job.message, share=job.share, attempts=len(job.attempts))  # fmt: skip
 
+    def name(self, device: DeviceId) -> str:
+        """What a device is called; one that was forgotten meanwhile, by its id."""
+        return self.net.names().get(device, device[:8])
+
     def devices(self) -> Sequence[Device]:
         """All devices as known now; one that holds as many attempts of ours as it may is full."""
         devices = self.net.devices()

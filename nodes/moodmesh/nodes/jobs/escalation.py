@@ -23,10 +23,12 @@ from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import Refused, StoreError
 from moodmesh.nodes.jobs.events import Hub
+from moodmesh.nodes.jobs.expiry import expire
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.jobs.network import Blobs
 from moodmesh.nodes.jobs.pursuit import DISK_RETRY_S
+from moodmesh.nodes.jobs.sizes import sizes
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import Blob
 from moodmesh.tasks.errors import InvalidInput
@@ -48,7 +50,7 @@ def part_id(parent: str, role: Role) -> str:
 
 def part_spec(spec: Spec, parent: str, variant: str, **more: Any) -> Spec:
     """What a part asks: as its parent, personal or not, but of one variant."""
-    return replace(spec, escalate=None, parent=parent, variant=variant, quality="best", by_s=None, **more)
+    return replace(spec, escalate=None, parent=parent, variant=variant, quality="best", by_s=None, expire_s=None, **more)
 
 
 def given_up(parent: Job, large: Job, stuck_s: float, wall: float) -> str:
@@ -107,12 +109,12 @@ class Escalations:
         self._take(parent)
         return parent
 
-    async def cancel(self, parent_id: str) -> Job:
+    async def cancel(self, parent_id: str, why: str = "by user", words: str = "") -> Job:
         """Stop a job; of a parent, both its parts. `Refused` when it already ended."""
         parent = self._open.get(parent_id)
         if parent is None and (await self._submitter.find(parent_id)).spec.escalate is None:
             return await self._submitter.cancel(parent_id)
-        if parent is None or not await self._jobs.status(parent, "STOPPED", "by user", at=self._clock.wall()):
+        if parent is None or not await self._jobs.status(parent, "STOPPED", why, words, at=self._clock.wall()):
             raise Refused("this job has already ended", "ended")
         self._tell(parent)  # its driver hears this, and stops the part
         return parent
@@ -155,11 +157,13 @@ class Escalations:
         self._blobs.keep(parent.input)
         self._tell(parent)
         driver = asyncio.create_task(self._driven(parent))
-        self._drivers.add(driver)
-        driver.add_done_callback(lambda done: self._left(parent, done))
+        expiring = asyncio.create_task(expire(parent, self._clock, self.cancel))
+        self._drivers |= {driver, expiring}
+        driver.add_done_callback(lambda done: self._left(parent, done, expiring))
 
-    def _left(self, parent: Job, driver: asyncio.Task[None]) -> None:
-        self._drivers.discard(driver)
+    def _left(self, parent: Job, driver: asyncio.Task[None], expiring: asyncio.Task[None]) -> None:
+        self._drivers -= {driver, expiring}
+        expiring.cancel()
         if not parent.open:
             self._open.pop(parent.id, None)
             self._blobs.release(parent.input)
@@ -237,7 +241,7 @@ class Escalations:
         """The answer of the large part, wherever it returns it soonest; or why there is none."""
         task, request = self._tasks[parent.spec.task], rest.request
         try:
-            units, size = task.units(request), task.result_bytes(request)
+            units, size = sizes(task, request)
         except InvalidInput as error:
             return None, str(error)
         spec = part_spec(

@@ -38,6 +38,7 @@ from moodmesh.nodes.messages import (
     StartedAt,
     Withdraw,
     Withdrawn,
+    bounded_s,
 )
 from moodmesh.nodes.placement.gates import Gate
 from moodmesh.nodes.placement.queue import waits
@@ -137,7 +138,7 @@ class Executor:
             return Gate("fence", "this or a later attempt of the job was already obeyed")
         for lower in [k for k in self._held if k[:2] == key[:2] and k[2] < ask.attempt]:
             self._background.spawn(self._end(lower, "superseded"))
-        expected = self._offers.predicted_s(ask.task, ask.variant, ask.units)
+        expected = bounded_s(self._offers.predicted_s(ask.task, ask.variant, ask.units))
         promised = ask.taken and self._pulling.answered(key[0], reserved=True)
         self._held[key] = Execution(held, ask, expected, self._clock.now(), promised=promised)
         return None
@@ -423,7 +424,9 @@ class Executor:
         """The peer was forgotten, or may no longer use the tasks that `keep` denies: nothing of those attempts stays."""
         running = [k for k, e in self._held.items() if k[0] == peer and not keep(e.ask.task)]
         done = [k for k, held in self._delivering.items() if k[0] == peer and not keep(held.task)]
-        await self._end_all(running + done, "forgotten")
+        for _, job, number in running + done:  # before its heartbeat misses them, and does not say why
+            self._net.send(peer, CancelledAttempt(job=job, attempt=number, reason="revoked"))
+        await self._end_all(running + done, "revoked")
 
     def reconcile(self, peer: DeviceId, wanted: list[Live]) -> None:
         """The peer's list of what it waits for: the rest is ended or, where a full disk kept it, forgotten at last; and what
@@ -511,8 +514,8 @@ class Executor:
         queue: dict[str, tuple[int, float]] = {}
         for e in self._held.values():
             if not e.busy:
-                count, seconds = queue.get(f"{e.ask.task}/{e.ask.variant}", (0, 0.0))
-                queue[f"{e.ask.task}/{e.ask.variant}"] = (count + 1, seconds + e.expected_s)
+                count, so_far = queue.get(f"{e.ask.task}/{e.ask.variant}", (0, 0.0))
+                queue[f"{e.ask.task}/{e.ask.variant}"] = (count + 1, bounded_s(so_far + e.expected_s))
         return running, queue, max(0, self._free() - sum(count for count, _ in queue.values()))
 
     def names(self, peer: DeviceId, artefact: str) -> bool:
@@ -540,7 +543,8 @@ class Executor:
         running = [e.remaining(now) for e in self._held.values() if e.busy]
         taken = len(running) + self._stopping + self._borrowed + self._pulling.kept
         queued = sorted((e for e in self._held.values() if not e.busy), key=lambda e: e.order(now))
-        return list(waits(running, taken, self._pool.slots, ((e, e.expected_s) for e in queued)))
+        found = waits(running, taken, self._pool.slots, ((e, e.expected_s) for e in queued))
+        return [(e, bounded_s(wait)) for e, wait in found]
 
     def _start_in(self, e: Execution) -> float:
         return next((wait for other, wait in self._queue() if other is e), 0.0)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import re
 from collections import Counter
 from typing import Literal
 
@@ -29,6 +31,8 @@ AT_ONCE = 8
 """Requests of one peer that are answered at the same time; what comes beyond is a flood."""
 What = Literal["show", "list", "cancel"]
 Refusal = Literal["", "permission", "ended"]
+_PREFIX = re.compile("[0-9a-f]{1,32}")
+log = logging.getLogger(__name__)
 
 
 class Inspection:
@@ -65,7 +69,9 @@ class Inspection:
 
     async def find(self, prefix: str) -> Job | Elsewhere:
         """The job of an id or a unique prefix, of this device or another: from its owner while that one answers."""
-        own = await self._jobs.find(prefix) if prefix else []
+        if not _PREFIX.fullmatch(prefix):
+            return await self._own.find(prefix)  # which says what an id is
+        own = await self._jobs.find(prefix)
         if own and own[0].id == prefix:
             return self._own.fresh(own[0])
         there = await self._elsewhere(prefix, asking=not own)
@@ -144,10 +150,10 @@ class Inspection:
             self._answering[peer] -= 1
 
     async def _looked_up(self, peer: DeviceId, request: Inspect) -> tuple[list[Seen], Refusal]:
-        own, names = self._access.owns(peer), self._peers.names()
+        own = self._access.owns(peer)
         if request.what == "list":
             found = await self._jobs.load(limit=SEEN_JOBS)
-            return [seen(self._own.fresh(job), names, own=own, brief=True) for job in found], ""
+            return [s for job in found if (s := self._brief(self._own.fresh(job), own)) is not None], ""
         jobs = [self._own.fresh(job) for job in (await self._jobs.find(request.job) if request.job else [])]
         if request.what == "cancel":
             if not own:
@@ -157,6 +163,14 @@ class Inspection:
             except Refused:
                 return [], "ended"
         return [await self._whole(job, own) for job in jobs], ""
+
+    def _brief(self, job: Job, own: bool) -> Seen | None:
+        """A job in a list; None for one that fits no message: the others are shown all the same."""
+        try:
+            return seen(job, self._peers.names(), own=own, brief=True)
+        except ValueError:
+            log.exception("a job cannot be shown to other devices", extra={"job": job.id})
+            return None
 
     async def _whole(self, job: Job, own: bool) -> Seen:
         return seen(job, self._peers.names(), own=own, lines=await self._jobs.tail(job.id, SEEN_LINES))

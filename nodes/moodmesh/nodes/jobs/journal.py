@@ -33,7 +33,7 @@ class Jobs:
         """Before `accepted` is answered: the job and its input; and its first attempt, when it has one already."""
 
         def write(db: sqlite3.Connection) -> None:
-            spec = json.dumps(asdict(job.spec))
+            spec = _json(asdict(job.spec))
             db.execute(
                 "INSERT INTO job (id, task, spec, input, status, substate, message, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (job.id, job.spec.task, spec, _dump(job.input), job.status, job.substate, job.message, job.created),
@@ -85,8 +85,8 @@ class Jobs:
 
     async def commit(self, job: Job, attempt: Attempt, result: Result, at: float) -> bool:
         """The one conditional update that makes a result visible; False when another result was, or the job was stopped."""
-        outputs = json.dumps({name: blob.model_dump(exclude_none=True) for name, blob in (result.outputs or {}).items()})
-        provenance = json.dumps({**_maybe(result.provenance), "signature": result.signature})
+        outputs = _json({name: blob.model_dump(exclude_none=True) for name, blob in (result.outputs or {}).items()})
+        provenance = _json({**_maybe(result.provenance), "signature": result.signature})
 
         def write(db: sqlite3.Connection) -> bool:
             won = db.execute(
@@ -108,13 +108,13 @@ class Jobs:
 
     async def answer(self, job: Job, outputs: dict[str, Blob], provenance: dict[str, Any], at: float) -> bool:
         """The same for a job that others answered; False when it had ended."""
-        named = json.dumps({name: blob.model_dump(exclude_none=True) for name, blob in outputs.items()})
+        named = _json({name: blob.model_dump(exclude_none=True) for name, blob in outputs.items()})
 
         def write(db: sqlite3.Connection) -> bool:
             won = db.execute(
                 "UPDATE job SET status='SUCCEEDED', substate='', message='', output=?, provenance=?, finished=? "
                 "WHERE id=? AND status IN ('PENDING', 'RUNNING')",
-                (named, json.dumps(provenance), at, job.id),
+                (named, _json(provenance), at, job.id),
             )
             return won.rowcount == 1
 
@@ -149,8 +149,8 @@ class Jobs:
     async def load(self, *, only_open: bool = False, parts: bool = True, limit: int = 1000) -> list[Job]:
         """The newest jobs with their attempts, oldest first; without `parts`, those that the user handed in."""
         query = (
-            "SELECT * FROM job WHERE (finished IS NULL OR ?) AND (? OR json_extract(spec, '$.parent') IS NULL) "
-            "ORDER BY created DESC LIMIT ?"
+            "SELECT * FROM job WHERE (finished IS NULL OR ?) "
+            "AND (? OR NOT json_valid(spec) OR json_extract(spec, '$.parent') IS NULL) ORDER BY created DESC LIMIT ?"
         )
 
         def read(db: sqlite3.Connection) -> list[Job]:
@@ -286,7 +286,7 @@ def _change(db: sqlite3.Connection, job: str, to: After, finished: float | None)
 def _insert(db: sqlite3.Connection, a: Attempt) -> None:
     db.execute(
         "INSERT INTO attempt (job, number, device, variant, state, explain, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (a.job, a.number, a.device, a.variant, a.state, json.dumps(a.explain), a.created),
+        (a.job, a.number, a.device, a.variant, a.state, _json(a.explain), a.created),
     )
 
 
@@ -318,6 +318,11 @@ def _held(row: sqlite3.Row) -> Held:
     names: Sequence[str] = ("requester", "job", "number", "task", "variant", "phase", "units", "boot", "created")
     result = Result.model_validate_json(row["result"]) if row["result"] else None
     return Held(**{name: row[name] for name in names}, personal=bool(row["personal"]), result=result)
+
+
+def _json(value: Any) -> str:
+    """JSON that SQLite reads; ValueError for NaN and Infinity, which are none."""
+    return json.dumps(value, allow_nan=False)
 
 
 def _dump(blob: Blob | Result) -> str:

@@ -57,7 +57,8 @@ class Spec:
     """What the user asked for, without the input bytes; sizes and units are known at submission.
 
     `figures` of the variants, in `measure`, say what a lower quality loses. `escalate`: the share of the answer that may go
-    from a small to a large variant; such a job is answered by two others, whose `parent` it is.
+    from a small to a large variant; such a job is answered by two others, whose `parent` it is. `expire_s` after its
+    submission it is stopped.
     """
 
     task: str
@@ -73,6 +74,7 @@ class Spec:
     on: str | None = None
     quality: Literal["best", "fast"] = "best"
     by_s: float | None = None
+    expire_s: float | None = None
     measure: str = ""
     figures: dict[str, list[float]] = field(default_factory=dict)
     escalate: float | None = None

@@ -24,6 +24,9 @@ class Network(Protocol):
     def devices(self) -> Sequence[Device]:
         """This device and every paired one, as known now."""
 
+    def names(self) -> Mapping[DeviceId, str]:
+        """What this device and every paired one is called."""
+
     def owns(self, peer: DeviceId) -> bool:
         """Whether personal input may go there: this device, or one that its owner gave `own.device`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.desk import Desk
-from moodmesh.nodes.messages import HeapDoc, Pool, WaitingDoc
+from moodmesh.nodes.messages import MOST_UNITS, HeapDoc, Pool, WaitingDoc, bounded_s
 from moodmesh.nodes.placement.pull import Heap, Waiting
 
 MOST_KINDS = 64
@@ -14,14 +14,14 @@ def pool_for(desk: Desk, peer: DeviceId, now: float) -> Pool:
     """What one peer may take, as a message."""
     held = [
         HeapDoc(
-            task=task, variant=variant, count=heap.jobs, units=heap.units, size=heap.size,
-            oldest=(heap.oldest[0], now - heap.oldest[1]), newest=(heap.newest[0], now - heap.newest[1]),
+            task=task, variant=variant, count=heap.jobs, units=min(heap.units, MOST_UNITS), size=heap.size,
+            oldest=(heap.oldest[0], bounded_s(now - heap.oldest[1])), newest=(heap.newest[0], bounded_s(now - heap.newest[1])),
         )
         for heap in desk.heaps_for(peer)[:MOST_KINDS]
         for task, _, variant in [heap.kind.partition("/")]
     ]  # fmt: skip
     waiting = [
-        WaitingDoc(task=task, variant=variant, units=w.units, input_bytes=w.input_bytes, remaining_s=w.remaining_s)
+        WaitingDoc(task=task, variant=variant, units=w.units, input_bytes=w.input_bytes, remaining_s=bounded_s(w.remaining_s))
         for w in desk.waiting_for(peer)[:MOST_KINDS]
         for task, _, variant in [w.kind.partition("/")]
     ]

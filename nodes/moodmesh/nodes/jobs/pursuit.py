@@ -34,6 +34,7 @@ from moodmesh.nodes.messages import (
     Start,
     StartedAt,
     Withdrawn,
+    bounded_s,
 )
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.placement.hedge import hedge_after, second
@@ -48,6 +49,7 @@ DISK_RETRY_S = 5.0
 LOOK_S, LOOK_HELD_S = 0.2, 1.0
 LOG_LINE = 100
 FOR_NOW = ("absent", "suspect", "documents", "backoff", "full", "model")
+GIVEN_BACK = {"revoked": "revoked, this device may no longer run it there"}
 log = logging.getLogger(__name__)
 
 
@@ -96,9 +98,6 @@ class Pursuit:
         attempts go on; cancelled otherwise, they are withdrawn."""
         self._until = until
         try:
-            for live in list(self.lives):
-                if not live.resumed:
-                    await self._handle(live, self._reserved(live))
             await self._live()
         except asyncio.CancelledError as stop:
             if stop.args != ("closing",):
@@ -106,11 +105,14 @@ class Pursuit:
             raise
 
     async def _live(self) -> None:
-        broken = ""
+        broken, unsaid = "", [live for live in self.lives if not live.resumed]
         while self.job.open:
             try:
                 if broken:
                     await self._fail("internal", broken)
+                    await self._withdraw_all()
+                elif unsaid:
+                    await self._reserve(unsaid.pop())
                 elif self.lives:
                     await self._follow()
                 else:
@@ -158,7 +160,7 @@ class Pursuit:
             self._close(live)
             raise
         self._desk.tell(self.job)
-        await self._handle(live, self._reserved(live))
+        await self._reserve(live)
 
     async def _without_device(self, placement: Placement) -> None:
         job = self.job
@@ -189,15 +191,16 @@ class Pursuit:
                         await self._wake.wait()
                         self._wake.clear()
 
-    def _reserved(self, live: Live) -> Over | None:
+    async def _reserve(self, live: Live) -> None:
+        """Ask for a place."""
         job, a = self.job, live.attempt
         message = Reserve(
             job=job.id, attempt=a.number, task=job.spec.task, version=job.spec.version, variant=a.variant, units=job.spec.units,
             input_bytes=job.spec.input_bytes, result_bytes=job.spec.result_bytes, personal=job.spec.personal,
-            waited=max(0.0, self._desk.clock.wall() - job.created), taken=live.taken,
+            waited=bounded_s(max(0.0, self._desk.clock.wall() - job.created)), taken=live.taken,
         )  # fmt: skip
         live.answer_by = self._desk.clock.now() + RESERVE_TIMEOUT_S
-        return None if self._desk.net.send(a.device, message) else Over("LOST", "no link")
+        await self._handle(live, None if self._desk.net.send(a.device, message) else Over("LOST", "no link"))
 
     # -- following -----------------------------------------------------------------------------------------------------
 
@@ -260,9 +263,12 @@ class Pursuit:
             case LogLine():
                 await self._logged(live, message, now)
             case Withdrawn():
-                raise Over("WITHDRAWN", f"moved to {live.moving_to[:8]}" if live.moving_to else "withdrawn")
+                raise Over("WITHDRAWN", f"moved to {self._desk.name(live.moving_to)}" if live.moving_to else "withdrawn")
             case CancelledAttempt():
-                raise Over("LOST" if message.reason != "cancel" else "CANCELLED", f"given back: {message.reason}")
+                raise Over(
+                    "LOST" if message.reason != "cancel" else "CANCELLED",
+                    f"given back: {GIVEN_BACK.get(message.reason, message.reason)}",
+                )
             case Result():
                 return await self._result(live, message)
         return False

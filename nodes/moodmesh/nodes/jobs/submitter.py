@@ -13,6 +13,7 @@ from moodmesh.nodes.errors import NotFound, Refused, StoreError, UsageError
 from moodmesh.nodes.jobs.acceptance import Acceptance
 from moodmesh.nodes.jobs.desk import Desk, Live, kind
 from moodmesh.nodes.jobs.events import Hub
+from moodmesh.nodes.jobs.expiry import expire
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Blobs, Network
@@ -34,6 +35,7 @@ class Submitter:
         self._open: dict[str, Job] = {}
         self._pursuits: dict[str, Pursuit] = {}
         self._drivers: dict[str, asyncio.Task[None]] = {}
+        self._expiring: dict[str, asyncio.Task[None]] = {}
         self._resumed = asyncio.Event()
         self._late_now: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -47,8 +49,8 @@ class Submitter:
             raise StoreError(f"the input cannot be kept: {error}; free some disk space, nothing was accepted") from None
         job = Job(id or uuid.uuid4().hex, spec, blob, self._clock.wall())
         self.desk.budget.earn()
-        first = self._first(job)
         try:
+            first = self._first(job)
             await self._jobs.accept(job)
         except BaseException:
             self.desk.live.pop((job.id, 1), None)
@@ -68,10 +70,10 @@ class Submitter:
         self.desk.held.pop(job.id, None)  # it is held once it is on disk
         return [] if held or placement.chosen is None else [offer(self.desk, job, placement, placement.chosen)]
 
-    async def cancel(self, job_id: str) -> Job:
+    async def cancel(self, job_id: str, why: str = "by user", words: str = "") -> Job:
         """Stop a job of this device; its worker is gone within 2 s. `Refused` when it already ended."""
         job = self._open.get(job_id)
-        if job is None or not await self._jobs.status(job, "STOPPED", "by user", at=self._clock.wall()):
+        if job is None or not await self._jobs.status(job, "STOPPED", why, words, at=self._clock.wall()):
             raise Refused("this job has already ended", "ended")
         if driver := self._drivers.get(job_id):
             driver.cancel()
@@ -174,7 +176,7 @@ class Submitter:
                 live.starts = self._clock.now() + known.start_in_s
             answered = live.resumed or live.attempt.state in ("RESERVED", "STAGING", "RUNNING")
             if answered and known is None and live.moving_to is None:
-                self._over(live, Over("LOST", f"{peer[:8]} no longer holds it"))
+                self._over(live, Over("LOST", f"{self.desk.name(peer)} no longer holds it"))
 
     def lost(self, peer: DeviceId, why: str) -> None:
         """The peer is gone: its attempts of ours are lost and go elsewhere."""
@@ -194,7 +196,7 @@ class Submitter:
 
     async def close(self) -> None:
         """Stop driving; open jobs stay on disk for the next run."""
-        tasks = [*self._drivers.values(), *self._late_now.values()]
+        tasks = [*self._drivers.values(), *self._late_now.values(), *self._expiring.values()]
         for task in tasks:
             task.cancel("closing")
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -210,6 +212,8 @@ class Submitter:
         pursuit = self._pursuits[job.id] = Pursuit(self.desk, job, lives)
         driver = self._drivers[job.id] = asyncio.create_task(pursuit.run(until))
         driver.add_done_callback(lambda task: self._left(job, task))
+        if job.spec.expire_s is not None:
+            self._expiring[job.id] = asyncio.create_task(expire(job, self._clock, self.cancel))
 
     def _left(self, job: Job, driver: asyncio.Task[None]) -> None:
         """However its driver ended, also before its first step: nothing of it stays in memory but an open job's name."""
@@ -224,6 +228,8 @@ class Submitter:
         if not job.open:
             self._open.pop(job.id, None)
             self._blobs.release(job.input)
+            if expiring := self._expiring.pop(job.id, None):
+                expiring.cancel()
         if full:
             self.look_again()
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from moodmesh.nodes.placement.gates import device_gate
-from moodmesh.nodes.placement.score import Z95, Placement, Row
+from moodmesh.nodes.placement.score import Z90, Z95, Placement, Row
 
 ALL, SHOWN = 32, 16
 REST = {"slower": "that are slower or busier", "absent": "that are absent"}
@@ -30,7 +30,8 @@ def summary(placement: Placement) -> dict[str, Any]:
     told = ordered if few else _best(ordered)
     rows = [_row(row, placement.is_chosen(row)) for row in told]
     chosen = next((r for r in rows if r["chosen"]), None)
-    return {"rows": rows, "chosen": chosen, "why": why(placement), **({} if few else {"rest": _rest(placement, told)})}
+    more = {"late": late(placement), "rest": {} if few else _rest(placement, told)}
+    return {"rows": rows, "chosen": chosen, "why": why(placement), **{k: v for k, v in more.items() if v}}
 
 
 def _best(ordered: Sequence[Row]) -> list[Row]:
@@ -84,6 +85,14 @@ def why(placement: Placement) -> str:
         f"{place_} returns the result{of} soonest: {best.terms.total:.2f} s predicted, "
         f"{second.terms.total:.2f} s on {'this device' if second.here else second.name}"
     )
+
+
+def late(placement: Placement) -> str:
+    """That the deadline asked for is not likely to be met, in words; empty when it is, or when none was."""
+    best, by_s = placement.chosen, placement.ask.by_s
+    if by_s is None or best is None or best.terms is None or best.terms.slow(Z90) <= by_s:
+        return ""
+    return f"it is late: 9 of 10 take up to {best.terms.slow(Z90):.3g} s even on {best.name}, {by_s:.3g} s are left"
 
 
 def table(explain: Mapping[str, Any]) -> list[str]:

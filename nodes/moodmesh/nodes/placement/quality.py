@@ -12,20 +12,22 @@ OPEN = (None, "quality", "deadline", "variant")
 def stated(explain: Mapping[str, Any], measure: str, figures: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
     """The loss of a decision, from the table kept with it (`explain.summary`); None where nothing was chosen.
 
-    `loss` is None when the best variant present was taken, and empty when its cards have no figures to compare.
+    `loss` is None when the best variant present was taken, and empty when its cards have no figures to compare. `words` say
+    it, and that a deadline will not be met (`explain.late`).
     """
     chosen = explain.get("chosen")
     if not chosen:
         return None
     able = [row for row in explain["rows"] if row["variant"] and (row["gate"] or {}).get("name") in OPEN]
     best = max(able, key=_rank, default=chosen)
-    used = chosen["variant"]
+    used, late = chosen["variant"], str(explain.get("late", ""))
     found: dict[str, Any] = {"variant": used, "best_present": best["variant"], "measure": measure, "loss": None, "words": ""}
     if _rank(best) <= _rank(chosen):
-        return found | {"best_present": used}
+        return found | {"best_present": used, "words": late}
     pairs = list(zip(figures.get(best["variant"], ()), figures.get(used, ()), strict=False))
     loss = [round(theirs - ours, 4) for theirs, ours in pairs]
-    return found | {"loss": loss, "words": _words(used, best["variant"], measure, pairs)}
+    words = _words(used, best["variant"], measure, pairs)
+    return found | {"loss": loss, "words": f"{words}; {late}" if late else words}
 
 
 def _rank(row: Mapping[str, Any]) -> int:

@@ -104,7 +104,7 @@ class Store:
                 for call in calls:
                     self._run([call])
                 return
-            outcomes = [(call, None, self._refused(error)) for call in calls]
+            outcomes = [(call, None, self._refused(error, call.step)) for call in calls]
         if any(call.step == SCRUB for call in calls):
             outcomes = self._scrubbed(outcomes)
         for call, value, problem in outcomes:
@@ -117,20 +117,21 @@ class Store:
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
-            return [(c, v, self._refused(error) if c.step == SCRUB else problem) for c, v, problem in outcomes]
+            return [(c, v, self._refused(error, SCRUB) if c.step == SCRUB else problem) for c, v, problem in outcomes]
         return outcomes
 
-    def _refused(self, error: sqlite3.Error) -> StoreError:
-        self.trouble = f"cannot write {self.path}: {error}; {_remedy(error)}"
-        return StoreError(self.trouble)
+    def _refused(self, error: sqlite3.Error, step: str) -> StoreError:
+        said = f"cannot {'write' if step else 'read'} {self.path}: {error}; {_remedy(error)}"
+        self.trouble = said if step else self.trouble
+        return StoreError(said)
 
     def _try(self, call: _Call) -> tuple[Any, Exception | None]:
         self._db.execute("SAVEPOINT one")
         try:
             value = call.work(self._db)
-        except sqlite3.OperationalError:
-            raise  # a full disk or a broken file concerns the whole batch
-        except Exception as error:  # noqa: BLE001 - handed to the caller
+        except Exception as error:
+            if _of_the_disk(error):
+                raise  # it concerns the whole batch
             self._db.execute("ROLLBACK TO one")
             self._db.execute("RELEASE one")
             return None, error
@@ -160,6 +161,12 @@ def opened(path: Path) -> tuple[sqlite3.Connection, Path | None]:
     except sqlite3.DatabaseError:
         kept = set_aside(path)
         return _ready(path), kept
+
+
+def _of_the_disk(error: Exception) -> bool:
+    """Whether the disk or the file refused, and not what was asked for: SQLite calls both an operational error."""
+    asked = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return isinstance(error, sqlite3.OperationalError) and not asked
 
 
 def _remedy(error: sqlite3.Error) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from moodmesh.nodes.bench.checkpoint import add, resumed
 from moodmesh.nodes.bench.faults.play import Play
 from moodmesh.nodes.bench.faults.schedule import DEVICES, Action, schedule
 from moodmesh.nodes.bench.faults.verdict import Breach, judge, watch
@@ -150,8 +150,7 @@ def run(
         def done(outcome: Outcome) -> None:
             found[outcome.seed] = outcome
             if checkpoint is not None and replay is None:
-                with checkpoint.open("a") as file:
-                    file.write(json.dumps(asdict(outcome)) + "\n")
+                add(checkpoint, asdict(outcome))
             if outcome.breaches:
                 say(_told(outcome))
             bar(
@@ -166,10 +165,7 @@ def run(
 
 def read(checkpoint: Path) -> list[Outcome]:
     """The runs that a checkpoint keeps; a line that was cut off is none."""
-    if not checkpoint.exists():
-        return []
-    lines = checkpoint.read_text().splitlines(keepends=True)
-    return [Outcome(**json.loads(line)) for line in lines if line.endswith("\n")]
+    return [Outcome(**run) for run in resumed(checkpoint)]
 
 
 def report(quick: bool, outcomes: list[Outcome]) -> Report:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from moodmesh.nodes.bench import checkpoint
 from moodmesh.nodes.bench.routing import baselines
 from moodmesh.nodes.bench.routing.engine import Policy, Run
 from moodmesh.nodes.bench.routing.meshed import Meshed, Switches
@@ -127,7 +127,7 @@ def run_all(
     todo: list[Task], kept: Path | None, told: Callable[[int, int], None], workers: int | None = None
 ) -> list[dict[str, Any]]:
     """Every row, in no order; those in the file `kept` are not run again, new ones are added to it as they come."""
-    rows = {_key(row): row for row in _read(kept)}
+    rows = {_key(row): row for row in (checkpoint.resumed(kept) if kept is not None else [])}
     names = {(t.policy, t.cell.name, t.seed): t for t in todo}
     left = [t for key, t in names.items() if key not in rows]
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -135,15 +135,9 @@ def run_all(
             row = future.result()
             rows[_key(row)] = row
             if kept is not None:
-                with kept.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                checkpoint.add(kept, row)
             told(count, len(names))
     return [rows[key] for key in names]
-
-
-def _read(kept: Path | None) -> Iterator[dict[str, Any]]:
-    if kept is not None and kept.exists():
-        yield from map(json.loads, kept.read_text().splitlines())
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, int]:

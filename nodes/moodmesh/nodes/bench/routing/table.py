@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from moodmesh.nodes.bench.routing.cells import BAR, OURS
@@ -73,8 +73,10 @@ def _calm(cell: Cell) -> bool:
     return cell.leaving == "calm" and cell.devices >= 5 and cell.load <= 0.7
 
 
-def _most(values: Any) -> float | None:
-    return round(max(values, default=0.0), 3) or None
+def _most(values: Iterable[float]) -> float | None:
+    """The largest; None when nothing was measured, which is not 0."""
+    found = list(values)
+    return round(max(found), 3) if found else None
 
 
 def markdown(table: Sequence[Mapping[str, Any]], cells: Sequence[Cell], ablations: Sequence[str]) -> str:

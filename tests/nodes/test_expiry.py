@@ -1,0 +1,117 @@
+"""`--expire T` stops a job without a result, wherever it is by then; its time goes on over a restart (routing §8)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from moodmesh.nodes.bench.virtual import VirtualLoop, run
+from moodmesh.nodes.jobs import submitter
+from moodmesh.nodes.jobs.expiry import left_s
+from moodmesh.nodes.jobs.model import Job, Spec
+from moodmesh.nodes.messages import Blob
+
+from .sim import PURE, Node, World
+
+SPEC = Spec(PURE, 1, {"units": 30.0}, 30.0, 5, 10, False, False, 1, expire_s=10.0)
+
+
+@pytest.fixture(autouse=True)
+def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
+
+
+def simulate(story: Callable[[World], Awaitable[None]], count: int = 2) -> None:
+    loop = VirtualLoop()
+
+    async def whole() -> None:
+        world = World(loop, 1, count)
+        await world.start()
+        await asyncio.sleep(1)
+        await story(world)
+
+    run(whole(), loop)
+
+
+async def ask(node: Node, on: Node, units: float = 30.0) -> str:
+    spec = replace(SPEC, params={"units": units}, units=units, on=on.id)
+    job = await node.world.loop.create_task(node.submitter.submit(spec, b"input"), context=node._context())
+    return job.id
+
+
+def ended(node: Node, job: str) -> tuple[str, str, str]:
+    (row,) = node.rows("SELECT status, substate, message FROM job WHERE id=?", job)
+    return tuple(row)  # type: ignore[return-value]
+
+
+EXPIRED = ("STOPPED", "expired", "it had no result 10 s after its submission (--expire)")
+
+
+def test_the_time_that_is_left() -> None:
+    job = Job("j" * 32, SPEC, Blob.of(b""), 1000.0)
+    assert [left_s(job, wall) for wall in (1000.0, 1004.0, 1010.0, 5000.0, 0.0)] == [10.0, 6.0, 0.0, 0.0, 10.0]
+    assert left_s(Job("j" * 32, replace(SPEC, expire_s=None, by_s=1.0), Blob.of(b""), 0.0), 5000.0) is None
+
+
+def test_a_job_that_runs_is_stopped_in_time_and_its_worker_is_gone() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        job, done = await ask(a, b), await ask(a, a, units=2)
+        await asyncio.sleep(9.5)
+        assert (ended(a, job)[0], ended(a, done)[0]) == ("RUNNING", "SUCCEEDED")
+        assert list(a.submitter._expiring) == [job], "of one that has a result nothing is left"
+        await asyncio.sleep(3)
+        assert ended(a, job) == EXPIRED
+        assert not b.workers
+        assert not a.submitter._open
+        assert not a.submitter._expiring
+
+    simulate(story)
+
+
+def test_a_job_that_waits_for_a_device_is_stopped_too_and_one_without_the_option_is_not() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.crash()
+        waiting, patient = await ask(a, b), await a.submit(on=b)
+        await asyncio.sleep(11)
+        assert ended(a, waiting) == EXPIRED
+        await asyncio.sleep(3600)
+        assert ended(a, patient)[0] == "PENDING"
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("down_s", [3.0, 60.0])
+def test_its_time_goes_on_while_its_device_is_down(down_s: float) -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        began, job = world.now(), await ask(a, b)
+        await asyncio.sleep(3)
+        a.crash()
+        await asyncio.sleep(down_s)
+        await a.start()
+        await asyncio.sleep(max(0.2, began + 10.2 - world.now()))
+        assert ended(a, job) == EXPIRED
+        await asyncio.sleep(10)
+        assert not b.workers
+
+    simulate(story)
+
+
+def test_a_full_disk_only_delays_it() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        job = await ask(a, b, units=100)
+        await asyncio.sleep(3)
+        a.disk.full = True
+        await asyncio.sleep(12)
+        assert ended(a, job)[0] == "RUNNING"
+        a.disk.full = False
+        await asyncio.sleep(6)
+        assert ended(a, job) == EXPIRED
+
+    simulate(story)
