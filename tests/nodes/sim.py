@@ -264,7 +264,7 @@ class Node:
         self.peers.submitter, self.peers.executor = self.submitter, self.executor
         replicas = Replicas(self.disk, self.clock)  # type: ignore[arg-type]
         self.inspection = Inspection(
-            self.peers, self.access, self.jobs, self.submitter, self.events, replicas, self.clock
+            self.peers, self.access, self.jobs, self.submitter, self.events, replicas, self.executor, self.clock
         )  # fmt: skip
         self.peers.inspection, self.peers.on_change = self.inspection.hear, self.inspection.look
         self.access.changed = self._permissions_changed

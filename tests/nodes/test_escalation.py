@@ -16,9 +16,9 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.errors import Refused, StoreError
 from moodmesh.nodes.jobs import escalation, submitter
-from moodmesh.nodes.jobs.escalation import PATIENCE_S, Escalations, given_up, part_id
+from moodmesh.nodes.jobs.escalation import PATIENCE_S, Escalations, given_up
 from moodmesh.nodes.jobs.journal import Jobs
-from moodmesh.nodes.jobs.model import Job, Spec
+from moodmesh.nodes.jobs.model import Job, Spec, part_id
 from moodmesh.nodes.messages import Blob, Capability, TaskDoc, VariantDoc
 from moodmesh.nodes.pool.seam import Done, Event, Work
 from moodmesh.tasks import Escalation, Request, Rest

@@ -304,7 +304,7 @@ class Pursuit:
         row = second(ask, now - live.started, devices)
         if row is not None and row.device != live.attempt.device and self._desk.budget.spend():
             live.hedge_at = None
-            await self._offered(Placement(ask, tuple(d for d in devices if d.id == row.device), row), row)
+            await self._offered(Placement(ask, tuple(d for d in devices if d.id == row.device), row, beside=True), row)
 
     async def _logged(self, live: Live, message: LogLine, now: float) -> None:
         if message.seq > live.log_seq and live.log_room > 0:
@@ -418,7 +418,7 @@ def missing(placement: Placement) -> str:
 def parked(placement: Placement, held: Hold) -> str:
     """Why a job is held back, in one line."""
     best = placement.chosen
-    where = "this device" if best is None or best.here else best.name
+    where = best.name if best is not None else "the best one present"
     if held.parked:
         return f"parked: another device, away or busy, is {held.ratio:.0f} x faster than {where}, which takes it when idle"
     return f"held back: faster devices will be through with it in about {held.ahead_s:.1f} s, sooner than {where}"
