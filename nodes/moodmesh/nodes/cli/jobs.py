@@ -79,8 +79,6 @@ def submit(
         "seed": seed,
     }
     job = Client().post("jobs", body=body)
-    if job["quality"] and job["quality"]["words"]:
-        say(job["quality"]["words"])
     _handed_in(job, wait, json)
 
 
@@ -218,7 +216,9 @@ def adopt(
 
 
 def _handed_in(job: dict[str, Any], wait: bool, json: bool) -> None:
-    """Print the id of a new job, or wait for its result."""
+    """Say what it is worth, then print the id of a new job, or wait for its result."""
+    if job["quality"] and job["quality"]["words"]:
+        say(job["quality"]["words"])
     if wait:
         _finish(_follow(job["id"]), json)
         return
