@@ -60,7 +60,7 @@ class Stopping:
             (ended if await self._ended_at(device, owner, job, said) else left).append(name)
         self.deliver(owner)  # it may be here all the same, and only slow
         words = [f"ended on {', '.join(ended)}"] if ended else []
-        words += [f"{', '.join(left)} did not confirm that it ended: what runs there ends with its lease"] if left else []
+        words += [f"not confirmed by {', '.join(left)}: there it may run on until its lease ends"] if left else []
         return replace(there, live=False, stop=self._clock.wall(), words="; ".join(words))
 
     async def _ended_at(self, device: DeviceId, owner: DeviceId, job: str, said: str) -> bool:
