@@ -79,7 +79,7 @@ def test_only_the_chosen_sentences_leave_and_nothing_stays_there(two: list[Daemo
 
 
 def test_list_show_explain_and_logs_speak_of_one_job_with_two_parts(two: list[Daemon]) -> None:
-    phone, _ = two
+    phone, desktop = two
     before = len(phone.client.get("jobs", limit=1000)["jobs"])
     done = phone.typed("job", "submit", "emotion.text", "-p", f"text={PAGE.decode()}", "--escalate", "40%", "--wait", "--json")
     assert done.returncode == 0, done.stderr
@@ -97,6 +97,25 @@ def test_list_show_explain_and_logs_speak_of_one_job_with_two_parts(two: list[Da
     assert "on desktop" in told
     assert "ruled out by memory" in told
     assert phone.client.get("jobs", found["id"], "logs")["status"] == "SUCCEEDED"
+
+    # and from another device
+    there, here = (json.loads(d.typed("job", "show", found["id"], "--json").stdout) for d in (desktop, phone))
+    assert there.keys() == here.keys()
+    assert [p.keys() for p in there["parts"]] == [p.keys() for p in here["parts"]]
+    for name in ("status", "variant", "ran_on", "why", "substate"):
+        assert there[name] == here[name], name
+    assert there["quality"] == here["quality"] | {"words": here["quality"]["words"].replace("answers here", "answers on phone")}
+    again = desktop.typed("job", "explain", found["id"]).stdout
+    assert "ruled out by memory" in again
+    assert "phone asked, and the small model of --escalate (tiny) answers where it is asked" in again
+    assert "this device" not in again
+    row = next(line for line in desktop.typed("job", "list").stdout.splitlines() if line.startswith(found["id"][:8]))
+    assert "tiny+base" in row
+    assert "phone + desktop" in row
+    ids = {job["id"] for job in desktop.client.get("jobs", limit=1000, all=1)["jobs"]}
+    assert found["id"] in ids
+    assert not ids & {part["id"] for part in here["parts"]}
+    assert found["id"] == json.loads(desktop.typed("job", "logs", found["id"], "--json").stdout)["id"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +155,7 @@ def test_a_lower_quality_states_its_loss_before_and_in_the_result(two: list[Daem
 
 def test_a_restart_between_the_parts_and_a_cancel(tmp_path: Path) -> None:
     """The daemon dies as the small part commits; its answer is there when it is back. And a cancelled job stops both parts."""
-    with daemons(tmp_path, "phone", "desktop", **FAST) as (phone, _):
+    with daemons(tmp_path, "phone", "desktop", **FAST) as (phone, desktop):
         phone.kill()
         phone.start(debug__crash_after="job.commit")
         phone.linked()
@@ -159,6 +178,28 @@ def test_a_restart_between_the_parts_and_a_cancel(tmp_path: Path) -> None:
         assert stopped
         with pytest.raises(Refused):
             phone.client.post("jobs", long, "cancel")
+
+        # its device dies: another one runs it anew as it was asked, and has it stopped where it was
+        file = tmp_path / "long.txt"
+        file.write_bytes((PAGE + b"\n") * 800)
+        left = phone.submit("emotion.text", file.read_bytes(), escalate=0.25)
+        desktop.wait_for(lambda: desktop.rows(f"SELECT 1 FROM replica WHERE job='{left}'"), "told")
+        phone.kill()
+        desktop.wait_for(lambda: desktop.client.get("jobs", left)["owner_absent"], "without phone")
+        adopted = json.loads(desktop.typed("job", "adopt", left, "--input", str(file), "--json").stdout)
+        assert (adopted["adopted_from"], adopted["quality"]["share"], adopted["quality"]["words"]) == (
+            left, 0.25, desktop.client.get("jobs", left)["quality"]["words"].replace("answers on phone", "answers here"),
+        )  # fmt: skip
+        desktop.wait_for(lambda: [p["role"] for p in desktop.client.get("jobs", adopted["id"])["parts"]] == ["small"], "at it")
+        desktop.client.post("jobs", adopted["id"], "cancel")
+        part = desktop.client.get("jobs", left)["parts"][0]["id"]
+        refused = desktop.typed("job", "adopt", part, "--input", str(file))
+        assert (refused.returncode, f"a part of {left[:8]}" in refused.stderr) == (4, True)
+        asked = desktop.typed("job", "cancel", left)
+        assert (asked.returncode, "cancel asked for, waits for its owner" in asked.stdout) == (0, True), asked
+        assert "cancel asked for, waits for its owner" in desktop.typed("job", "show", left).stdout
+        phone.start()
+        assert phone.ended(left)["status"] == "STOPPED"
 
 
 def test_when_nobody_can_run_the_large_model_the_small_answers_stand(tmp_path: Path) -> None:

@@ -59,9 +59,11 @@ def test_a_job_is_looked_at_stopped_and_adopted_from_another_device(tmp_path: Pa
 
         # its owner is gone
         job = a.submit("emotion.text", SHORT, variant="tiny", on="gamma", public=True)
+        doomed = a.submit("emotion.text", LONG, variant="tiny", on="gamma", public=True)
         personal = a.submit("emotion.text", TEXT, variant="tiny", on="alpha")
         a.ended(personal)
-        b.wait_for(lambda: len(b.rows(f"SELECT * FROM replica WHERE job IN ('{job}', '{personal}')")) == 2, "told")
+        ids = f"('{job}', '{doomed}', '{personal}')"
+        b.wait_for(lambda: len(b.rows(f"SELECT * FROM replica WHERE job IN {ids}")) == 3, "told")
         a.kill()
         b.wait_for(lambda: listed(b)[job]["owner_absent"], "without alpha")
         shown = typed(b, "job", "show", job[:8])
@@ -69,7 +71,12 @@ def test_a_job_is_looked_at_stopped_and_adopted_from_another_device(tmp_path: Pa
         assert 0 < shown["age_s"] < 60
         assert "alpha (owner absent, as of" in b.typed("job", "show", job[:8]).stdout
         assert {row["name"] for row in typed(b, "job", "explain", job[:8])["tables"][0]["rows"]} == {"alpha", "beta", "gamma"}
-        assert "owner_absent" in str(typed(b, "job", "cancel", job[:8], code=4))
+        asked = typed(b, "job", "cancel", doomed[:8])
+        assert asked["cancel_asked"]
+        assert "cancel asked for, waits for its owner; ended on gamma" in asked["message"]
+        assert not c.rows(f"SELECT * FROM execution WHERE job='{doomed}'")
+        assert "cancel asked for, waits for its owner" in b.typed("job", "show", doomed[:8]).stdout
+        assert "(cancel asked for)" in b.typed("job", "list").stdout
         assert b.typed("job", "logs", "-f", job[:8]).returncode == 0
         for file_ in b.home.rglob("*"):
             assert not file_.is_file() or b"heron" not in file_.read_bytes(), file_
@@ -92,6 +99,7 @@ def test_a_job_is_looked_at_stopped_and_adopted_from_another_device(tmp_path: Pa
         # the owner comes back and ends its own job by itself
         a.start()
         assert a.ended(job, 60)["status"] == "SUCCEEDED"
+        assert a.ended(doomed)["status"] == "STOPPED"
         a.linked(2)
         b.wait_for(lambda: typed(b, "job", "show", job)["status"] == "SUCCEEDED", "told")
         before = len(listed(b))

@@ -32,6 +32,7 @@ from moodmesh.nodes.jobs.executor import Executor
 from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.journal import Executions, Jobs
 from moodmesh.nodes.jobs.model import Spec
+from moodmesh.nodes.jobs.network import OwnJobs
 from moodmesh.nodes.jobs.replicas import Replicas
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import Blob, Capability, Dynamic, Reserve, TaskDoc, VariantDoc
@@ -262,12 +263,15 @@ class Node:
             self.peers, Blobs(), Executions(self.disk), self, self.offers, self.clock, "boot", self.peers.changed  # type: ignore[arg-type]
         )  # fmt: skip
         self.peers.submitter, self.peers.executor = self.submitter, self.executor
+        self._inspect(self.submitter)
+        self.access.changed = self._permissions_changed
+
+    def _inspect(self, own: OwnJobs) -> None:
         replicas = Replicas(self.disk, self.clock)  # type: ignore[arg-type]
         self.inspection = Inspection(
-            self.peers, self.access, self.jobs, self.submitter, self.events, replicas, self.clock
+            self.peers, self.access, self.jobs, own, self.events, replicas, self.executor, self.clock
         )  # fmt: skip
         self.peers.inspection, self.peers.on_change = self.inspection.hear, self.inspection.look
-        self.access.changed = self._permissions_changed
 
     def _permissions_changed(self, peer: DeviceId) -> None:
         self.peers.tell_rights(peer)

@@ -16,9 +16,10 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.errors import Refused, StoreError
 from moodmesh.nodes.jobs import escalation, submitter
-from moodmesh.nodes.jobs.escalation import PATIENCE_S, Escalations, given_up, part_id
+from moodmesh.nodes.jobs.escalation import PATIENCE_S, Escalations, given_up
 from moodmesh.nodes.jobs.journal import Jobs
-from moodmesh.nodes.jobs.model import Job, Spec
+from moodmesh.nodes.jobs.model import Job, Spec, part_id
+from moodmesh.nodes.jobs.replicas import Elsewhere
 from moodmesh.nodes.messages import Blob, Capability, TaskDoc, VariantDoc
 from moodmesh.nodes.pool.seam import Done, Event, Work
 from moodmesh.tasks import Escalation, Request, Rest
@@ -26,6 +27,7 @@ from moodmesh.tasks import Escalation, Request, Rest
 from . import sim
 from .sim import PURE, Died, Faults, World
 from .test_histories import first_bad, trouble
+from .test_inspection import SEE
 
 SEEDS = range(16)
 ITEMS = 6
@@ -83,6 +85,7 @@ class Node(sim.Node):
         self.escalations = Escalations(
             self.submitter, self.jobs, sim.Blobs(), self.submitter.desk.events, self.clock, {PURE: TASK}, self.id, aside
         )
+        self._inspect(self.escalations)
 
     async def _boot(self) -> None:
         await super()._boot()
@@ -409,3 +412,39 @@ def test_without_the_mark_of_its_parent_a_part_takes_personal_input_to_a_strange
     spec = escalation.part_spec
     monkeypatch.setattr(escalation, "part_spec", lambda *args, **more: spec(*args, **more, personal=False))
     assert outcome(story) == 1
+
+
+def test_another_device_sees_one_job_with_its_parts_and_stops_it_after_its_owner_is_gone() -> None:
+    async def story(world: World) -> None:
+        phone, box, other = phone_of(world), world.nodes[1], world.nodes[2]
+        box.mean, box.mains, other.mean = 30.0, True, 90.0
+        await world.start()
+        await phone.access.allow(other.id, SEE)
+        await asyncio.sleep(1)
+        job = await phone.ask(share=1.0)
+        await asyncio.sleep(12)
+        for live in (True, False):
+            found = await other.inspection.find(job[:8])
+            assert isinstance(found, Elsewhere)
+            assert (found.live, found.job.escalation is not None) == (live, True)
+            parts = await other.inspection.parts(found)
+            assert [(role, part.job.status, part.live) for role, part in parts] == [
+                ("small", "SUCCEEDED", live), ("large", "RUNNING", live)
+            ]  # fmt: skip
+            assert [a.name for _, part in parts for a in part.job.attempts] == ["node", box.id[:6]]
+            assert all(part.job.attempts[0].table is not None and part.job.parent == job for _, part in parts)
+            assert [e.job.id for e in await other.inspection.newest(9)] == [job]
+            if live:
+                phone.crash()
+                await asyncio.sleep(7)
+        assert box.workers
+        held = await other.inspection.cancel(found)
+        assert (held.words, box.workers) == (f"ended on {box.id[:6]}", {})
+        await phone.start()
+        await asyncio.sleep(10)
+        assert [phone.status(one) for one in (job, part_id(job, "large"))] == ["STOPPED", "STOPPED"]
+        await asyncio.sleep(60)
+        assert not box.workers
+
+    loop = VirtualLoop()
+    run(story(World(loop, 1, count=3)), loop)

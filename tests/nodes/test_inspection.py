@@ -101,10 +101,6 @@ def test_a_peer_that_may_see_jobs_sees_them_live_and_after_their_owner_is_gone()
         assert 50 < b.clock.wall() - late.at < 70
         assert (late.job.status, [line.line for line in late.job.lines]) == ("RUNNING", ["half of it is done"])
         assert [e.job.id for e in await b.inspection.newest(10)] == [job]
-        with pytest.raises(Refused) as refused:
-            await b.inspection.cancel(late)
-        assert refused.value.reason == "owner_absent"
-        assert "job adopt" in str(refused.value)
         b.clock.offset += KEPT_S
         assert await b.inspection.newest(10) == []
         await b.inspection.replicas.expire()
@@ -250,8 +246,9 @@ def test_an_owner_that_does_not_answer_delays_nobody_for_long() -> None:
         found = await there(b, job[:8])
         assert not found.live
         assert world.now() - began < 2.5
-        with pytest.raises(Refused, match="does not answer"):
-            await b.inspection.cancel(found)
+        held = await b.inspection.cancel(found)
+        assert (held.stop is not None, held.job.status) == (True, "RUNNING")
+        assert world.now() - began < 5
 
     simulate(story)
 
@@ -385,8 +382,8 @@ def test_an_answer_counts_from_the_peer_that_was_asked_alone(defended: bool) -> 
         asking = asyncio.create_task(b.inspection.find(job))
         await asyncio.sleep(0.1)
         if not defended:
-            b.inspection._asked = {(c.id, n): w for (_, n), w in b.inspection._asked.items()}
-            b.inspection._asked |= {(a.id, n): w for (_, n), w in b.inspection._asked.items()}
+            waiting = b.inspection.asking.waiting
+            waiting |= {(c.id, n): w for (_, n), w in waiting.items()}
         for n in range(20):
             c.peers.send(b.id, Inspected(ask=n, jobs=[example(job, status="STOPPED")]))
         found = await asking

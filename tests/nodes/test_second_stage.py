@@ -137,6 +137,11 @@ def test_a_straggler_is_overtaken_by_a_second_attempt() -> None:
         assert attempts(one, key) == [(other.id, "RUNNING")]
         await asyncio.sleep(40)
         assert attempts(one, key) == [(other.id, "CANCELLED"), (one.id, "COMMITTED")]
+        why = [
+            json.loads(r["explain"])["why"] for r in one.rows("SELECT explain FROM attempt WHERE job=? ORDER BY number", key)
+        ]
+        assert "sooner than the first attempt" in why[1]
+        assert not [words for words in why if "only device" in words or "this device" in words]
         assert not other.workers
         assert job(one, key)[0] == "SUCCEEDED"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.messages import Capability, Dynamic, TaskDoc, VariantDoc
 from moodmesh.nodes.placement import gates
-from moodmesh.nodes.placement.explain import COLUMNS, summary, table
+from moodmesh.nodes.placement.explain import COLUMNS, summary, table, why
 from moodmesh.nodes.placement.score import Placement, place
 from moodmesh.nodes.placement.view import Ask, Device
 from moodmesh.nodes.rates import correct
@@ -385,3 +385,18 @@ def test_two_hundred_candidates_are_scored_once_each() -> None:
     assert found.chosen is not None
     assert found.chosen.device in {f"d{n:03}" for n in range(3)}
     assert len(found.rows) == 200
+
+
+def test_why_names_devices_and_says_what_left_no_choice() -> None:
+    """It may be read on another device, so this one has a name, too."""
+    here, den = device("ann", here=True), device("den", dynamic=dynamic(free_slots=0, running=[9.0]))
+    assert why(place(ASK, [here, den])).startswith("ann returns the result of tiny soonest: ")
+    assert why(place(ASK, [here, den])).endswith(" s on den")
+    assert why(place(ASK, [here, replace(den, present=False)])) == "ann is the only device that may run tiny; den: absent"
+    to_den = place(replace(ASK, on=DeviceId("den")), [here, den])
+    assert why(to_den).startswith("den was asked for with --on: ")
+    small = place(replace(ASK, on=DeviceId("ann"), small_part=True), [here, den])
+    assert why(small).startswith("ann asked, and the small model of --escalate (tiny) answers where it is asked: ")
+    hedge = replace(place(ASK, [here]), beside=True)
+    assert why(hedge).startswith("ann was idle, and is expected to be done sooner than the first attempt has taken already: ")
+    assert why(replace(place(ASK, [here]), taken=True)).startswith("ann was free and took it: ")

@@ -176,3 +176,31 @@ def test_holders_have_power_and_long_links() -> None:
              (("new", 9.0, True), ("weak", 0.0, False), ("old", 1.0, True), ("middle", 5.0, True))]  # fmt: skip
     assert [n.id for n in holders((), found)] == ["old", "middle", "new"]
     assert module.TABLES == 3
+
+
+FIGURES = {"tiny": [0.433], "base": [0.548], "tiny+base": [0.481]}
+MADE = {"escalation": {"sent": 2, "of": 9, "why": ""}, "parts": {"small": {"device": "a"}, "large": {"device": "d" * 52}}}
+
+
+def test_a_job_of_two_parts_is_told_as_one() -> None:
+    parent = job(attempts=0, escalate=0.3, figures=FIGURES, measure="mean r")
+    before = seen(parent, {}, own=True).escalation
+    assert before is not None
+    assert (before.share, before.sent, before.ran_on, before.figures["tiny+base"]) == (0.3, None, "", 0.481)
+    after = seen(parent, {"a": "phone"}, own=True, provenance=MADE).escalation
+    assert after is not None
+    assert (after.sent, after.of, after.ran_on) == (2, 9, f"phone + {'d' * 52}")
+    alone = seen(parent, {"a": "phone"}, own=True, provenance=MADE | {"escalation": {"sent": 0, "of": 9, "why": "late"}})
+    assert alone.escalation is not None
+    assert (alone.escalation.ran_on, alone.escalation.why) == ("phone", "late")
+    assert seen(job(parent="1" * 32), {}, own=True).parent == "1" * 32
+
+
+@pytest.mark.parametrize(("personal", "own", "quoted"), [(True, True, True), (True, False, False), (False, False, True)])
+def test_a_parent_quotes_its_parts_where_the_input_may_go(personal: bool, own: bool, quoted: bool) -> None:
+    """The error of a part is its parent's message, though the parent has no attempt that failed."""
+    made = MADE | {"escalation": {"sent": 0, "of": 9, "why": "the answers of tiny stand: task_error: heron"}}
+    told = seen(job(personal, rows=0, attempts=0, text="heron", escalate=0.3), {}, own=own, provenance=made)
+    assert ("heron" in told.message) == quoted
+    assert told.escalation is not None
+    assert ("heron" in told.escalation.why) == quoted

@@ -99,7 +99,7 @@ class Node(Services):
             escalations = Escalations(submitter, jobs, blobs, events, clock, tasks, identity.id)
             executor = Executor(peers, blobs, Executions(store), pool, capabilities, clock, uuid.uuid4().hex, peers.changed)
             peers.submitter, peers.executor, capabilities.executor = submitter, executor, executor
-            inspection = Inspection(peers, access, jobs, escalations, events, Replicas(store, clock), clock)
+            inspection = Inspection(peers, access, jobs, escalations, events, Replicas(store, clock), executor, clock)
             peers.inspection, peers.on_change = inspection.hear, inspection.look
             access.changed = _each(peers.tell_rights, inspection.permissions_changed)
             caps = Caps(CAPS | {kind: model.cap for kind, model in KINDS.items()})

@@ -445,8 +445,25 @@ class SeenLine(Part):
     line: Words
 
 
+class SeenEscalation(Part):
+    """Of a job that two variants answer: the share that may go to the large one, what that is worth (`figures`, in `measure`),
+    and once it is answered, what went there and which devices answered."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    measure: Words
+    figures: Annotated[dict[Annotated[str, Field(max_length=130)], Finite], Field(max_length=3)]
+    sent: Count | None = None
+    of: Count | None = None
+    why: Words = ""
+    ran_on: Words = ""
+
+
 class Seen(Part):
-    """A job: what it is, how it stands, and what it takes to submit it anew. Its owner is the peer that says so."""
+    """A job: what it is, how it stands, and what it takes to submit it anew. Its owner is the peer that says so.
+
+    `escalation`: two variants answer it; `parent`: the job that this one is a part of. `warrant`: the owner's signature that
+    the receiver may stop it while the owner is away.
+    """
 
     id: JobId
     task: Name
@@ -463,6 +480,9 @@ class Seen(Part):
     result_bytes: Count
     input_sha256: Digest | None = None
     adopted_from: JobId | None = None
+    parent: JobId | None = None
+    escalation: SeenEscalation | None = None
+    warrant: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")] | None = None
     created: Wall
     finished: Wall | None = None
     status: Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
@@ -484,16 +504,19 @@ class Replica(Message):
 
 
 class Inspect(Message):
-    """To the owner of jobs: show those that begin with `job`, list the newest in brief, or cancel one."""
+    """To the owner of jobs: show those that begin with `job`, list the newest in brief, or cancel one. To a device that runs
+    a job of an absent `owner`: stop it; the owner's warrant says that the sender may."""
 
     kind: Literal["inspect"] = "inspect"
     ask: Count
-    what: Literal["show", "list", "cancel"]
+    what: Literal["show", "list", "cancel", "stop"]
     job: Annotated[str, Field(pattern=r"^[0-9a-f]{0,32}$")]
+    owner: Device = ""
+    warrant: Annotated[str, Field(pattern=r"^([0-9a-f]{128})?$")] = ""
 
 
 class Inspected(Message):
-    """The owner's answer to one `inspect`; none comes without `jobs.inspect.all`."""
+    """The answer to one `inspect`; none comes without `jobs.inspect.all`, except to `stop`."""
 
     cap = 512 * KIB
     kind: Literal["inspected"] = "inspected"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
 from moodmesh.nodes.api.guard import while_asked
+from moodmesh.nodes.api.shown import together
 from moodmesh.nodes.errors import NotFound
 from moodmesh.nodes.jobs.model import OPEN
 from moodmesh.nodes.jobs.replicas import Elsewhere
@@ -16,6 +18,8 @@ from moodmesh.nodes.jobs.seen import table
 from moodmesh.nodes.placement.afterwards import compared
 from moodmesh.nodes.services import Services
 
+Parts = Sequence[tuple[str, Elsewhere]]
+WAITS = "cancel asked for, waits for its owner"
 LOOK_S = 1.0
 """Between two looks of whoever follows a job of another device."""
 
@@ -25,9 +29,19 @@ def owner(node: Services, there: Elsewhere) -> str:
     return node.peers.names().get(there.owner, there.owner)
 
 
-def show(node: Services, there: Elsewhere) -> dict[str, Any]:
-    """A job as JSON; its owner alone knows better."""
-    job = there.job
+def show(node: Services, there: Elsewhere, parts: Parts = ()) -> dict[str, Any]:
+    """A job as JSON; its owner alone knows better. Of one that two variants answer, as one with its parts."""
+    e = there.job.escalation
+    if e is None:
+        return _show(node, there)
+    shown = [{"role": role, **_show(node, part)} for role, part in parts]
+    told = None if e.sent is None else {"sent": e.sent, "of": e.of, "why": e.why}
+    worth = {"share": e.share, "measure": e.measure}
+    return together(node, _show(node, there), shown, told, worth, e.figures, f"on {owner(node, there)}")
+
+
+def _show(node: Services, there: Elsewhere) -> dict[str, Any]:
+    job, waits = there.job, there.stop is not None and there.job.status in OPEN
     done = next((a for a in job.attempts if a.number == job.winner), None)
     last = done or (job.attempts[-1] if job.attempts else None)
     return {
@@ -35,9 +49,9 @@ def show(node: Services, there: Elsewhere) -> dict[str, Any]:
         "task": job.task,
         "status": job.status,
         "substate": job.substate,
-        "message": job.message,
+        "message": "; ".join(filter(None, (WAITS, there.words))) if waits else job.message,
         "share": job.share,
-        "ran_on": done.name if done else None,
+        "ran_on": done.name if done else (job.escalation.ran_on if job.escalation else "") or None,
         "variant": last.variant if last else job.variant,
         "why": (last.table.why if last.table else "") if last else (job.now.why if job.now else ""),
         "quality": None,
@@ -45,6 +59,7 @@ def show(node: Services, there: Elsewhere) -> dict[str, Any]:
         "created": job.created,
         "finished": job.finished,
         "adopted_from": job.adopted_from,
+        "cancel_asked": there.stop if waits else None,
         "owner": owner(node, there),
         "owner_device": there.owner,
         "owner_here": False,
@@ -57,16 +72,24 @@ def show(node: Services, there: Elsewhere) -> dict[str, Any]:
     }
 
 
-def explain(node: Services, there: Elsewhere) -> dict[str, Any]:
+def explain(node: Services, there: Elsewhere, parts: Parts = ()) -> dict[str, Any]:
     """Why it ran where it ran, as far as its owner told."""
+    shown = show(node, there, parts) | _tables(node, there)
+    for found, (_, part) in zip(shown.get("parts", []), parts, strict=False):
+        found |= _tables(node, part)
+    return shown
+
+
+def _tables(node: Services, there: Elsewhere) -> dict[str, Any]:
     me = node.identity.id
     now = table(there.job.now, me) if there.job.now else None
-    return show(node, there) | {"now": now, "tables": [table(a.table, me) for a in there.job.attempts]}
+    return {"now": now, "tables": [table(a.table, me) for a in there.job.attempts]}
 
 
-def logs(node: Services, there: Elsewhere) -> dict[str, Any]:
-    """The last lines of its log."""
-    return show(node, there) | {"lines": [line.model_dump() for line in there.job.lines]}
+def logs(node: Services, there: Elsewhere, parts: Parts = ()) -> dict[str, Any]:
+    """The last lines of its log; of a job in two parts, those of both."""
+    told = [line for one in (there, *(part for _, part in parts)) for line in one.job.lines]
+    return show(node, there, parts) | {"lines": [line.model_dump() for line in told]}
 
 
 def no_result(node: Services, there: Elsewhere) -> str:

@@ -87,9 +87,11 @@ class JobsView:
         """Accept a job; the answer comes once it is on disk."""
         asked = await body(request, JobRequest)
         data = _bytes(asked.input)
-        owner = self._node.submitter if asked.escalate is None else self._node.escalations
-        job = await owner.submit(make_spec(self._node, asked, data), data)
-        return web.json_response(await self._shown(job), status=201)
+        return web.json_response(await self._handed_in(make_spec(self._node, asked, data), data), status=201)
+
+    async def _handed_in(self, spec: Spec, data: bytes) -> dict[str, Any]:
+        owner = self._node.submitter if spec.escalate is None else self._node.escalations
+        return await self._shown(await owner.submit(spec, data))
 
     async def adopt(self, request: web.Request) -> web.Response:
         """A new job of this device with what another one's asked; that one stays its owner's alone, whatever comes of this."""
@@ -99,14 +101,17 @@ class JobsView:
         data, job = _bytes(asked.input), there.job
         if self._node.inspection.linked(there.owner):
             raise Refused(elsewhere.owner_present(self._node, there), "owner_present")
+        if job.parent is not None:
+            raise Refused(f"{job.id[:8]} is a part of {job.parent[:8]}: `moodmesh job adopt {job.parent[:8]}`", "part")
         if why := differs(job, data, asked.params):
             raise UsageError(f"job {job.id[:8]}: {why}")
         anew = JobRequest(
             task=job.task, params=asked.params, variant=job.variant, on=asked.on or elsewhere.device_asked(self._node, there),
             by_s=job.by_s, quality=job.quality, public=asked.public, seed=job.seed,
+            escalate=job.escalation.share if job.escalation else None,
         )  # fmt: skip
         spec = replace(make_spec(self._node, anew, data), adopted_from=job.id)
-        return web.json_response(show(self._node, await self._node.submitter.submit(spec, data)), status=201)
+        return web.json_response(await self._handed_in(spec, data), status=201)
 
     async def list(self, request: web.Request) -> web.Response:
         """The newest jobs of this device, oldest first; with `all` those of other devices that it may see, too."""
@@ -123,14 +128,15 @@ class JobsView:
     async def show(self, request: web.Request) -> web.Response:
         """One job with its attempts."""
         job = await self._look(request)
-        shown = elsewhere.show(self._node, job) if isinstance(job, Elsewhere) else await self._shown(job)
-        return web.json_response(shown)
+        if isinstance(job, Elsewhere):
+            return web.json_response(elsewhere.show(self._node, job, await self._node.inspection.parts(job)))
+        return web.json_response(await self._shown(job))
 
     async def explain(self, request: web.Request) -> web.Response:
         """Why it ran where it ran, or what it waits for: the table of every attempt, and the present one while pending."""
         job = await self._look(request)
         if isinstance(job, Elsewhere):
-            return web.json_response(elsewhere.explain(self._node, job))
+            return web.json_response(elsewhere.explain(self._node, job, await self._node.inspection.parts(job)))
         found = {**await self._shown(job), **self._explained(job)}
         for part, (_, of) in zip(found.get("parts", []), await self._parts(job), strict=False):
             part |= self._explained(of)
@@ -145,7 +151,7 @@ class JobsView:
         """The kept lines; of a job in two parts, those of both."""
         job = await self._look(request)
         if isinstance(job, Elsewhere):
-            return web.json_response(elsewhere.logs(self._node, job))
+            return web.json_response(elsewhere.logs(self._node, job, await self._node.inspection.parts(job)))
         ids = [job.id, *(part.id for _, part in await self._parts(job))]
         lines = [line for id_ in ids for line in await self._node.jobs.logs(id_)]
         return web.json_response({"id": job.id, "status": job.status, "lines": lines})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -33,6 +34,7 @@ def show(node: Services, job: Job) -> dict[str, Any]:
         "created": job.created,
         "finished": job.finished,
         "adopted_from": job.spec.adopted_from,
+        "cancel_asked": None,
         "owner": node.name,
         "owner_device": node.identity.id,
         "owner_here": True,
@@ -46,39 +48,52 @@ def show(node: Services, job: Job) -> dict[str, Any]:
     }
 
 
-def escalated(node: Services, job: Job, parts: list[tuple[str, Job]], told: dict[str, Any] | None) -> dict[str, Any]:
+def escalated(node: Services, job: Job, parts: list[tuple[str, Job]], told: Mapping[str, Any] | None) -> dict[str, Any]:
     """A job that two variants answer: as `show`, with its parts, and what it is worth beside each of them alone."""
     shown = [{"role": role, **show(node, part)} for role, part in parts]
-    way = node.tasks[job.spec.task].spec.escalation if job.spec.task in node.tasks else None
+    worth = {"share": job.spec.escalate, "measure": job.spec.measure}
+    known = {name: found[0] for name, found in job.spec.figures.items()}
+    return together(node, show(node, job), shown, told, worth, known, "here")
+
+
+def together(
+    node: Services, job: dict[str, Any], parts: list[dict[str, Any]], told: Mapping[str, Any] | None, worth: dict[str, Any],
+    known: Mapping[str, float], where: str,
+) -> dict[str, Any]:  # fmt: skip
+    """A shown job and its shown parts as one. `told`: how it was answered, once it was; `worth`: share and measure; `known`:
+    the figures of the variants; `where`: what the device of the small one is called."""
+    way = node.tasks[job["task"]].spec.escalation if job["task"] in node.tasks else None
     small, large = (way.small, way.large) if way else ("small", "large")
     both = told is not None and told["sent"] > 0
-    used = [part for part in shown if part["status"] == "SUCCEEDED" and (both or part["role"] == "small")]
+    used = [part for part in parts if part["status"] == "SUCCEEDED" and (both or part["role"] == "small")]
     quality = {
-        "variant": f"{small}+{large}" if told is None or both else small, "best_present": large, "share": job.spec.escalate,
-        "measure": job.spec.measure, "figures": job.spec.figures, "words": _expected(job, small, large), **(told or {}),
+        "variant": f"{small}+{large}" if told is None or both else small, "best_present": large, **worth,
+        "figures": {name: [value] for name, value in known.items()},
+        "words": _expected(f"{small} answers {where}, at most {worth['share']:.0%} goes to {large}", known, small, large,
+                           worth["measure"]),
+        **(told or {}),
     }  # fmt: skip
-    ran_on = " + ".join(dict.fromkeys(str(part["ran_on"]) for part in used))
-    return show(node, job) | {
-        "variant": quality["variant"], "ran_on": ran_on or None, "why": _outcome(shown, told, small, large), "quality": quality,
-        "parts": shown,
+    ran_on = " + ".join(dict.fromkeys(str(part["ran_on"]) for part in used)) or job["ran_on"]
+    return job | {
+        "variant": quality["variant"], "ran_on": ran_on, "why": _outcome(parts, told, small, large), "quality": quality,
+        "parts": parts,
     }  # fmt: skip
 
 
-def _expected(job: Job, small: str, large: str) -> str:
+def _expected(most: str, known: Mapping[str, float], small: str, large: str, measure: str) -> str:
     """What is to be expected of the share, said before the run."""
-    most = f"{small} answers here, at most {job.spec.escalate:.0%} goes to {large}"
-    found = job.spec.figures
-    if f"{small}+{large}" not in found:
+    names = (f"{small}+{large}", large, small)
+    if not known.keys() >= set(names):
         return f"{most}; what that is worth was not measured"
-    both, theirs, ours = (figure(found[name][0]) for name in (f"{small}+{large}", large, small))
-    return f"{most}: {both} where {large} alone has {theirs} and {small} {ours}, {job.spec.measure}"
+    both, theirs, ours = (figure(known[name]) for name in names)
+    return f"{most}: {both} where {large} alone has {theirs} and {small} {ours}, {measure}"
 
 
-def _outcome(parts: list[dict[str, Any]], told: dict[str, Any] | None, small: str, large: str) -> str:
+def _outcome(parts: list[dict[str, Any]], told: Mapping[str, Any] | None, small: str, large: str) -> str:
     """Which variant answered what, and why."""
     if told is None:
         return ""
-    if told["why"]:
+    if told["why"] or not told["sent"]:
         return str(told["why"])
-    where = next((part["ran_on"] for part in parts if part["role"] == "large"), "")
-    return f"{told['sent']} of {told['of']} answers are {large}'s, on {where}: those it was expected to improve most"
+    where = next((f", on {part['ran_on']}" for part in parts if part["role"] == "large"), "")
+    return f"{told['sent']} of {told['of']} answers are {large}'s{where}: those it was expected to improve most"

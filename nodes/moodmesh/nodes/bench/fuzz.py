@@ -49,7 +49,9 @@ TABLE = {"why": "soonest", "rows": [
 SEEN = {
     "id": JOB, "task": "emotion.text", "version": 1, "personal": True, "variant": "tiny", "on": "d" * 52, "quality": "best",
     "by_s": 3.0, "seed": 5, "given": ["lines"], "units": 3.0, "input_bytes": 1, "result_bytes": 2, "input_sha256": SHA,
-    "adopted_from": JOB, "created": 1.8e9, "finished": 1.8e9, "status": "SUCCEEDED", "substate": "", "message": "",
+    "adopted_from": JOB, "parent": JOB, "warrant": "5" * 128,
+    "escalation": {"share": 0.3, "measure": "r", "figures": {"tiny+base": 0.4}, "sent": 2, "of": 9, "why": "", "ran_on": "den"},
+    "created": 1.8e9, "finished": 1.8e9, "status": "SUCCEEDED", "substate": "", "message": "",
     "share": 1.0, "winner": 3, "now": TABLE, "lines": [{"attempt": 3, "seq": 1, "at": 1.8e9, "line": "x"}],
     "attempts": [{"number": 3, "device": "d" * 52, "name": "kitchen", "variant": "tiny", "state": "COMMITTED", "created": 1.8e9,
                   "reserved": 1.8e9, "started": 1.8e9, "finished": 1.8e9, "message": "x", "table": TABLE}],
@@ -82,7 +84,7 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
     "have_model": {"sha256": SHA, "artefact": SHA},
     "rights": {"actions": ["emotion.*"], "name": "kitchen"},
     "replica": {"job": SEEN},
-    "inspect": {"ask": 1, "what": "show", "job": "7f3a"},
+    "inspect": {"ask": 1, "what": "stop", "job": "7f3a", "owner": "d" * 52, "warrant": "5" * 128},
     "inspected": {"ask": 1, "jobs": [SEEN], "refused": "ended"},
 }  # fmt: skip
 API_BODIES: Sequence[tuple[type[BaseModel], dict[str, Any]]] = (

@@ -83,8 +83,6 @@ def submit(
         "seed": seed,
     }
     job = Client().post("jobs", body=body)
-    if job["quality"] and job["quality"]["words"]:
-        say(job["quality"]["words"])
     _handed_in(job, wait, json)
 
 
@@ -170,12 +168,13 @@ def logs(
 
 @job_app.command()
 def cancel(id: Id, json: Json = False) -> None:
-    """Stop a job; its worker is gone within 2 s. A job of another own device is stopped by that one, while it is linked.
+    """Stop a job; its worker is gone within 2 s. A job of another own device is stopped by that one. While that one is away,
+    what runs of it within reach is ended, and it stops the job when it is back.
 
     Example: moodmesh job cancel 7f3a
     """
     job = Client().post("jobs", id, "cancel")
-    emit(job, json, lambda: [f"{job['id'][:8]} is stopped"])
+    emit(job, json, lambda: [f"{job['id'][:8]}: {job['message']}" if job["cancel_asked"] else f"{job['id'][:8]} is stopped"])
 
 
 @job_app.command()
@@ -221,7 +220,9 @@ def adopt(
 
 
 def _handed_in(job: dict[str, Any], wait: bool, json: bool) -> None:
-    """Print the id of a new job, or wait for its result."""
+    """Say what it is worth, then print the id of a new job, or wait for its result."""
+    if job["quality"] and job["quality"]["words"]:
+        say(job["quality"]["words"])
     if wait:
         _finish(_follow(job["id"]), json)
         return
@@ -274,7 +275,8 @@ def state(job: dict[str, Any]) -> str:
     """Status and substate, with the share done while it runs."""
     share = f" {job['share']:.0%}" if job["status"] == "RUNNING" else ""
     detail = job["substate"] if job["substate"] and job["substate"] != job["status"].lower() else ""
-    return f"{job['status']}{share} {detail}".strip()
+    asked = "(cancel asked for)" if job.get("cancel_asked") else ""
+    return " ".join(filter(None, (f"{job['status']}{share}", detail, asked)))
 
 
 def describe(job: dict[str, Any]) -> list[str]:

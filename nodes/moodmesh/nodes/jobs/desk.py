@@ -15,7 +15,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.acceptance import Acceptance
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.journal import Jobs
-from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job
+from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job, part_id
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.messages import MAX_LIVE
 from moodmesh.nodes.placement.gates import device_gate
@@ -110,6 +110,7 @@ class Desk:
             DeviceId(s.on) if s.on else None, s.quality, by_s,
             frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
             {a.device: a.message for a in job.attempts if self._refuses(job, a.device)},
+            s.parent is not None and job.id == part_id(s.parent, "small"),
         )  # fmt: skip
 
     def _refuses(self, job: Job, device: DeviceId) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import logging
 import uuid
@@ -25,7 +24,7 @@ from moodmesh.nodes.errors import Refused, StoreError
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.expiry import expire
 from moodmesh.nodes.jobs.journal import Jobs
-from moodmesh.nodes.jobs.model import Job, Spec
+from moodmesh.nodes.jobs.model import ROLES, Job, Role, Spec, part_id
 from moodmesh.nodes.jobs.network import Blobs
 from moodmesh.nodes.jobs.pursuit import DISK_RETRY_S
 from moodmesh.nodes.jobs.sizes import sizes
@@ -34,18 +33,11 @@ from moodmesh.nodes.messages import Blob
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.task import Escalation, Request, Rest, Task
 
-Role = Literal["small", "large"]
-ROLES: tuple[Role, Role] = ("small", "large")
 PATIENCE_S = 5.0
 """So long a large part may be without any device that can run it; then the small answers stand."""
 LOOK_S = 1.0
 Value = dict[str, Any]
 log = logging.getLogger(__name__)
-
-
-def part_id(parent: str, role: Role) -> str:
-    """The id of a part, the same after every restart."""
-    return hashlib.sha256(f"{parent} {role}".encode()).hexdigest()[:32]
 
 
 def part_spec(spec: Spec, parent: str, variant: str, **more: Any) -> Spec:

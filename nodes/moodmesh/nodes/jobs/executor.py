@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
@@ -419,6 +419,12 @@ class Executor:
         await self._clock.sleep(lease_s)
         if key in self._held:  # else its result waits for the submitter
             self._background.spawn(self._end(key, "detached lease lapsed"))
+
+    async def stop(self, requester: DeviceId, jobs: Collection[str]) -> bool:
+        """End what is held here of some jobs of a submitter, results that wait for it too; False when nothing was."""
+        keys = [k for k in (*self._held, *self._delivering) if k[0] == requester and k[1] in jobs]
+        await self._end_all(keys, "stopped for its user")
+        return bool(keys)
 
     async def drop_peer(self, peer: DeviceId, keep: Callable[[str], bool] = lambda task: False) -> None:
         """The peer was forgotten, or may no longer use the tasks that `keep` denies: nothing of those attempts stays."""

@@ -6,30 +6,29 @@ Whoever asks is checked by the owner at each request; without `jobs.inspect.all`
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import re
 from collections import Counter
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, cast
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.errors import NotFound, Refused
+from moodmesh.nodes.jobs.asking import Asking, What
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.journal import Jobs
-from moodmesh.nodes.jobs.model import Job
-from moodmesh.nodes.jobs.network import Neighbourhood, OwnJobs
+from moodmesh.nodes.jobs.model import OPEN, ROLES, Job, Role, part_id
+from moodmesh.nodes.jobs.network import Neighbourhood, OwnJobs, Running
 from moodmesh.nodes.jobs.replicas import Elsewhere, Replicas
-from moodmesh.nodes.jobs.replication import INSPECT, Replication
-from moodmesh.nodes.jobs.seen import seen
-from moodmesh.nodes.messages import SEEN_JOBS, SEEN_LINES, Inspect, Inspected, Replica, Rights, Seen
+from moodmesh.nodes.jobs.replication import INSPECT, Replication, told
+from moodmesh.nodes.jobs.stopping import Stopping
+from moodmesh.nodes.messages import SEEN_JOBS, Inspect, Inspected, Replica, Rights, Seen
 
-ANSWER_S = 2.0
 AT_ONCE = 8
 """Requests of one peer that are answered at the same time; what comes beyond is a flood."""
-What = Literal["show", "list", "cancel"]
 Refusal = Literal["", "permission", "ended"]
 _PREFIX = re.compile("[0-9a-f]{1,32}")
 log = logging.getLogger(__name__)
@@ -46,14 +45,15 @@ class Inspection:
         own: OwnJobs,
         events: Hub,
         replicas: Replicas,
+        running: Running,
         clock: Clock,
     ) -> None:
         self._peers, self._access, self._jobs, self._own, self._clock = peers, access, jobs, own, clock
         self.replicas = replicas
         self._replication = Replication(peers, access, jobs, own, clock)
         events.watch = self._replication.changed
-        self._asked: dict[tuple[DeviceId, int], asyncio.Future[Inspected]] = {}
-        self._numbers = itertools.count(1)
+        self.asking = Asking(peers)
+        self.stopping = Stopping(peers, replicas, self.asking, running, clock)
         self._answering: Counter[DeviceId] = Counter()
         self._background = Background()
 
@@ -63,6 +63,7 @@ class Inspection:
             await self._replication.run()
         finally:
             await self._background.finish(cancel=True)
+            await self.stopping.close()
             await self.replicas.close()
 
     # -- what the user asks --------------------------------------------------------------------------------------------
@@ -88,22 +89,26 @@ class Inspection:
         said = await self._ask_all("list", "")
         return list((found | {(e.owner, e.job.id): e for e in said}).values())
 
+    async def parts(self, there: Elsewhere) -> list[tuple[Role, Elsewhere]]:
+        """The parts of a job that two variants answer, as far as its owner told."""
+        if there.job.escalation is None:
+            return []
+        found = [(role, await self._of(there.owner, part_id(there.job.id, role))) for role in ROLES]
+        return [(role, part) for role, part in found if part is not None]
+
     async def cancel(self, there: Elsewhere) -> Elsewhere:
-        """Have the owner stop it; `Refused` when that cannot be, or it has ended."""
+        """Have the owner stop it; while that one is away, or does not answer, as far as its warrant goes (`stopping`).
+        `Refused` when this device may not, or the job has ended."""
         name, short = self._peers.names().get(there.owner, there.owner[:8]), there.job.id[:8]
-        if not self.linked(there.owner):
-            raise Refused(
-                f"{name}, which submitted {short}, is absent, and no other device can stop its job: bring {name} back, "
-                f"or forget the job; `moodmesh job adopt {short}` runs it anew here", "owner_absent",
-            )  # fmt: skip
         answer = await self._ask(there.owner, "cancel", there.job.id)
-        if answer is None:
-            raise Refused(f"{name} does not answer, the job may go on there: try again", "no_answer")
-        if answer.refused == "permission":
+        if answer is None and there.job.status in OPEN:
+            jobs = [there.job, *(part.job for _, part in await self.parts(there))]
+            return await self.stopping.cancel(there, [a for job in jobs for a in job.attempts])
+        if answer is not None and answer.refused == "permission":
             raise Refused(
                 f"{name} lets own devices alone stop its jobs: there, `moodmesh peers allow NAME --preset own`", "permission"
             )
-        if answer.refused or not answer.jobs:
+        if answer is None or answer.refused or not answer.jobs:
             raise Refused(f"job {short} of {name} has already ended", "ended")
         return Elsewhere(there.owner, answer.jobs[0], self._clock.wall(), live=True)
 
@@ -124,16 +129,16 @@ class Inspection:
                 if self._access.owns(peer):  # pairing alone permits nothing, not even this much of the disk
                     self.replicas.put(peer, message.job)
             case Inspected():
-                if (waiting := self._asked.get((peer, message.ask))) is not None and not waiting.done():
-                    waiting.set_result(message)
+                self.asking.hear(peer, message)
             case Inspect():
-                if self._access.may(peer, INSPECT) and self._answering[peer] < AT_ONCE:
+                if (message.what == "stop" or self._access.may(peer, INSPECT)) and self._answering[peer] < AT_ONCE:
                     self._answering[peer] += 1
                     self._background.spawn(self._answer(peer, message))
             case Rights():
                 if INSPECT not in message.actions:
                     self._background.spawn(self.replicas.forget(peer))
                 self._replication.look()
+                self.stopping.deliver(peer)
 
     def permissions_changed(self, peer: DeviceId) -> None:
         """The owner of this device allowed or denied something: who may not be kept here is dropped, at once."""
@@ -143,37 +148,41 @@ class Inspection:
 
     async def _answer(self, peer: DeviceId, request: Inspect) -> None:
         try:
-            jobs, refused = await self._looked_up(peer, request)
-            if self._access.may(peer, INSPECT):
-                self._peers.send(peer, Inspected(ask=request.ask, jobs=jobs, refused=refused))
+            if request.what == "stop":
+                refused = await self.stopping.end(peer, DeviceId(request.owner), request.job, request.warrant)
+                self._peers.send(peer, Inspected(ask=request.ask, jobs=[], refused=cast(Refusal, refused)))
+            elif (found := await self._looked_up(peer, request)) is not None and self._access.may(peer, INSPECT):
+                self._peers.send(peer, Inspected(ask=request.ask, jobs=found[0], refused=found[1]))
         finally:
             self._answering[peer] -= 1
 
-    async def _looked_up(self, peer: DeviceId, request: Inspect) -> tuple[list[Seen], Refusal]:
-        own = self._access.owns(peer)
+    async def _looked_up(self, peer: DeviceId, request: Inspect) -> tuple[list[Seen], Refusal] | None:
+        """The answer; None where there is none yet."""
         if request.what == "list":
-            found = await self._jobs.load(limit=SEEN_JOBS)
-            return [s for job in found if (s := self._brief(self._own.fresh(job), own)) is not None], ""
+            found = await self._jobs.load(parts=False, limit=SEEN_JOBS)
+            return [s for job in found if (s := await self._brief(self._own.fresh(job), peer)) is not None], ""
         jobs = [self._own.fresh(job) for job in (await self._jobs.find(request.job) if request.job else [])]
         if request.what == "cancel":
-            if not own:
+            if not self._access.owns(peer):
                 return [], "permission"
             try:
                 jobs = [await self._own.cancel(request.job)]
             except Refused:
+                if any(job.open for job in jobs):  # not read from the journal yet: it is asked for again
+                    return None
                 return [], "ended"
-        return [await self._whole(job, own) for job in jobs], ""
+        return [await self._seen(job, peer) for job in jobs], ""
 
-    def _brief(self, job: Job, own: bool) -> Seen | None:
+    async def _brief(self, job: Job, peer: DeviceId) -> Seen | None:
         """A job in a list; None for one that fits no message: the others are shown all the same."""
         try:
-            return seen(job, self._peers.names(), own=own, brief=True)
+            return await self._seen(job, peer, brief=True)
         except ValueError:
             log.exception("a job cannot be shown to other devices", extra={"job": job.id})
             return None
 
-    async def _whole(self, job: Job, own: bool) -> Seen:
-        return seen(job, self._peers.names(), own=own, lines=await self._jobs.tail(job.id, SEEN_LINES))
+    async def _seen(self, job: Job, peer: DeviceId, *, brief: bool = False) -> Seen:
+        return await told(job, peer, self._peers, self._access, self._jobs, brief=brief)
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -181,10 +190,14 @@ class Inspection:
         """Jobs of other devices that begin with a prefix, each from its owner if that one answers."""
         kept = await self.replicas.find(prefix) if prefix else []
         if len(kept) == 1:
-            answer = await self._ask(kept[0].owner, "show", kept[0].job.id)
-            said = self._said(kept[0].owner, answer, kept[0].job.id)
-            return said or kept
+            return [await self._of(kept[0].owner, kept[0].job.id) or kept[0]]
         return kept if kept or not asking or not prefix else await self._ask_all("show", prefix)
+
+    async def _of(self, owner: DeviceId, job: str) -> Elsewhere | None:
+        """A job of one owner: from that one if it answers, else as it is kept."""
+        kept = next((e for e in await self.replicas.find(job) if e.owner == owner), None)
+        said = self._said(owner, await self._ask(owner, "show", job), job)
+        return replace(said[0], stop=kept.stop if kept else None) if said else kept
 
     async def _ask_all(self, what: What, prefix: str) -> list[Elsewhere]:
         owners = [n.id for n in self._peers.neighbours() if INSPECT in n.rights]
@@ -201,14 +214,4 @@ class Inspection:
         """One request; None when the owner is not here, lets us see nothing, or does not answer in time."""
         if not any(n.id == owner and INSPECT in n.rights for n in self._peers.neighbours()):
             return None
-        number = next(self._numbers)
-        waiting: asyncio.Future[Inspected] = asyncio.get_running_loop().create_future()
-        self._asked[owner, number] = waiting
-        try:
-            self._peers.send(owner, Inspect(ask=number, what=what, job=job))
-            async with asyncio.timeout(ANSWER_S):
-                return await waiting
-        except TimeoutError:
-            return None
-        finally:
-            del self._asked[owner, number]
+        return await self.asking.ask(owner, what, job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,6 +10,8 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.messages import Blob
 
 Status = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
+Role = Literal["small", "large"]
+ROLES: tuple[Role, Role] = ("small", "large")
 OPEN: frozenset[str] = frozenset({"PENDING", "RUNNING"})
 JOB_STEPS: dict[str, frozenset[str]] = {
     "PENDING": frozenset({"RUNNING", "STOPPED", "FAILED", "SUCCEEDED"}),
@@ -50,6 +53,11 @@ def may_step(old: str, new: str) -> bool:
     if new == "REFUSED":
         return old == "OFFERED"
     return new not in _ORDER or _ORDER.index(new) > _ORDER.index(old)
+
+
+def part_id(parent: str, role: Role) -> str:
+    """The id of a part of a job that two variants answer: the same after every restart, and on every device."""
+    return hashlib.sha256(f"{parent} {role}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

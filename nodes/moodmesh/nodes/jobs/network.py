@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,7 +96,9 @@ class Neighbour:
 
 
 class Neighbourhood(Protocol):
-    """Who is linked, and what each paired device is called."""
+    """Who is linked, what each paired device is called, and what it signed."""
+
+    me: DeviceId
 
     def send(self, peer: DeviceId, message: Message) -> bool:
         """Queue a message, in order; False without a link."""
@@ -106,6 +108,19 @@ class Neighbourhood(Protocol):
 
     def names(self) -> Mapping[DeviceId, str]:
         """This device and every paired one."""
+
+    def verify(self, peer: DeviceId, data: bytes, signature: bytes) -> bool:
+        """Whether the peer's device key signed these bytes."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign with this device's key."""
+
+
+class Running(Protocol):
+    """What this device runs for others."""
+
+    async def stop(self, requester: DeviceId, jobs: Collection[str]) -> bool:
+        """End what is held here of some jobs of a submitter, results that wait for it too; False when nothing was."""
 
 
 class OwnJobs(Protocol):

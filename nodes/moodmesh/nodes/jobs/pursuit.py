@@ -309,7 +309,7 @@ class Pursuit:
         ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
         row = second(ask, now - (live.starts if live.started is None else live.started), live.attempt.device, devices)
         if row is not None and self._desk.budget.spend():
-            await self._offered(Placement(ask, tuple(devices), row), row)
+            await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
 
     def _hedged(self) -> bool:
         """Whether a second attempt may run beside the first."""
@@ -427,7 +427,7 @@ def missing(placement: Placement) -> str:
 def parked(placement: Placement, held: Hold) -> str:
     """Why a job is held back, in one line."""
     best = placement.chosen
-    where = "this device" if best is None or best.here else best.name
+    where = best.name if best is not None else "the best one present"
     if held.parked:
         return f"parked: another device, away or busy, is {held.ratio:.0f} x faster than {where}, which takes it when idle"
     return f"held back: faster devices will be through with it in about {held.ahead_s:.1f} s, sooner than {where}"

@@ -21,12 +21,15 @@ GAP_S, BURST_BYTES = 0.2, 2**20
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A job of another device: what its owner said of it, and when (wall seconds here); `live`: just now, when asked."""
+    """A job of another device: what its owner said of it, and when (wall seconds here); `live`: just now, when asked. `stop`:
+    since when this device waits for the owner to hear of a cancel, `words` what came of that meanwhile."""
 
     owner: DeviceId
     job: Seen
     at: float
     live: bool = False
+    stop: float | None = None
+    words: str = ""
 
 
 class Replicas:
@@ -59,15 +62,31 @@ class Replicas:
         await self._store.write("replica.put", write)
 
     async def newest(self, limit: int) -> list[Elsewhere]:
-        """What was heard last, at most `limit` of each owner: none hides the jobs of another one."""
+        """What was heard last, at most `limit` of each owner: none hides the jobs of another one. A part is shown with its
+        parent."""
         query = """SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY owner ORDER BY at DESC, job) AS n FROM replica
-                   WHERE first > ?) WHERE n <= ?"""
+                   WHERE first > ? AND json_extract(body, '$.parent') IS NULL) WHERE n <= ?"""
         return await self._read(query, self._oldest(), limit)
 
     async def find(self, prefix: str) -> list[Elsewhere]:
         """Jobs whose id begins with `prefix`, at most two: one, none, or ambiguous."""
         query = "SELECT * FROM replica WHERE first > ? AND job >= ? AND job < ? LIMIT 2"
         return await self._read(query, self._oldest(), prefix, prefix + "g")
+
+    async def stop(self, owner: DeviceId, job: str) -> bool:
+        """A cancel waits for the owner; False when nothing is kept of that job."""
+        query, at = "UPDATE replica SET stop=ifnull(stop, ?) WHERE owner=? AND job=?", self._clock.wall()
+        return await self._store.write("replica.stop", lambda db: db.execute(query, (at, owner, job)).rowcount > 0)
+
+    async def stops(self, owner: DeviceId) -> list[str]:
+        """The jobs of an owner whose cancel it has not answered."""
+        query = "SELECT job FROM replica WHERE owner=? AND stop IS NOT NULL ORDER BY stop"
+        return await self._store.read(lambda db: [row["job"] for row in db.execute(query, (owner,))])
+
+    async def answered(self, owner: DeviceId, job: str) -> None:
+        """The owner has decided about a cancel."""
+        query = "UPDATE replica SET stop=NULL WHERE owner=? AND job=?"
+        await self._store.write("replica.answered", lambda db: db.execute(query, (owner, job)))
 
     async def forget(self, owner: DeviceId) -> None:
         """Nothing of an owner is left: not in memory, not in the file."""
@@ -95,7 +114,8 @@ class Replicas:
 
 
 # An owner that was forgotten meanwhile has no row to refer to; what is told again is kept no longer for that.
-_PUT = """INSERT INTO replica SELECT ?,?,?,?,?,? WHERE EXISTS (SELECT 1 FROM peer WHERE device=?)
+_PUT = """INSERT INTO replica (owner, job, body, size, first, at)
+    SELECT ?,?,?,?,?,? WHERE EXISTS (SELECT 1 FROM peer WHERE device=?)
     ON CONFLICT (owner, job) DO UPDATE SET body=excluded.body, size=excluded.size, at=excluded.at"""
 _SURPLUS = """DELETE FROM replica WHERE owner=? AND job IN (
     SELECT job FROM (SELECT job, row_number() OVER newest AS n, sum(size) OVER newest AS bytes FROM replica WHERE owner=?
@@ -105,6 +125,6 @@ _SURPLUS = """DELETE FROM replica WHERE owner=? AND job IN (
 def _elsewhere(row: sqlite3.Row) -> Elsewhere | None:
     """None for a row of another version of Moodmesh."""
     try:
-        return Elsewhere(DeviceId(row["owner"]), Seen.model_validate_json(row["body"]), row["at"])
+        return Elsewhere(DeviceId(row["owner"]), Seen.model_validate_json(row["body"]), row["at"], stop=row["stop"])
     except ValidationError:
         return None

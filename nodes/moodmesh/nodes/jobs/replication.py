@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from moodmesh.nodes.jobs.model import Job
 from moodmesh.nodes.jobs.network import Neighbour, Neighbourhood, OwnJobs
 from moodmesh.nodes.jobs.replicas import GAP_S, KEPT_S, MOST_JOBS
 from moodmesh.nodes.jobs.seen import seen
-from moodmesh.nodes.messages import SEEN_LINES, Replica
+from moodmesh.nodes.jobs.stopping import warrant
+from moodmesh.nodes.messages import SEEN_LINES, Replica, Seen
 
 INSPECT = "jobs.inspect.all"
 MOST_HOLDERS = 3
@@ -110,18 +111,30 @@ class Replication:
     async def _tell(self, job_id: str, ready: Sequence[DeviceId]) -> None:
         """Tell of one job those of the holders for whom it is due."""
         try:
-            job, lines = await self._own.find(job_id), await self._jobs.tail(job_id, SEEN_LINES)
+            job = await self._own.find(job_id)
         except NotFound:  # it is older than jobs are kept
             job = None
         now = self._clock.now()
         for holder in [h for h in ready if self._holders[h].due.get(job_id, now + 1) <= now]:
             del self._holders[holder].due[job_id]
-            if job is not None and self._access.may(holder, INSPECT):
-                self._send(holder, job, lines)
+            if job is not None:
+                await self._send(holder, job)
 
-    def _send(self, holder: DeviceId, job: Job, lines: Sequence[Mapping[str, Any]]) -> None:
+    async def _send(self, holder: DeviceId, job: Job) -> None:
         try:
-            message = Replica(job=seen(job, self._peers.names(), own=self._access.owns(holder), lines=lines))
-            self._peers.send(holder, message)
+            found = await told(job, holder, self._peers, self._access, self._jobs)
+            if self._access.may(holder, INSPECT):
+                self._peers.send(holder, Replica(job=found))
+        except StoreError:
+            raise
         except Exception:  # a fault of ours with this job: the others are told all the same
             log.exception("a job cannot be shown to other devices", extra={"job": job.id})
+
+
+async def told(job: Job, peer: DeviceId, peers: Neighbourhood, access: Access, jobs: Jobs, *, brief: bool = False) -> Seen:
+    """What a peer is told of a job of this device, with what the journal adds; an own device may also stop it."""
+    _, provenance = (await jobs.output(job.id) if job.spec.escalate is not None else None) or ({}, {})
+    lines = [] if brief else await jobs.tail(job.id, SEEN_LINES)
+    own = access.owns(peer)  # as it is now: reading took its time
+    stop = warrant(peers, job, peer) if own and not brief else None
+    return seen(job, peers.names(), own=own, lines=lines, brief=brief, provenance=provenance, warrant=stop)

@@ -21,6 +21,7 @@ from moodmesh.nodes.messages import (
     SEEN_TERMS,
     Seen,
     SeenAttempt,
+    SeenEscalation,
     SeenGate,
     SeenLine,
     SeenRow,
@@ -35,26 +36,48 @@ _ROW = ("device", "name", "here", "variant", "chosen", "gate")
 
 
 def seen(
-    job: Job, names: Mapping[Any, str], *, own: bool, lines: Sequence[Mapping[str, Any]] = (), brief: bool = False
+    job: Job,
+    names: Mapping[Any, str],
+    *,
+    own: bool,
+    lines: Sequence[Mapping[str, Any]] = (),
+    brief: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+    warrant: str | None = None,
 ) -> Seen:
-    """What a device may see of a job; `own`: it has `own.device`. `brief`: one attempt, without tables and log."""
+    """What a device may see of a job; `own`: it has `own.device`. `brief`: one attempt, without tables and log.
+    `provenance` of the answer is needed where two variants gave it."""
     s, words = job.spec, own or not job.spec.personal
     attempts = (
         [a for a in job.attempts if a.number == job.winner] or job.attempts[-1:] if brief else job.attempts[-SEEN_ATTEMPTS:]
     )
     tables = [] if brief else attempts[-TABLES:]
-    quotes = not words and any(a.state == "ERRORED" for a in job.attempts)
+    quotes = not words and (s.escalate is not None or any(a.state == "ERRORED" for a in job.attempts))
     return Seen(
         id=job.id, task=s.task, version=s.version, personal=s.personal, variant=s.variant, on=s.on, quality=s.quality,
         by_s=min(s.by_s, LONGEST_S) if s.by_s is not None else None, seed=s.seed,
         given=sorted(name for name in s.params if len(name) <= LONGEST_NAME)[:SEEN_PARAMS],
         units=s.units, input_bytes=s.input_bytes, result_bytes=s.result_bytes,
-        input_sha256=s.input_sha256 if own and not s.personal else None, adopted_from=s.adopted_from,
+        input_sha256=s.input_sha256 if own and not s.personal else None, adopted_from=s.adopted_from, parent=s.parent,
+        escalation=_escalation(job, names, provenance or {}, words), warrant=warrant,
         created=job.created, finished=job.finished, status=job.status, substate=cut(job.substate),
         message="" if quotes else cut(job.message), share=job.share, winner=job.winner,
         attempts=[_attempt(a, names, words, a in tables) for a in attempts],
         now=_table(job.explain) if job.status == "PENDING" and job.explain and not brief else None,
         lines=[_line(line) for line in lines[-SEEN_LINES:]] if words and not brief else [],
+    )  # fmt: skip
+
+
+def _escalation(job: Job, names: Mapping[Any, str], made: Mapping[str, Any], words: bool) -> SeenEscalation | None:
+    """How two variants answer it: what was said before, and how it went, with the words of errors for `words` alone."""
+    if job.spec.escalate is None:
+        return None
+    went = made.get("escalation") or {}
+    devices = [part["device"] for role, part in made.get("parts", {}).items() if role == "small" or went["sent"]]
+    return SeenEscalation(
+        share=job.spec.escalate, measure=cut(job.spec.measure), figures={k: v[0] for k, v in job.spec.figures.items()},
+        sent=went.get("sent"), of=went.get("of"), why=cut(went.get("why", "")) if words else "",
+        ran_on=cut(" + ".join(dict.fromkeys(names.get(d, d) for d in devices))),
     )  # fmt: skip
 
 

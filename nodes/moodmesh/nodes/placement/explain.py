@@ -58,33 +58,39 @@ def _row(row: Row, chosen: bool) -> dict[str, Any]:
 
 
 def why(placement: Placement) -> str:
-    """One sentence: why the chosen device won."""
+    """One sentence: why the chosen device won. It names devices, this one too: it may be read on another."""
     best = placement.chosen
     if best is None or best.terms is None:
         return "no device can run it now"
-    if placement.taken:
-        return f"{'this device' if best.here else best.name} was free and took it: {best.terms.total:.2f} s predicted"
+    predicted = f"{best.terms.total:.2f} s predicted"
+    if asked := _asked(placement, best):
+        return f"{asked}: {predicted}"
     many = len(placement.devices) > ALL
     of = "" if placement.ask.quality == "fast" else f" of {best.variant}"
     rows = [placement.verdict(row) for row in placement.weighed] if many else placement.rows
     others = [r for r in rows if not placement.is_chosen(r) and r.terms and not r.gate and r.variant == best.variant]
-    place_ = "this device" if best.here else best.name
     if not others and many:
-        return (
-            f"{place_} returns the result{of} soonest: {best.terms.total:.2f} s predicted, the work alone is longer elsewhere"
-        )
+        return f"{best.name} returns the result{of} soonest: {predicted}, the work alone is longer elsewhere"
     if not others:
         barred = [r for r in rows if r.gate and r.device != best.device and r.variant in (None, best.variant)]
         barred.sort(key=lambda r: (r.name, r.device))
-        return f"{place_} is the only device that may run {best.variant}" + (
+        return f"{best.name} is the only device that may run {best.variant}" + (
             "; " + ", ".join(f"{r.name}: {r.gate.name}" for r in barred if r.gate) if barred else ""
         )
     second = min(others, key=lambda r: r.terms.total if r.terms else 0)
     assert second.terms is not None
-    return (
-        f"{place_} returns the result{of} soonest: {best.terms.total:.2f} s predicted, "
-        f"{second.terms.total:.2f} s on {'this device' if second.here else second.name}"
-    )
+    return f"{best.name} returns the result{of} soonest: {predicted}, {second.terms.total:.2f} s on {second.name}"
+
+
+def _asked(placement: Placement, best: Row) -> str:
+    """Why there was no choice between devices; empty where there was one."""
+    if placement.taken:
+        return f"{best.name} was free and took it"
+    if placement.beside:
+        return f"{best.name} was idle, and is expected to be done sooner than the first attempt has taken already"
+    if placement.ask.small_part:
+        return f"{best.name} asked, and the small model of --escalate ({best.variant}) answers where it is asked"
+    return f"{best.name} was asked for with --on" if placement.ask.on is not None else ""
 
 
 def late(placement: Placement) -> str:

@@ -37,13 +37,14 @@ class Row(NamedTuple):
 @dataclass(frozen=True)
 class Placement:
     """A decision: the chosen row, None when nothing can run the job now, and those it was weighed against. `taken`: the
-    device chose itself, being free."""
+    device chose itself, being free; `beside`: a second attempt, beside one that runs long."""
 
     ask: Ask
     devices: tuple[Device, ...]
     chosen: Row | None
     weighed: tuple[Row, ...] = ()
     taken: bool = False
+    beside: bool = False
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:

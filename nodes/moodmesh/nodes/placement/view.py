@@ -17,7 +17,8 @@ WIRED = 60e6
 
 @dataclass(frozen=True)
 class Ask:
-    """A job as placement needs it. `personal`: inputs may go to own devices only; sizes in bytes."""
+    """A job as placement needs it. `personal`: inputs may go to own devices only; sizes in bytes.
+    `small_part`: the small variant's, of --escalate."""
 
     job: str
     task: str
@@ -32,6 +33,7 @@ class Ask:
     by_s: float | None = None
     failed_on: frozenset[DeviceId] = frozenset()
     refused_by: Mapping[DeviceId, str] = field(default_factory=dict)
+    small_part: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,112 @@
+"""Stopping a job whose owner is away (routing §8): what runs of it within reach is ended, and the owner told when it is back.
+
+The owner alone ends its job. But with each replica for an own device it signs a *warrant*: that this device may stop this job
+while the owner is away. Who runs the job knows the owner's key, so it can check that; nobody has to be believed. A warrant
+holds for one job, in the hands of one device, and only where the owner is not linked: else the owner itself is to be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.background import Background
+from moodmesh.nodes.errors import Refused
+from moodmesh.nodes.jobs.asking import Asking
+from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, ROLES, Job, part_id
+from moodmesh.nodes.jobs.network import Neighbourhood, Running
+from moodmesh.nodes.jobs.replicas import Elsewhere, Replicas
+from moodmesh.nodes.messages import SeenAttempt
+
+AGAIN_S = 5.0
+
+
+def warranted(job: str, holder: DeviceId) -> bytes:
+    """What the owner of a job signs: that the holder may stop it while the owner is away."""
+    return f"moodmesh/job/v1/stop {job} {holder}".encode()
+
+
+def warrant(peers: Neighbourhood, job: Job, holder: DeviceId) -> str | None:
+    """The warrant of this device for a job of its own, for a device that it would let stop it; none once it has ended."""
+    return peers.sign(warranted(job.id, holder)).hex() if job.open else None
+
+
+def covered(job: str) -> frozenset[str]:
+    """The jobs that are stopped with one: itself, and its parts."""
+    return frozenset((job, *(part_id(job, role) for role in ROLES)))
+
+
+class Stopping:
+    """Cancels of jobs whose owner is away."""
+
+    def __init__(self, peers: Neighbourhood, replicas: Replicas, asking: Asking, running: Running, clock: Clock) -> None:
+        self._peers, self._replicas, self._asking, self._running, self._clock = peers, replicas, asking, running, clock
+        self._delivering: set[DeviceId] = set()
+        self._background = Background()
+
+    async def cancel(self, there: Elsewhere, attempts: Iterable[SeenAttempt]) -> Elsewhere:
+        """Keep the cancel for the owner, then end what runs of the job here and at linked devices. `Refused` without a
+        warrant."""
+        me, owner, job, said = self._peers.me, there.owner, there.job.id, there.job.warrant or ""
+        if not self._signed(me, owner, job, said) or not await self._replicas.stop(owner, job):
+            raise Refused(self._not_ours(there), "permission")
+        names = self._peers.names()
+        ended: list[str] = []
+        left: list[str] = []
+        for device in sorted({DeviceId(a.device) for a in attempts if a.state in ATTEMPT_LIVE} - {owner}):
+            name = names.get(device, device[:8])
+            (ended if await self._ended_at(device, owner, job, said) else left).append(name)
+        self.deliver(owner)  # it may be here all the same, and only slow
+        words = [f"ended on {', '.join(ended)}"] if ended else []
+        words += [f"not confirmed by {', '.join(left)}: there it may run on until its lease ends"] if left else []
+        return replace(there, live=False, stop=self._clock.wall(), words="; ".join(words))
+
+    async def _ended_at(self, device: DeviceId, owner: DeviceId, job: str, said: str) -> bool:
+        if device == self._peers.me:
+            return await self.end(device, owner, job, said) == ""
+        answer = await self._asking.ask_to_stop(device, owner, job, said)
+        return answer is not None and answer.refused == ""
+
+    async def end(self, asker: DeviceId, owner: DeviceId, job: str, said: str) -> str:
+        """End what runs here of a job, where its owner is away and has let the asker stop it; else the reason why not."""
+        if self._here(owner) or not self._signed(asker, owner, job, said):
+            return "permission"
+        return "" if await self._running.stop(owner, covered(job)) else "ended"
+
+    def deliver(self, owner: DeviceId) -> None:
+        """An owner is here again: hand it what waits for it, over and over while it is here and does not answer."""
+        if owner not in self._delivering:
+            self._background.spawn(self._deliver(owner))
+
+    async def close(self) -> None:
+        """Stop delivering; what waits stays on disk."""
+        await self._background.finish(cancel=True)
+
+    async def _deliver(self, owner: DeviceId) -> None:
+        self._delivering.add(owner)
+        try:
+            while self._here(owner) and (waiting := await self._replicas.stops(owner)):
+                for job in waiting:
+                    if await self._asking.ask(owner, "cancel", job) is not None:  # it has decided, however
+                        await self._replicas.answered(owner, job)
+                await self._clock.sleep(AGAIN_S)
+        finally:
+            self._delivering.discard(owner)
+
+    def _here(self, owner: DeviceId) -> bool:
+        return owner == self._peers.me or any(n.id == owner for n in self._peers.neighbours())
+
+    def _signed(self, asker: DeviceId, owner: DeviceId, job: str, said: str) -> bool:
+        """Whether the owner let the asker stop the job; a peer that is not paired here has no key."""
+        return self._peers.verify(owner, warranted(job, asker), bytes.fromhex(said))
+
+    def _not_ours(self, there: Elsewhere) -> str:
+        name, short = self._peers.names().get(there.owner, there.owner[:8]), there.job.id[:8]
+        if self._here(there.owner):
+            return f"{name} does not answer, and has not let this device stop {short}: try again"
+        return (
+            f"{name}, which submitted {short}, is absent, and lets own devices alone stop its jobs: when it is back, there, "
+            f"`moodmesh peers allow NAME --preset own`"
+        )
