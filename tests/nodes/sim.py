@@ -131,7 +131,7 @@ class Link:
             if w.random.random() < f.reorder:
                 due += w.random.uniform(0, 2)
             else:
-                due = self._last = max(due, self._last)
+                due = self._last = max(due, self._last + 1e-9)  # a heap does not keep the order of equals
             w.loop.call_at(due, self.other._arrive, envelope)
 
     def _arrive(self, envelope: Envelope | None) -> None:

@@ -75,7 +75,7 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
     "cancelled": HEAD | {"reason": "shutdown"},
     "withdraw": HEAD,
     "withdrawn": HEAD,
-    "pool": {"held": [{"task": "a.b", "variant": "c", "count": 2, "units": 3.0, "oldest": [1.0, 9.5], "newest": [2.0, 0.5]}],
+    "pool": {"held": [{"task": "a.b", "variant": "c", "count": 2, "units": 3.0, "size": 4, "oldest": [1.0, 9.5], "newest": [2.0, 0.5]}],
              "waiting": [{"task": "a.b", "variant": "c", "units": 1.0, "input_bytes": 3, "remaining_s": 4.5}]},
     "take": {"task": "a.b", "variant": "c", "newest": False, "queued": True},
     "heartbeat": {"seq": 2, "echo": 1, "held_s": 0.1, "mine": [HEAD | {"phase": "RUNNING"}], "yours": []},
