@@ -22,7 +22,7 @@ from moodmesh.nodes.bench.routing.cells import (
     run_one,
     tasks,
 )
-from moodmesh.nodes.bench.routing.engine import Run
+from moodmesh.nodes.bench.routing.engine import Attempt, Run
 from moodmesh.nodes.bench.routing.meshed import Meshed, Switches
 from moodmesh.nodes.bench.routing.table import markdown, summary, tabled
 from moodmesh.nodes.bench.routing.world import SMALL, TEN, Cell, capacity, draw, fluid
@@ -46,6 +46,22 @@ def test_no_policy_loses_a_job_or_answers_one_twice(policy: str) -> None:
 def test_every_kind_of_cell_ends(cell: Cell) -> None:
     short = Cell(cell.devices, cell.load, cell.leaving, 150, cell.away_s, cell.arrivals, cell.odd)
     assert run_one(Task(OURS, short, 3))["lost"] == 0
+
+
+def test_a_result_that_becomes_visible_twice_is_counted() -> None:
+    class Forgetful(Run):
+        def _arrive(self, attempt: Attempt, boot: int) -> None:
+            self.done[attempt.job] = False
+            super()._arrive(attempt, boot)
+
+    class Careless(Meshed):
+        def _cancel(self, attempt: Attempt) -> None:
+            """The second attempt goes on."""
+
+    world = draw(Cell(20, 0.5, jobs=600), 0)
+    assert Run(world, Careless).run().duplicates == 0
+    found = Forgetful(world, Careless).run()
+    assert found.duplicates > 0
 
 
 def test_a_seed_gives_the_same_world_and_the_same_run() -> None:

@@ -1,12 +1,13 @@
-"""`moodmesh bench routing`: every cell of the specification, ten fresh seeds, beside what others would do."""
+"""`moodmesh bench routing`: every cell of the specification, twenty fresh seeds, beside what others would do."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.bench.routing import real as validation
-from moodmesh.nodes.bench.routing.cells import ABLATIONS, FRESH, main_cells, run_all, tasks
+from moodmesh.nodes.bench.routing.cells import ABLATIONS, FRESH, LARGE, Task, main_cells, run_all, tasks
 from moodmesh.nodes.bench.routing.picture import draw
 from moodmesh.nodes.bench.routing.table import markdown, summary, tabled
 from moodmesh.nodes.bench.routing.world import SMALL, TEN, capacity, fluid
@@ -38,18 +39,20 @@ def run(quick: bool, runs: int | None = None, resume: bool = False, out: Path | 
         rows = run_all(todo, kept, lambda done, of: bar(done / of, f"run {done} of {of}"))
     table = tabled(rows)
     cells = list({task.cell.name: task.cell for task in todo}.values())
-    report = Report("routing", quick, summary(table, cells if quick else main_cells()), table, _notes())
+    report = Report("routing", quick, summary(table, cells if quick else main_cells()), table, _notes(todo))
     if out is not None:
         (out / "bench-routing.md").write_text(_page(report, markdown(table, cells, list(ABLATIONS))))
         draw(table, out / "bench-routing.svg")
     return report
 
 
-def _notes() -> list[str]:
+def _notes(todo: Sequence[Task]) -> list[str]:
+    seeds = len({task.seed for task in todo})
+    large = len({task.seed for task in todo if task.cell.devices >= LARGE})
     names = {n: SMALL.get(n) or TEN * (n // 10) for n in (2, 5, 20)}
     loads = ", ".join(f"N={n}: load 1 is {capacity(f) / fluid(f):.2f} of the fluid bound" for n, f in names.items())
     return [
-        "seeds 0 to 9 are reported; constants were looked at on seeds 100 to 105",
+        f"{seeds} paired seeds, {large or seeds} of fleets of {LARGE} and more; constants were looked at on other seeds",
         "load: work that arrives, luck included, over what a fleet does whose devices each work through the mix they can run; "
         + loads,
         "ray hybrid and ray+tags are modelled generously: one queue, perfect and instant knowledge, no overhead",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -45,14 +46,20 @@ class Box:
 
 @dataclass
 class Outcome:
-    """What one run gave: by job its completion seconds (NaN: never) and service seconds on the best device; the account."""
+    """What one run gave: by job its completion seconds (NaN: never) and service seconds on the best device; the
+    account: slot seconds used and wasted, results made visible."""
 
     completion: list[float]
     ideal: list[float]
     used_s: float = 0.0
     wasted_s: float = 0.0
-    duplicates: int = 0
+    visible: Counter[int] = field(default_factory=Counter)
     predicted: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def duplicates(self) -> int:
+        """Results that became visible although their job had one."""
+        return sum(count - 1 for count in self.visible.values())
 
 
 class Policy(Protocol):
@@ -165,6 +172,7 @@ class Run:
         if not self.done[attempt.job]:
             self.done[attempt.job] = True
             self._left_to_do -= 1
+            self.outcome.visible[attempt.job] += 1
             self.outcome.completion[attempt.job] = self.now - self.world.jobs[attempt.job].at
             self.policy.committed(attempt.job)
 
