@@ -16,6 +16,7 @@ from moodmesh.nodes.jobs.pursuit import Over
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import HeapDoc, Heartbeat, Pool, Take
 from moodmesh.nodes.permissions import Limits
+from moodmesh.nodes.pool.seam import Done, Event, Work
 
 from .sim import EFFECTS, Node, World
 
@@ -370,3 +371,35 @@ def test_without_the_answer_not_started_a_job_with_effects_would_run_twice(monke
     monkeypatch.setattr(Submitter, "take", impatient)
     with pytest.raises(AssertionError, match="effects ran 2 times"):
         simulate(story_with, 1.0, 1.0)
+
+
+def stuck(node: Node) -> Callable[[], None]:
+    """Its worker takes work and says nothing any more, as one that is stopped; call it to end that."""
+    gate, usual = asyncio.Event(), node.run
+
+    async def run(work: Work, emit: Callable[[Event], None]) -> Done:
+        await gate.wait()
+        return await usual(work, emit)
+
+    node.run = run  # type: ignore[method-assign]
+    return gate.set
+
+
+def test_what_waits_behind_a_worker_that_says_nothing_goes_elsewhere() -> None:
+    """Neither the attempt that never starts nor what waits behind it keeps its job from idle devices."""
+
+    async def story(world: World) -> None:
+        asks, box, idle = world.nodes
+        release = stuck(box)
+        idle.crash()  # so that all of them are sent to the stuck one
+        await asyncio.sleep(6)
+        keys = [await asks.submit(units=3) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        assert [attempts(asks, key)[0][0] for key in keys] == [box.id] * 3
+        await idle.start()
+        await asyncio.sleep(25)
+        assert [job(asks, key)[0] for key in keys] == ["SUCCEEDED"] * 3
+        assert all(device != box.id for key in keys for device, state in attempts(asks, key) if state == "COMMITTED")
+        release()
+
+    simulate(story, 60.0, 0.1, 0.2)

@@ -13,7 +13,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.placement.hedge import FIRST, MOST, PER_JOB, Budget, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
 from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull, service_s, totals
-from moodmesh.nodes.placement.queue import order_key, waits
+from moodmesh.nodes.placement.queue import left_s, order_key, waits
 from moodmesh.nodes.placement.score import place
 from moodmesh.nodes.placement.view import Device
 
@@ -23,13 +23,12 @@ KIND = f"{TASK}/tiny"
 ME = DeviceId("me")
 
 
-def machine(name: str, mean: float, *, slots: int = 1, running: float = 0.0, **more: object) -> Device:
-    """A device whose jobs of a unit take `mean` seconds."""
+def machine(name: str, mean: float, *, slots: int = 1, running: float = 0.0, load_s: float = 0.0, **more: object) -> Device:
+    """A device whose jobs of a unit take `mean` seconds, once its model is loaded."""
     busy = [running / slots] * slots if running else []
-    state = dynamic(running=busy, free_slots=0 if busy else slots, loaded=[KIND], **more)
-    return device(
-        name, capability=capability(slots, tiny=variant(mean=mean, load_s=0.0)), dynamic=state, rtt_s=0.0, bandwidth=1e12
-    )
+    state = dynamic(running=busy, free_slots=0 if busy else slots, loaded=[] if load_s else [KIND], **more)
+    found = capability(slots, tiny=variant(mean=mean, load_s=load_s))
+    return device(name, capability=found, dynamic=state, rtt_s=0.0, bandwidth=1e12)
 
 
 def away(name: str, mean: float, absent_s: float = 1.0) -> Device:
@@ -58,6 +57,13 @@ def taken(me: Device, others: list[Device], *, idle: float = 1e9, key: float | N
 def test_short_goes_first_and_who_waits_longer_goes_sooner(a: float, b: float, waited: float, more: float) -> None:
     assert order_key(min(a, b), waited) <= order_key(max(a, b), waited)
     assert order_key(a, waited + more) <= order_key(a, waited)
+
+
+@given(st.floats(0.01, 100), st.floats(0, 1000))
+def test_what_is_far_too_late_is_expected_ever_later(expected: float, ran: float) -> None:
+    assert left_s(expected, ran) >= max(expected - ran, 0.1 * expected)
+    assert left_s(expected, ran + 10 * expected) > left_s(expected, ran) - expected
+    assert left_s(expected, 100 * expected) == pytest.approx(9.6 * expected)
 
 
 def test_a_minute_overtakes_fresh_short_work_within_twenty_minutes() -> None:
@@ -153,6 +159,43 @@ def test_a_device_that_cannot_run_it_now_is_no_reason_to_wait() -> None:
     assert held([machine("slow", 60.0), machine("fast", 1.0, power="no")]) == (False, False)
 
 
+SIZE = 60 * 10**6
+
+
+def far(name: str, mean: float, **more: float) -> Device:
+    """A device that takes long to reach, or to begin."""
+    return replace(machine(name, mean, load_s=more.get("load_s", 0.0)), bandwidth=more.get("bandwidth", 1e12),
+                   hand=more.get("hand", 0.0))  # fmt: skip
+
+
+@pytest.mark.parametrize("why", [{"load_s": 20.0}, {"bandwidth": 6e6}, {"hand": 5.0}], ids=str)
+def test_who_takes_longer_altogether_is_not_faster(why: dict[str, float]) -> None:
+    """Its work alone would be done sooner there: its model, its way or its messages are not free."""
+    here, other = replace(machine("here", 3.0), here=True), far("other", 2.0, **why)
+    ask = replace(ASK, units=1.0, input_bytes=SIZE)
+    chosen = place(ask, [here, replace(other, pending_s=1.0)]).chosen
+    assert chosen is not None
+    assert chosen.here
+    assert hold(chosen, Field(KIND, 1.0, SIZE, [here, other], {})) is None
+    assert hold(chosen, Field(KIND, 1.0, SIZE, [here, machine("other", 1.0)], {})) is not None, (
+        "were it all free, it would wait"
+    )
+
+
+@pytest.mark.parametrize("why", [{"load_s": 20.0}, {"bandwidth": 6e6}, {"hand": 5.0}], ids=str)
+def test_it_takes_and_moves_nothing_that_others_will_have_done_sooner(why: dict[str, float]) -> None:
+    held, waiting = heap()._replace(size=SIZE), Waiting(KIND, 1.0, SIZE, 6.0)
+
+    def offered(me: Device) -> Take | float | None:
+        return pull(
+            me, 1e9, None, {KIND: {ME: held}}, {KIND: Field(KIND, 1.0, SIZE, [machine("d", 2.5)], {KIND: (1, 1.0)})}, 0.0
+        )
+
+    assert isinstance(offered(far("me", 2.0)), Take)
+    assert offered(far("me", 2.0, **why)) is None
+    assert gain(waiting, far("me", 2.0)) > 0 > gain(waiting, far("me", 2.0, **why))
+
+
 # -- pulling -----------------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +271,10 @@ def test_a_second_attempt_goes_to_an_idle_device_that_is_done_sooner_than_the_fi
     assert second(ask, 4.0, ME, [idle, busy]) is None
     assert second(ask, 600.0, ME, [busy]) is None
     assert second(ask, 600.0, ME, [replace(idle, pending_s=1.0)]) is None
+    spare = machine("first", 1.0, slots=2)
+    found = second(ask, 600.0, DeviceId("first"), [spare, idle])
+    assert found is not None
+    assert found.device == "idle", "not beside the first, whatever is wrong there"
 
 
 @given(st.lists(st.booleans(), max_size=300))

@@ -302,13 +302,15 @@ class Pursuit:
         self._desk.tell(self.job)
 
     async def _hedge(self, live: Live, now: float) -> None:
-        """It runs suspiciously long: start a second attempt where that would be done sooner than it has taken already."""
+        """It runs, or does not begin, suspiciously long: start a second attempt of the same variant where that would be done
+        sooner than it has taken already."""
         live.hedge_at = now + max(live.service, 1.0)
         if len(self.lives) > 1:
             return
         ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
-        row = second(ask, now - (live.starts if live.started is None else live.started), live.attempt.device, devices)
-        if row is not None and self._desk.budget.spend():
+        begun = live.started is not None
+        row = second(ask, now - (live.started if live.started is not None else live.starts), live.attempt.device, devices)
+        if row is not None and (not begun or self._desk.budget.spend()):  # what has not begun is no work done twice
             await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
 
     def _hedged(self) -> bool:
