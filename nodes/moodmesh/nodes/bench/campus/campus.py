@@ -1,7 +1,7 @@
-"""A mesh in which a device knows few others: some at random, and of each class of work good ones that it heard of (routing §17).
+"""A mesh where a device knows few others: some at random, and of each class of work good ones that it heard of (routing §17).
 
-Those it knows tell it how busy they are, and hear what it holds back. Every second it swaps the names of the good ones, with
-their rates, with one device it knows.
+Those it knows tell it how busy they are, and hear what it holds back. From time to time it swaps the names of the good ones,
+with their rates, with one device it knows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from heapq import nsmallest
 from itertools import chain
 from math import log
 
@@ -18,28 +17,28 @@ from moodmesh.nodes.bench.routing.board import Board
 from moodmesh.nodes.bench.routing.engine import Run
 from moodmesh.nodes.bench.routing.meshed import Desk, Meshed, Seat
 from moodmesh.nodes.bench.routing.world import NAMES
+from moodmesh.nodes.peers import BEAT_LIVE_S
 from moodmesh.nodes.placement.pull import Heap, Waiting
 from moodmesh.nodes.placement.view import Device
 
-WARM_ROUNDS = 20
+WARM_ROUNDS = 10
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much a device knows: so many others at random, and so many good ones of each class of work.
+    """How much a device knows: so many others at random, and so many good ones of each class of work; how often it swaps names.
 
-    `dice`: among the good ones each device prefers others, by dice of its own, the faster the likelier. Without, all agree on
-    the very best, and all their work meets there.
+    `dice`: the faster a device, the likelier it is among the good ones, but each draws its own. Without, all agree on the very
+    best, and everybody's documents and work meet there.
     """
 
-    random: int = 50
-    best: int = 16
+    random: int = 30
+    best: int = 8
+    every_s: float = 5.0
     dice: bool = True
-    weight: float = 2.0
-    every_s: float = 1.0
 
 
-SKETCH = Plan(dice=False)
+SKETCH = Plan(random=50, best=16, every_s=1.0, dice=False)
 
 
 class Campus(Meshed):
@@ -50,6 +49,7 @@ class Campus(Meshed):
         self._draw = random.Random(count)  # noqa: S311 - a simulation's draw
         self._boards = [Board() for _ in range(count)]
         self._known: list[list[int]] = [[] for _ in range(count)]
+        self._shapes: dict[int, tuple[int, int, int]] = {}
         super().__init__(run)
         last = run.world.jobs[-1].at
         self.traffic = Traffic(count, last / 10, last)
@@ -103,18 +103,19 @@ class Campus(Meshed):
 
     def _choose(self, index: int, kind: int, heard: Iterable[int]) -> list[int]:
         """The best of those heard of that are there; and the absent ones it knew, should they return."""
-        able = {i for i in heard if self.seats[i].rates[kind] is not None}
-        gone = [i for i in self._best[index][kind] if not self.views[i].present]
-        here = nsmallest(self.plan.best, (i for i in able if self.views[i].present), key=lambda i: self._rank(index, i, kind))
-        return here + gone[-self.plan.best :]
+        found, views, seats = [], self.views, self.seats
+        for other in set(heard):
+            rate = seats[other].rates[kind]
+            if rate is not None and views[other].present:
+                found.append((self._rank(index, other, rate.mean), other))
+        gone = [other for other in self._best[index][kind] if not views[other].present]
+        return [other for _, other in sorted(found)[: self.plan.best]] + gone[-self.plan.best :]
 
-    def _rank(self, me: int, index: int, kind: int) -> float:
-        """Seconds of a unit there, or a die with as many more chances as the device is faster, always the same for this pair."""
-        rate = self.seats[index].rates[kind]
-        assert rate is not None
+    def _rank(self, me: int, other: int, seconds: float) -> float:
+        """Seconds of a unit there; with dice, a draw that is always the same for this pair, and small for a fast device."""
         if not self.plan.dice:
-            return rate.mean
-        return -log((hash((me, index)) % 2**32 + 1) / 2**32) * rate.mean**self.plan.weight
+            return seconds
+        return -log((hash((me, other)) % 2**32 + 1) / 2**32) * seconds
 
     def _link(self, index: int) -> None:
         """Know exactly these from now on: who is new hears what is held back here, who is not known any more forgets it."""
@@ -135,6 +136,16 @@ class Campus(Meshed):
     def _publish(self, desk: Desk, held: dict[str, Heap], waiting: list[Waiting]) -> None:
         self.traffic.pool(desk.index, len(held), len(waiting), self.run.now)
         super()._publish(desk, held, waiting)
+
+    def _told(self, seat: Seat) -> None:
+        """As in the daemon: at once when something changed, and else at most every second."""
+        box, learned = seat.box, seat.capability is None
+        shape = (len(box.running), seat.held, len(seat.queue))
+        if learned or shape != self._shapes.get(box.index) or self.run.now - seat.told >= BEAT_LIVE_S or not box.up:
+            self._shapes[box.index] = shape
+            super()._told(seat)
+        else:
+            seat.telling = False
 
     def _show(self, seat: Seat, view: Device) -> None:
         super()._show(seat, view)

@@ -63,18 +63,18 @@ def _good_size(counts: tuple[int, ...]) -> int:
 
 
 class Traffic:
-    """Bytes that each device sent between two moments: to those who know it (`few`), and what all others would make (`full`)."""
+    """Bytes that each device sent between two moments: to those who know it (`few`); said to all it would be `full`."""
 
     def __init__(self, devices: int, since: float, until: float) -> None:
         self._devices, self._since, self._until = devices, since, until
         self.few, self.full = [0.0] * devices, [0.0] * devices
-        self.knowers, self.known, self.links = [0] * devices, [0] * devices, 0
+        self.knowers, self.known, self._links = [0] * devices, [0] * devices, 0
         self._told: list[tuple[float, object]] = [(0.0, None)] * devices
         self._rates: dict[int, Sequence[float]] = {}
         self._pooled: set[int] = set()
 
     def document(self, index: int, now: Dynamic, rates: Sequence[float], busy: bool, at: float) -> None:
-        """How busy a device is, told when that changed and at least every second while it works; and rates that moved by 5 %."""
+        """How busy a device is, told when that changed, and at least every second of work; and rates that moved by 5 %."""
         queue = tuple((kind, count) for kind, (count, _) in now.queue.items())
         last, before = self._told[index]
         shape, again = (now.free_slots, len(now.running), queue), int((at - last) / (BEAT_LIVE_S if busy else BEAT_IDLE_S))
@@ -104,7 +104,7 @@ class Traffic:
         for other in new:
             self.knowers[other] += 1
             if self._since <= at <= self._until:
-                self.links += 1
+                self._links += 1
                 self.few[other] += _capability_size(len(NAMES))
         for other in old:
             self.knowers[other] -= 1
@@ -113,6 +113,10 @@ class Traffic:
         if self._since <= at <= self._until:
             self.few[index] += size_ * listeners
             self.full[index] += size_ * (self._devices - 1)
+
+    def links_per_s(self) -> float:
+        """How often a device gets to know another."""
+        return self._links / (self._until - self._since) / self._devices
 
     def per_s(self) -> tuple[list[float], list[float]]:
         """Bytes per second of each device: few, full; with a heartbeat to each neighbour every ten seconds."""

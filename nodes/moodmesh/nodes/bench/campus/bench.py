@@ -1,0 +1,118 @@
+"""`moodmesh bench campus`: ten thousand devices that each know some forty: what users lose by it, what it saves in bytes."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from moodmesh.nodes.bench.campus.campus import SKETCH, Campus
+from moodmesh.nodes.bench.campus.picture import draw as picture
+from moodmesh.nodes.bench.report import Report
+from moodmesh.nodes.bench.routing.baselines import Tagged
+from moodmesh.nodes.bench.routing.cells import figures
+from moodmesh.nodes.bench.routing.engine import Policy, Run
+from moodmesh.nodes.bench.routing.meshed import Meshed
+from moodmesh.nodes.bench.routing.world import Cell, draw
+from moodmesh.nodes.cli.output import progress
+
+LOAD, JOBS_EACH, BLACKOUT_JOBS = 0.7, 10, 8000
+LOSS_GOAL, SHARE_GOAL = 1.3, 1 / 50
+WHO: dict[str, Callable[[Run], Policy]] = {
+    "few": Campus, "all": Meshed, "sketch": lambda run: Campus(run, SKETCH), "ray+tags": Tagged,
+}  # fmt: skip
+NOTES = (
+    "few: a device knows 30 others at random, and of each class 8 good ones drawn by speed, names swapped every 5 s; all: each "
+    "knows every other; sketch: 50 at random, and the 16 fastest heard of in each class, swapped every second",
+    "bytes/s: what a device says of itself (documents, rates, pools, names, heartbeats), as real messages in TLS records, "
+    "without handshakes; to_all: the same words said to everybody",
+    "at the largest size the run with all known is not affordable: its mean is taken to be that of the size before",
+)
+
+
+class Trial(NamedTuple):
+    """One run: who knows what, where, with which luck."""
+
+    who: str
+    cell: Cell
+    seed: int = 1
+
+
+def trials(quick: bool) -> list[Trial]:
+    """Small fleets with everybody known, beside them and far beyond with few known."""
+    if quick:
+        return [Trial(who, _calm(n)) for n in (50, 100) for who in ("few", "all")] + [Trial("few", _calm(400))]
+    dark = Cell(200, LOAD, "blackout", BLACKOUT_JOBS)
+    found = [Trial(who, _calm(200), seed) for seed in (1, 2, 3) for who in WHO]
+    found += [Trial(who, dark) for who in ("few", "all", "ray+tags")]
+    return found + [Trial(who, _calm(1000)) for who in WHO] + [Trial("few", _calm(10_000))]
+
+
+def _calm(devices: int) -> Cell:
+    return Cell(devices, LOAD, jobs=JOBS_EACH * devices)
+
+
+def run(quick: bool, out: Path | None = None) -> Report:
+    """Every trial in turn; the loss where both were run, and at the largest size against what is to be expected there."""
+    report, todo = Report("campus", quick, notes=list(NOTES)), trials(quick)
+    sizes = [trial.cell.jobs * (5 if trial.who == "all" else 1) for trial in todo]
+    with progress("campus") as bar:
+        for done, trial in enumerate(todo):
+            bar(sum(sizes[:done]) / sum(sizes), f"{trial.cell.name}, {trial.who}")
+            report.rows.append(tried(trial))
+    report.summary = summary(report.rows)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        picture(curves(report.rows), out / "bench-campus.svg")
+    return report
+
+
+def tried(trial: Trial) -> dict[str, Any]:
+    """One run as a row."""
+    run_ = Run(draw(trial.cell, trial.seed), WHO[trial.who])
+    found = figures(run_.run())
+    row: dict[str, Any] = {"cell": trial.cell.name, "devices": trial.cell.devices, "who": trial.who, "seed": trial.seed}
+    row |= {name: round(found[name], 3) for name in ("mean", "p95", "p99", "waste", "lost", "duplicates")}
+    if isinstance(run_.policy, Campus):
+        traffic = run_.policy.traffic
+        few, full = traffic.per_s()
+        row |= {
+            "bytes_per_s": round(statistics.fmean(few)), "most": round(max(few)), "to_all": round(statistics.fmean(full)),
+            "to_all_most": round(max(full)), "known": round(statistics.fmean(traffic.known) - 1, 1),
+            "knowers_most": max(traffic.knowers) - 1, "links_per_s": round(traffic.links_per_s(), 4),
+        }  # fmt: skip
+    return row
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> dict[str, dict[int, float]]:
+    """Over the size of the calm fleets, means over the seeds: completion of each, and the bytes of few and of all."""
+    found: dict[str, dict[int, float]] = {}
+    calm = [row for row in rows if row["cell"].startswith("calm")]
+    for who, column, name in (
+        *((who, "mean", who) for who in WHO),
+        ("few", "bytes_per_s", "bytes"),
+        ("few", "to_all", "to_all"),
+    ):
+        by: dict[int, list[float]] = {}
+        for row in calm:
+            if row["who"] == who:
+                by.setdefault(row["devices"], []).append(row[column])
+        found[name] = {devices: statistics.fmean(values) for devices, values in by.items()}
+    return found
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of the goals."""
+    found = curves(rows)
+    few, every = found["few"], found["all"]
+    largest, compared = max(few), max(every)
+    loss, share = few[largest] / every[compared], found["bytes"][largest] / found["to_all"][largest]
+    return {
+        "devices": largest, "mean_s": round(few[largest], 3), "all_known_mean_s": round(every[compared], 3), "loss": round(loss, 3),
+        "loss_measured": {str(n): round(few[n] / every[n], 3) for n in every},
+        "bytes_per_s": round(found["bytes"][largest]), "to_all_bytes_per_s": round(found["to_all"][largest]),
+        "share_of_traffic": round(share, 5),
+        "lost": sum(r["lost"] for r in rows), "duplicates": sum(r["duplicates"] for r in rows),
+        "met": loss <= LOSS_GOAL and share <= SHARE_GOAL,
+    }  # fmt: skip
