@@ -79,8 +79,8 @@ def tried(trial: Trial) -> dict[str, Any]:
         few, full = traffic.per_s()
         row |= {
             "bytes_per_s": round(statistics.fmean(few)), "most": round(max(few)), "to_all": round(statistics.fmean(full)),
-            "to_all_most": round(max(full)), "known": round(statistics.fmean(traffic.known) - 1, 1),
-            "knowers_most": max(traffic.knowers) - 1, "links_per_s": round(traffic.links_per_s(), 4),
+            "to_all_most": round(max(full)), "known": round(statistics.fmean(traffic.known), 1),
+            "knowers_most": max(traffic.knowers), "links_per_s": round(traffic.links_per_s(), 4),
         }  # fmt: skip
     return row
 
@@ -109,7 +109,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     largest, compared = max(few), max(every)
     loss, share = few[largest] / every[compared], found["bytes"][largest] / found["to_all"][largest]
     return {
-        "devices": largest, "mean_s": round(few[largest], 3), "all_known_mean_s": round(every[compared], 3), "loss": round(loss, 3),
+        "devices": largest, "mean_s": round(few[largest], 3), "all_known_mean_s": round(every[compared], 3),
+        "loss": round(loss, 3),
         "loss_measured": {str(n): round(few[n] / every[n], 3) for n in every},
         "bytes_per_s": round(found["bytes"][largest]), "to_all_bytes_per_s": round(found["to_all"][largest]),
         "share_of_traffic": round(share, 5),

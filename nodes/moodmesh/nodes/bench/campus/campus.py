@@ -102,7 +102,7 @@ class Campus(Meshed):
             self._link(index)
 
     def _choose(self, index: int, kind: int, heard: Iterable[int]) -> list[int]:
-        """The best of those heard of that are there; and the absent ones it knew, should they return."""
+        """The best of those heard of that are there (to dial one tells); and the absent ones it knew, should they return."""
         found, views, seats = [], self.views, self.seats
         for other in set(heard):
             rate = seats[other].rates[kind]

@@ -99,8 +99,9 @@ class Traffic:
 
     def link(self, index: int, before: Iterable[int], now: Iterable[int], at: float) -> None:
         """A device gets to know others, which send it what they can do, and leaves some."""
-        new, old = set(now).difference(before), set(before).difference(now)
-        self.known[index] += len(new) - len(old)
+        was, known = set(before) - {index}, set(now) - {index}
+        new, old = known - was, was - known
+        self.known[index] = len(known)
         for other in new:
             self.knowers[other] += 1
             if self._since <= at <= self._until:
