@@ -78,7 +78,7 @@ def bench(
     runs: Annotated[int | None, typer.Option(min=1, help="How many runs; routing: how many seeds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="faults: the first run's seed; each next has the next.")] = None,
     replay: Annotated[int | None, typer.Option(min=0, help="faults: show and run the schedule of this seed alone.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="faults, routing: only what the checkpoint in --out lacks.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="faults, routing, campus: only what --out lacks.")] = False,
     real: Annotated[bool, typer.Option("--real", help="routing: is the simulator right? On daemons and on Ray.")] = False,
     json: Json = False,
 ) -> None:

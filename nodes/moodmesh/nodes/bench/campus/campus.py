@@ -39,6 +39,7 @@ class Plan:
 
 
 SKETCH = Plan(random=50, best=16, every_s=1.0, dice=False)
+ALL = Plan(random=10**6, best=0)
 
 
 class Campus(Meshed):
@@ -102,7 +103,10 @@ class Campus(Meshed):
             self._link(index)
 
     def _choose(self, index: int, kind: int, heard: Iterable[int]) -> list[int]:
-        """The best of those heard of that are there (to dial one tells); and the absent ones it knew, should they return."""
+        """The best of those heard of that are there, and the absent ones it knew, should they return.
+
+        Rates and presence are as they are now: who dials a device learns both, and rates change slowly.
+        """
         found, views, seats = [], self.views, self.seats
         for other in set(heard):
             rate = seats[other].rates[kind]
@@ -138,7 +142,7 @@ class Campus(Meshed):
         super()._publish(desk, held, waiting)
 
     def _told(self, seat: Seat) -> None:
-        """As in the daemon: at once when something changed, and else at most every second."""
+        """At once when something changed, else at most every second: to be woken changes nothing by itself."""
         box, learned = seat.box, seat.capability is None
         shape = (len(box.running), seat.held, len(seat.queue))
         if learned or shape != self._shapes.get(box.index) or self.run.now - seat.told >= BEAT_LIVE_S or not box.up:

@@ -128,14 +128,15 @@ def figures(found: Outcome) -> dict[str, Any]:
 
 
 def run_all(
-    todo: list[Task], kept: Path | None, told: Callable[[int, int], None], workers: int | None = None
-) -> list[dict[str, Any]]:
+    todo: list[Task], kept: Path | None, told: Callable[[int, int], None], workers: int | None = None,
+    play: Callable[[Task], dict[str, Any]] = run_one,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Every row, in no order; those in the file `kept` are not run again, new ones are added to it as they come."""
     rows = {_key(row): row for row in _read(kept)}
     names = {(t.policy, t.cell.name, t.seed): t for t in todo}
     left = [t for key, t in names.items() if key not in rows]
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for count, future in enumerate(as_completed([pool.submit(run_one, t) for t in left]), len(names) - len(left) + 1):
+        for count, future in enumerate(as_completed([pool.submit(play, t) for t in left]), len(names) - len(left) + 1):
             row = future.result()
             rows[_key(row)] = row
             if kept is not None:
