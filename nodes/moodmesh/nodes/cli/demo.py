@@ -62,21 +62,23 @@ def _duty(pair: str) -> tuple[str, float]:
     raise UsageError(f"--duty {pair}: write NAME=SHARE, NAME one of {', '.join(known)}, SHARE over 0 and at most 1")
 
 
-BENCHES = "submit, discovery, pairing, idle, fuzz, timing, faults, failover, routing, scale, calibration"
+BENCHES = "submit, discovery, pairing, idle, fuzz, timing, faults, failover, routing, scale, campus, calibration"
 Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, and marked as such.")]
 
 
 def bench(
     name: Annotated[
         str,
-        typer.Argument(help="submit, discovery, pairing, idle, fuzz, timing, faults, failover, routing, scale or calibration."),
+        typer.Argument(
+            help="submit, discovery, pairing, idle, fuzz, timing, faults, failover, routing, scale, campus or calibration."
+        ),
     ],
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into this directory, like docs/results.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="How many runs; routing: how many seeds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="faults: the first run's seed; each next has the next.")] = None,
     replay: Annotated[int | None, typer.Option(min=0, help="faults: show and run the schedule of this seed alone.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="faults, routing: only what the checkpoint in --out lacks.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="faults, routing, campus: only what --out lacks.")] = False,
     real: Annotated[bool, typer.Option("--real", help="routing: is the simulator right? On daemons and on Ray.")] = False,
     json: Json = False,
 ) -> None:
@@ -88,13 +90,14 @@ def bench(
     from inspect import signature
 
     from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, submit, timing
+    from moodmesh.nodes.bench.campus import bench as campus
     from moodmesh.nodes.bench.routing import bench as routing
     from moodmesh.nodes.bench.scale import bench as scale
 
     benches: dict[str, Callable[..., Report]] = {
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
         "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
-        "scale": scale.run, "calibration": calibration.run,
+        "scale": scale.run, "campus": campus.run, "calibration": calibration.run,
     }  # fmt: skip
     if name not in benches:
         raise UsageError(f"no benchmark {name!r}; there are {', '.join(benches)}")

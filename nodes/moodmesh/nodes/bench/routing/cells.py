@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from moodmesh.nodes.bench import checkpoint
 from moodmesh.nodes.bench.routing import baselines
-from moodmesh.nodes.bench.routing.engine import Policy, Run
+from moodmesh.nodes.bench.routing.engine import Outcome, Policy, Run
 from moodmesh.nodes.bench.routing.meshed import Meshed, Switches
 from moodmesh.nodes.bench.routing.world import Cell, draw
 
@@ -108,17 +108,21 @@ def _policies(cell: Cell) -> list[str]:
 
 
 def run_one(task: Task) -> dict[str, Any]:
-    """One run as a row: what the user felt, what it cost, how honest the predictions were."""
+    """One run as a row."""
     switches = FIFO if task.policy == "fifo variant" else ABLATIONS.get(task.policy)
     policy = REFERENCES.get(task.policy) or (lambda run: Meshed(run, switches))
     found = Run(draw(task.cell, task.seed), policy).run()
+    return {"policy": task.policy, "cell": task.cell.name, "seed": task.seed, **figures(found)}
+
+
+def figures(found: Outcome) -> dict[str, Any]:
+    """What the user felt, the first tenth of the jobs left out; what it cost; how honest the predictions were."""
     kept = found.completion[len(found.completion) // 10 :]
     done = sorted(c for c in kept if not math.isnan(c))
     slow = [c / i for c, i in zip(kept, found.ideal[-len(kept) :], strict=True) if not math.isnan(c)]
     errors = sorted(abs(math.log(actual / said)) for said, actual in found.predicted if said > 0)
     return {
-        "policy": task.policy, "cell": task.cell.name, "seed": task.seed, "mean": sum(done) / len(done),
-        **{f"p{q}": done[int(q / 100 * len(done))] for q in (50, 95, 99)},
+        "mean": sum(done) / len(done), **{f"p{q}": done[int(q / 100 * len(done))] for q in (50, 95, 99)},
         "slowdown": math.exp(sum(map(math.log, slow)) / len(slow)), "waste": 100 * found.wasted_s / max(found.used_s, 1e-9),
         "lost": sum(map(math.isnan, found.completion)), "duplicates": found.duplicates,
         "honesty": errors[len(errors) // 2] if errors else None,
@@ -126,14 +130,15 @@ def run_one(task: Task) -> dict[str, Any]:
 
 
 def run_all(
-    todo: list[Task], kept: Path | None, told: Callable[[int, int], None], workers: int | None = None
-) -> list[dict[str, Any]]:
+    todo: list[Task], kept: Path | None, told: Callable[[int, int], None], workers: int | None = None,
+    play: Callable[[Task], dict[str, Any]] = run_one,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Every row, in no order; those in the file `kept` are not run again, new ones are added to it as they come."""
     rows = {_key(row): row for row in (checkpoint.resumed(kept) if kept is not None else [])}
     names = {(t.policy, t.cell.name, t.seed): t for t in todo}
     left = [t for key, t in names.items() if key not in rows]
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for count, future in enumerate(as_completed([pool.submit(run_one, t) for t in left]), len(names) - len(left) + 1):
+        for count, future in enumerate(as_completed([pool.submit(play, t) for t in left]), len(names) - len(left) + 1):
             row = future.result()
             rows[_key(row)] = row
             if kept is not None:
