@@ -399,4 +399,14 @@ def test_why_names_devices_and_says_what_left_no_choice() -> None:
     assert why(small).startswith("ann asked, and the small model of --escalate (tiny) answers where it is asked: ")
     hedge = replace(place(ASK, [here]), beside=True)
     assert why(hedge).startswith("ann was idle, and is expected to be done sooner than the first attempt has taken already: ")
+    ask, unlike = replace(ASK, units=300.0), replace(den, dynamic=dynamic(free_slots=0, queue={f"{TASK}/base": (2, 80.0)}))
+    slower = replace(here, capability=capability(tiny=variant(mean=0.012, load_s=0.5)))
+    found = place(ask, [slower, unlike])
+    assert found.chosen is not None
+    assert found.chosen.here
+    assert "ann returns the result of tiny at the least cost: 4.10 s predicted; 3.51 s on den, but longer jobs" in why(found)
+    assert "displaced" in table(summary(found))[0]
+    assert "displaced" not in table(summary(place(ask, [slower])))[0]
+    near = replace(here, capability=capability(tiny=variant(mean=0.03002, load_s=0.5)))
+    assert "ann returns the result of tiny as soon as any: " in why(place(ask, [near, replace(den, rtt_s=0.0)]))
     assert why(replace(place(ASK, [here]), taken=True)).startswith("ann was free and took it: ")

@@ -113,7 +113,8 @@ CHOSEN = {
 
 
 def ended(started: float, finished: float, state: str = "COMMITTED") -> dict[str, Any]:
-    return {"state": state, "created": 100.0, "started": 100 + started, "finished": 100 + finished}
+    times = {"created": 100.0, "started": 100 + started, "finished": 100 + finished}
+    return {"state": state, **times, "worked": finished - started}
 
 
 def test_afterwards_says_what_was_slower_than_predicted() -> None:
@@ -122,17 +123,22 @@ def test_afterwards_says_what_was_slower_than_predicted() -> None:
     found = compared(ended(1.0, 10.4), explain)
     assert found is not None
     assert found["ratio"] == pytest.approx(2.0)
-    assert found["regret_s"] == pytest.approx(4.4), "a device that was ruled out is no regret"
+    assert found["regret_s"] == 0, "a device that was ruled out is no regret, nor one where it would have been as hard"
     assert not found["within_p95"]
     told = words(found)
-    assert "it took 10.4 s: 2.0 x as long as predicted, the work itself 9.4 s instead of 4.2 s" in told[0]
-    assert "4.4 s faster" in told[1]
+    assert "it took 10.4 s: 2.0 x as long as predicted, the work itself 9.4 s instead of 4 s" in told[0]
+    assert len(told) == 1, "it would have been as hard on the other"
     late = compared(ended(6.0, 10.2), explain)
     assert late is not None
-    assert "until its first line 6 s instead of 1 s" in words(late)[0]
+    assert "until its first line 6 s instead of 1.05 s" in words(late)[0]
     right = compared(ended(1.0, 5.0), explain)
     assert right is not None
     assert "as predicted" in words(right)[0]
+    waited = compared(ended(1.0, 25.0) | {"worked": 4.1}, explain)
+    assert waited is not None
+    assert "the way back, and until it was fetched, 19.9 s instead of 150 ms" in words(waited)[0], "the work was as predicted"
+    assert waited["regret_s"] == pytest.approx(25 - 6.1)
+    assert "18.9 s faster" in words(waited)[1]
     assert compared(ended(1.0, 5.0, "LOST"), explain) is None
     assert compared(ended(1.0, 5.0), {"chosen": None, "rows": []}) is None
 

@@ -433,6 +433,7 @@ class SeenAttempt(Part):
     started: Wall | None = None
     finished: Wall | None = None
     message: Words = ""
+    worked: Seconds | None = None
     table: SeenTable | None = None
 
 

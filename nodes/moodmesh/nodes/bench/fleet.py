@@ -48,6 +48,7 @@ class Member(Device):
     kills: list[float] = field(default_factory=list)
     stops: list[tuple[float, float]] = field(default_factory=list)
     stopped_at: float | None = None
+    frozen: list[psutil.Process] = field(default_factory=list)
     born: float = 0.0
     crashing: bool = False
     """Whether it was started to die after a step of its journal."""
@@ -134,10 +135,25 @@ class Member(Device):
     def shoot(self, chance: float) -> bool:
         """SIGKILL to one of its workers, picked by a number in [0, 1); False when it has none."""
         with contextlib.suppress(psutil.Error, IndexError):
-            workers = psutil.Process(self.process.pid).children()
-            workers[int(chance * len(workers))].kill()
+            self._worker(chance).kill()
             return True
         return False
+
+    def freeze(self, chance: float) -> None:
+        """SIGSTOP to one of its workers, picked by a number in [0, 1): it stands still, its daemon does not."""
+        with contextlib.suppress(psutil.Error, IndexError):
+            self.frozen.append(worker := self._worker(chance))
+            worker.suspend()
+
+    def thaw(self) -> None:
+        """SIGCONT to those."""
+        while self.frozen:
+            with contextlib.suppress(psutil.Error):
+                self.frozen.pop().resume()
+
+    def _worker(self, chance: float) -> psutil.Process:
+        workers = psutil.Process(self.process.pid).children()
+        return workers[int(chance * len(workers))]
 
     def log(self, size: int = 1500) -> str:
         """The end of its log."""

@@ -88,6 +88,8 @@ class Jobs:
         outputs = _json({name: blob.model_dump(exclude_none=True) for name, blob in (result.outputs or {}).items()})
         provenance = _json({**_maybe(result.provenance), "signature": result.signature})
 
+        worked = result.provenance.seconds if result.provenance is not None else None
+
         def write(db: sqlite3.Connection) -> bool:
             won = db.execute(
                 "UPDATE job SET status='SUCCEEDED', substate='', message='', winner=?, output=?, provenance=?, finished=? "
@@ -96,14 +98,15 @@ class Jobs:
             )
             if won.rowcount == 1:
                 db.execute(
-                    "UPDATE attempt SET state='COMMITTED', finished=? WHERE job=? AND number=?", (at, job.id, attempt.number)
+                    "UPDATE attempt SET state='COMMITTED', finished=?, worked=? WHERE job=? AND number=?",
+                    (at, worked, job.id, attempt.number),
                 )
             return won.rowcount == 1
 
         if not await self._store.write("job.commit", write):
             return False
         job.status, job.substate, job.winner, job.finished, job.share = "SUCCEEDED", "", attempt.number, at, 1.0
-        attempt.state, attempt.finished = "COMMITTED", at
+        attempt.state, attempt.finished, attempt.worked = "COMMITTED", at, worked
         return True
 
     async def answer(self, job: Job, outputs: dict[str, Blob], provenance: dict[str, Any], at: float) -> bool:

@@ -93,7 +93,8 @@ class Spec:
 
 @dataclass
 class Attempt:
-    """One try of a job on one device; `number` is the fence. Times are wall seconds; `explain` the table it was chosen from."""
+    """One try of a job on one device; `number` is the fence. Times are wall seconds; `explain` the table it was chosen from;
+    `worked` the seconds of work that its executor signed for."""
 
     job: str
     number: int
@@ -106,6 +107,7 @@ class Attempt:
     started: float | None = None
     finished: float | None = None
     message: str = ""
+    worked: float | None = None
 
 
 @dataclass

@@ -48,6 +48,7 @@ MOST_WAITING = 1000
 DISK_RETRY_S = 5.0
 LOOK_S, LOOK_HELD_S = 0.2, 1.0
 LOG_LINE = 100
+LONG_WAY_S = 0.25
 FOR_NOW = ("absent", "suspect", "documents", "backoff", "full", "model")
 GIVEN_BACK = {"revoked": "revoked, this device may no longer run it there"}
 log = logging.getLogger(__name__)
@@ -346,11 +347,13 @@ class Pursuit:
         return True
 
     def _learn_hand(self, live: Live, done: Provenance) -> None:
-        """What the attempt took beside its work, where it had nothing to wait for."""
+        """What the attempt took beside its work, where it had nothing to wait for: a cold start and a long way have their own
+        terms, and are too large to leave a remainder that means anything."""
         a, chosen = live.attempt, live.attempt.explain.get("chosen") or {}
-        if a.finished is not None and not live.resumed and chosen.get("queue") == 0:
-            ways = chosen["transfer"] + chosen["back"]
-            self._desk.net.handed(a.device, a.finished - a.created - done.seconds - done.load_s - ways)
+        if a.finished is None or live.resumed or chosen.get("queue") != 0 or done.load_s or chosen["load"]:
+            return
+        if (ways := chosen["transfer"] + chosen["back"]) < LONG_WAY_S:
+            self._desk.net.handed(a.device, a.finished - a.created - done.seconds - ways)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ def _attempt(a: Attempt, names: Mapping[Any, str], words: bool, table: bool) -> 
     return SeenAttempt(
         number=a.number, device=a.device, name=cut(names.get(a.device, a.device)), variant=a.variant, state=a.state,
         created=a.created, reserved=a.reserved, started=a.started, finished=a.finished, message=cut(message),
-        table=_table(a.explain) if table and a.explain else None,
+        worked=a.worked, table=_table(a.explain) if table and a.explain else None,
     )  # fmt: skip
 
 

@@ -12,25 +12,38 @@ ABOUT = 1.15
 def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str, Any] | None:
     """Seconds from the placement to the result, predicted (at the median) and actual; None without a result or a table.
 
-    `terms`: (predicted, actual) of the wait before the task's first line, and of the work with its way back. `regret_s`: how
-    much sooner the best of the other devices would have been by its own prediction.
+    `terms`: (predicted, actual) of the wait before the task's first line, of the work, and of what came after it. `regret_s`:
+    how much sooner the best of the other devices would have been by its own prediction, were the work as long as it was.
     """
     chosen, created, finished = explain.get("chosen"), attempt["created"], attempt["finished"]
     if attempt["state"] != "COMMITTED" or finished is None or not chosen or "total" not in chosen:
         return None
-    actual, started = max(0.0, finished - created), attempt["started"]
-    ahead = max(chosen["transfer"], chosen["queue"]) + chosen["load"]
+    actual, worked = max(0.0, finished - created), attempt["worked"]
     likely = chosen.get("likely", chosen["total"])
     found = {
         "predicted_s": likely, "p95_s": chosen["p95"], "actual_s": actual,
         "ratio": actual / likely if likely > 0 else None, "within_p95": actual <= chosen["p95"],
-        "terms": {} if started is None else {
-            "wait": [ahead, max(0.0, started - created)],
-            "work": [likely - ahead, max(0.0, finished - started)],
-        },
+        "terms": {} if attempt["started"] is None or worked is None else _terms(attempt, chosen, likely),
     }  # fmt: skip
-    others = [r["total"] for r in explain["rows"] if "total" in r and not r["gate"] and r["device"] != chosen["device"]]
+    harder = worked / chosen["service"] if worked is not None and chosen["service"] > 0 else 1.0
+    others = [
+        r["total"] + (harder - 1) * r["service"]
+        for r in explain["rows"]
+        if "total" in r and not r["gate"] and r["device"] != chosen["device"]
+    ]
     return found | {"regret_s": max(0.0, actual - min(others)) if others else 0.0}
+
+
+def _terms(attempt: Mapping[str, Any], chosen: Mapping[str, Any], likely: float) -> dict[str, list[float]]:
+    """Messages and journals are half before and half after the work."""
+    created, started, finished, worked = (attempt[name] for name in ("created", "started", "finished", "worked"))
+    hand = chosen.get("hand", 0.0) / 2
+    ahead, way = max(chosen["transfer"], chosen["queue"]) + chosen["load"] + hand, chosen["back"] + hand
+    return {
+        "wait": [ahead, max(0.0, started - created)],
+        "work": [likely - ahead - way, worked],
+        "after": [way, max(0.0, finished - started - worked)],
+    }
 
 
 def words(found: Mapping[str, Any]) -> list[str]:
@@ -38,7 +51,10 @@ def words(found: Mapping[str, Any]) -> list[str]:
     expected = f"predicted: half within {seconds(found['predicted_s'])}, 19 of 20 within {seconds(found['p95_s'])}"
     lines = [f"it took {seconds(found['actual_s'])}: {_verdict(found)} ({expected})"]
     if found["regret_s"] > max(0.05, 0.1 * found["actual_s"]):
-        lines.append(f"in hindsight another device might have been {seconds(found['regret_s'])} faster, by its own prediction")
+        sooner = seconds(found["regret_s"])
+        lines.append(
+            f"in hindsight another device might have been {sooner} faster, as it predicted and with work as long as this was"
+        )
     return lines
 
 
@@ -54,7 +70,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
     return f"{how}, {NAMES[name]} {seconds(was)} instead of {seconds(said)}"
 
 
-NAMES = {"wait": "until its first line", "work": "the work itself"}
+NAMES = {"wait": "until its first line", "work": "the work itself", "after": "the way back, and until it was fetched,"}
 
 
 def seconds(value: float) -> str:

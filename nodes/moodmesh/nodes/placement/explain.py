@@ -9,11 +9,14 @@ from dataclasses import asdict
 from typing import Any
 
 from moodmesh.nodes.placement.gates import device_gate
-from moodmesh.nodes.placement.score import Z90, Z95, Placement, Row
+from moodmesh.nodes.placement.score import TIE, Z90, Z95, Placement, Row
 
 ALL, SHOWN = 32, 16
 REST = {"slower": "that are slower or busier", "absent": "that are absent"}
 COLUMNS = ("transfer", "queue", "load", "service", "back", "hand", "total")
+DISPLACED = "displaced"
+TOOK = "was free and took it"
+BESIDE = "was idle, and is expected to be done sooner than the first attempt has taken already"
 
 
 def summary(placement: Placement) -> dict[str, Any]:
@@ -79,15 +82,21 @@ def why(placement: Placement) -> str:
         )
     second = min(others, key=lambda r: r.terms.total if r.terms else 0)
     assert second.terms is not None
-    return f"{best.name} returns the result{of} soonest: {predicted}, {second.terms.total:.2f} s on {second.name}"
+    there = f"{second.terms.total:.2f} s on {second.name}"
+    if second.terms.total >= best.terms.total:
+        return f"{best.name} returns the result{of} soonest: {predicted}, {there}"
+    if second.terms.cost > best.terms.cost * (1 + TIE):
+        lost = f"longer jobs that wait there would lose {second.terms.displaced:.2f} s by it"
+        return f"{best.name} returns the result{of} at the least cost: {predicted}; {there}, but {lost}"
+    return f"{best.name} returns the result{of} as soon as any: {predicted}, {there}; differences of {TIE:.0%} do not count"
 
 
 def _asked(placement: Placement, best: Row) -> str:
     """Why there was no choice between devices; empty where there was one."""
     if placement.taken:
-        return f"{best.name} was free and took it"
+        return f"{best.name} {TOOK}"
     if placement.beside:
-        return f"{best.name} was idle, and is expected to be done sooner than the first attempt has taken already"
+        return f"{best.name} {BESIDE}"
     if placement.ask.small_part:
         return f"{best.name} asked, and the small model of --escalate ({best.variant}) answers where it is asked"
     return f"{best.name} was asked for with --on" if placement.ask.on is not None else ""
@@ -105,9 +114,10 @@ def table(explain: Mapping[str, Any]) -> list[str]:
     """The rows of `summary` as aligned lines."""
     rows: Sequence[Mapping[str, Any]] = explain["rows"]
     width = max([6, *(len(label(r)) for r in rows)])
-    lines = [f"  {'device':<{width}}  " + " ".join(f"{c:>9}" for c in COLUMNS) + "   verdict"]
+    shown = [*COLUMNS, *([DISPLACED] if any(row.get(DISPLACED) for row in rows) else [])]
+    lines = [f"  {'device':<{width}}  " + " ".join(f"{c:>9}" for c in shown) + "   verdict"]
     for row in rows:
-        cells = " ".join(f"{row[c]:>9.3f}" if c in row else f"{'-':>9}" for c in COLUMNS)
+        cells = " ".join(f"{row[c]:>9.3f}" if c in row else f"{'-':>9}" for c in shown)
         lines.append(f"  {label(row):<{width}}  {cells}   {verdict(row)}")
     if rest := explain.get("rest"):
         lines.append(

@@ -52,7 +52,9 @@ def _capability_size(classes: int) -> int:
 
 @lru_cache(None)
 def _pool_size(held: int, waiting: int) -> int:
-    heap = HeapDoc(task="image", variant="base", count=10, units=NUMBER, oldest=(NUMBER, NUMBER), newest=(NUMBER, NUMBER))
+    heap = HeapDoc(
+        task="image", variant="base", count=10, units=NUMBER, size=10**7, oldest=(NUMBER, NUMBER), newest=(NUMBER, NUMBER)
+    )
     one = WaitingDoc(task="image", variant="base", units=NUMBER, input_bytes=10**6, remaining_s=NUMBER)
     return size(Pool(held=[heap] * held, waiting=[one] * waiting))
 

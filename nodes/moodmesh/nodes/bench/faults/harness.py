@@ -17,8 +17,8 @@ from typing import Any
 
 from moodmesh.nodes.bench.checkpoint import add, resumed
 from moodmesh.nodes.bench.faults.play import Play
-from moodmesh.nodes.bench.faults.schedule import DEVICES, Action, schedule
-from moodmesh.nodes.bench.faults.verdict import Breach, judge, watch
+from moodmesh.nodes.bench.faults.schedule import DEVICES, PACES, Action, schedule
+from moodmesh.nodes.bench.faults.verdict import SECOND_STAGE, Breach, judge, watch
 from moodmesh.nodes.bench.fleet import Fleet, FleetFailed
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.cli.output import progress, say
@@ -93,7 +93,7 @@ class Bench:
                 fleet.close()
 
     def _fresh(self) -> Fleet:
-        fleet = Fleet(DEVICES, patch=self._patch)
+        fleet = Fleet(DEVICES, paces=PACES, patch=self._patch)
         try:
             for member in fleet.members.values():
                 watch(member.home)
@@ -187,6 +187,7 @@ def report(quick: bool, outcomes: list[Outcome]) -> Report:
         "runs": len(outcomes),
         **{name: kinds[kind] for kind, name in KINDS.items()},
         "violations": sum(n for kind, n in kinds.items() if kind not in KINDS),
+        **{name: jobs[name] for name in SECOND_STAGE},
     }
     return found
 

@@ -138,6 +138,12 @@ class Play:
     def _do_shoot(self, action: Action) -> None:
         self._members[action.who].shoot(action.value)
 
+    def _do_freeze(self, action: Action) -> None:
+        self._members[action.who].freeze(action.value)
+
+    def _do_thaw(self, action: Action) -> None:
+        self._members[action.who].thaw()
+
     # -- what befalls a wire -------------------------------------------------------------------------------------------
 
     def _do_hold(self, action: Action) -> None:
@@ -163,6 +169,7 @@ class Play:
         for member in self._members.values():
             member.knobs.set(0.0, 0.0)
             member.cont()
+            member.thaw()
             member.fill_disk(False)
             self._note_death(member)
             if member.crashing:  # it would die in a later run

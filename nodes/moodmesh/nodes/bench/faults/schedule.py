@@ -7,8 +7,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-DEVICES = ("ann", "bob", "cyd")
+PACES = {"ann": 1.0, "bob": 2.0, "cyd": 7.0}
+"""How many times longer everything takes on each: the last is no place for what the first is there for."""
+DEVICES = tuple(PACES)
 WINDOW_S = 3.0
+CROWD_SHARE, CROWD = 0.3, (5, 9)
+FROZEN_S = (1.5, 4.0)
 PARTED_SHARE = 0.12
 PARTED_S = (12.0, 13.0)
 """Some runs part a long job's device from its owner's: for so many seconds, longer than a lease with its grace."""
@@ -40,6 +44,8 @@ def schedule(seed: int) -> list[Action]:
     """The actions of a run in their order; the same for the same seed."""
     rng = random.Random(seed)  # noqa: S311 - repeats, hides nothing
     actions = [action for number in range(rng.randint(4, 7)) for action in _job(rng, number)]
+    if rng.random() < CROWD_SHARE:
+        actions += _crowd(rng, 20)
     for _ in range(rng.randint(1, 4)):
         actions += rng.choice(_FAULTS)(rng, rng.uniform(0.05, WINDOW_S), _log_uniform(rng, 0.05, 1.5))
     if rng.random() < PARTED_SHARE:
@@ -50,12 +56,21 @@ def schedule(seed: int) -> list[Action]:
 def _job(rng: random.Random, number: int) -> list[Action]:
     """A job, somewhere or at a device by name; some may run once only, some are cancelled, often at about their end."""
     who, at, seconds = rng.choice(DEVICES), rng.choice((0.0, rng.uniform(0, WINDOW_S))), _log_uniform(rng, 0.1, 1.5)
-    task = "effect" if rng.random() < 0.12 else "work"
-    found = [Action(at, "submit", who, rng.choice(("", "", *DEVICES)), seconds, f"{number} {task}")]
+    task, on = "effect" if rng.random() < 0.12 else "work", rng.choice(("", "", *DEVICES))
+    found = [Action(at, "submit", who, on, seconds / PACES.get(on, 1.0), f"{number} {task}")]
     if rng.random() < 0.25:
         when = at + rng.choice((rng.uniform(0, seconds), seconds + rng.uniform(-0.02, 0.06)))
         found.append(Action(when, "cancel", who, text=str(number)))
     return found
+
+
+def _crowd(rng: random.Random, number: int) -> list[Action]:
+    """More jobs at once than there are devices: some wait at their owner, some in queues that others take them out of."""
+    who, at = rng.choice(DEVICES), rng.uniform(0, WINDOW_S)
+    return [
+        Action(at, "submit", who, "", _log_uniform(rng, 0.2, 1.2), f"{n} work")
+        for n in range(number, number + rng.randint(*CROWD))
+    ]
 
 
 def _parted(rng: random.Random, number: int) -> list[Action]:
@@ -66,7 +81,7 @@ def _parted(rng: random.Random, number: int) -> list[Action]:
         ("kill", "start", owner, ""), ("stop", "continue", owner, ""), ("stop", "continue", device, ""),
         ("hold", "heal", owner, device), ("cut", "heal", owner, device),
     ))  # fmt: skip
-    job = Action(0.0, "submit", owner, device, rng.uniform(12, 13), f"{number} work")
+    job = Action(0.0, "submit", owner, device, rng.uniform(12, 13) / PACES[device], f"{number} work")
     return [job, Action(at, do, who, other), Action(at + lasts, undo, who, other)]
 
 
@@ -133,10 +148,16 @@ def _shot(rng: random.Random, at: float, lasts: float) -> list[Action]:
     return [Action(at, "shoot", rng.choice(DEVICES), value=rng.random())]
 
 
+def _frozen(rng: random.Random, at: float, lasts: float) -> list[Action]:
+    """A worker stands still, its daemon does not: what runs there gets a second attempt, what waits there goes elsewhere."""
+    who = rng.choice(DEVICES)
+    return [Action(at, "freeze", who, value=rng.random()), Action(at + rng.uniform(*FROZEN_S), "thaw", who)]
+
+
 def _log_uniform(rng: random.Random, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 _FAULTS: tuple[Callable[[random.Random, float, float], list[Action]], ...] = (
-    _killed, _crashed, _restarted, _stopped, _held, _cut, _delayed, _alone, _full, _slow, _jumped, _shot,
+    _killed, _crashed, _restarted, _stopped, _held, _cut, _delayed, _alone, _full, _slow, _jumped, _shot, _frozen,
 )  # fmt: skip

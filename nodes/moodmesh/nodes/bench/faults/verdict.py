@@ -6,7 +6,7 @@ import bisect
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from moodmesh.nodes.bench import work_task
 from moodmesh.nodes.bench.fleet import DETACHED_S, Fleet, Member
 from moodmesh.nodes.errors import NodeError
 from moodmesh.nodes.jobs.executor import GRACE_S, LEASE_S
+from moodmesh.nodes.placement.explain import BESIDE, TOOK
 from moodmesh.nodes.reset import STORE_FILE
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ BEGIN INSERT INTO watched VALUES ('commit ' || NEW.id); END;
 """Triggers that keep in a store what its rows no longer show: every commit, and every change of a job that had ended."""
 SLACK_S = 1.0
 """What this harness may be wrong by, on a busy machine, about when something was heard or ended."""
+SECOND_STAGE: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "taken": lambda attempt: TOOK in attempt["explain"],
+    "moved": lambda attempt: attempt["state"] == "WITHDRAWN",
+    "hedged": lambda attempt: BESIDE in attempt["explain"],
+}
+"""What an attempt can have come by: a free device took the job, out of a queue at times; it runs beside a first one."""
 OPEN = "status IN ('PENDING', 'RUNNING')"
 
 
@@ -67,6 +74,8 @@ def judge(fleet: Fleet, played: Played) -> tuple[list[Breach], Counter[str]]:
     outcomes = Counter(job["status"] for found in jobs.values() for job in found)
     outcomes["gave_up"] = sum(job["substate"] == "attempts_exhausted" for found in jobs.values() for job in found)
     outcomes["attempts"] = len(ran)
+    for attempt in (a for found in jobs.values() for job in found for a in job["attempts"]):
+        outcomes.update(name for name, was in SECOND_STAGE.items() if was(attempt))
     owners = {job["tag"]: name for name, found in jobs.items() for job in found}
     breaches = [
         *_promises(played, jobs),
@@ -87,7 +96,7 @@ def _jobs(member: Member, seed: int) -> list[dict[str, Any]]:
     query = "SELECT *, json_extract(spec, '$.params.tag') AS tag FROM job WHERE tag LIKE ?"
     found = [dict(row) for row in rows(member.home, query, f"r{seed}-%")]
     for job in found:
-        attempts = rows(member.home, "SELECT number, device, state, message FROM attempt WHERE job=?", job["id"])
+        attempts = rows(member.home, "SELECT number, device, state, message, explain FROM attempt WHERE job=?", job["id"])
         job["attempts"] = [dict(row) for row in attempts]
     return found
 
