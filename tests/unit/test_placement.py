@@ -407,6 +407,7 @@ def test_why_names_devices_and_says_what_left_no_choice() -> None:
     assert "ann returns the result of tiny at the least cost: 4.10 s predicted; 3.51 s on den, but longer jobs" in why(found)
     assert "displaced" in table(summary(found))[0]
     assert "displaced" not in table(summary(place(ask, [slower])))[0]
-    near = replace(here, capability=capability(tiny=variant(mean=0.03002, load_s=0.5)))
-    assert "ann returns the result of tiny as soon as any: " in why(place(ask, [near, replace(den, rtt_s=0.0)]))
+    near, free = replace(here, capability=capability(tiny=variant(mean=0.0101, load_s=0.5))), replace(den, dynamic=dynamic())
+    close = place(replace(ASK, units=1000.0, input_bytes=0, result_bytes=0), [near, free])
+    assert why(close).startswith("ann returns the result of tiny as soon as any: 10.60 s predicted, 10.50 s on den")
     assert why(replace(place(ASK, [here]), taken=True)).startswith("ann was free and took it: ")
