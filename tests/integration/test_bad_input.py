@@ -136,7 +136,7 @@ def test_a_peer_that_permits_nothing_and_one_that_forgot_us_say_what_to_do(tmp_p
         mine = ann.run("job", "submit", "emotion.text", "-p", "text=Fine.", "--on", "bob")
         said(mine, 0, "own devices only", "`moodmesh peers allow NAME --preset own`")
         waits = ann.run("job", "submit", "emotion.text", "-p", "text=Fine.", "--on", "bob", "--public")
-        said(waits, 0, "not offered to this device", "no rule allows it")
+        said(waits, 0, "not offered to its submitter", "no rule allows it")
         said(bob.run("peers", "forget", "ann"), 0, "forgotten")
         ann.wait_for(lambda: ann.client.get("peers", "bob")["trouble"], "told")
         for words in (("peers", "show", "bob"), ("near",), ("job", "show", waits.stdout.strip()[:8])):

@@ -14,11 +14,11 @@ from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.pursuit import Over
 from moodmesh.nodes.jobs.submitter import Submitter
-from moodmesh.nodes.messages import HeapDoc, Heartbeat, Pool, Take
+from moodmesh.nodes.messages import Capability, HeapDoc, Heartbeat, Pool, Take
 from moodmesh.nodes.permissions import Limits
 from moodmesh.nodes.pool.seam import Done, Event, Work
 
-from .sim import EFFECTS, Node, World
+from .sim import EFFECTS, PURE, Node, World
 
 Story = Callable[[World], Awaitable[None]]
 
@@ -403,3 +403,30 @@ def test_what_waits_behind_a_worker_that_says_nothing_goes_elsewhere() -> None:
         release()
 
     simulate(story, 60.0, 0.1, 0.2)
+
+
+def test_a_second_attempt_does_not_answer_with_a_smaller_model() -> None:
+    """Only the box has the better variant: that it runs late is no reason to answer with less, and say nothing."""
+
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        usual = box.offers.document
+
+        def better(peer: DeviceId) -> Capability:
+            document = usual(peer)
+            doc = document.tasks[PURE]
+            large = doc.variants["tiny"].model_copy(update={"quality": 2})
+            tasks = {**document.tasks, PURE: doc.model_copy(update={"variants": {"base": large}})}
+            return document.model_copy(update={"tasks": tasks})
+
+        box.offers.document = better  # type: ignore[method-assign]
+        box.peers.retell()
+        await asyncio.sleep(1)
+        box.slow = 40.0
+        key = await asks.submit(units=10)
+        await asyncio.sleep(30)
+        assert [(a["device"], a["variant"]) for a in asks.rows("SELECT device, variant FROM attempt")] == [(box.id, "base")]
+        await asyncio.sleep(30)
+        assert job(asks, key)[0] == "SUCCEEDED"
+
+    simulate(story, 0.2, 0.1)

@@ -38,7 +38,7 @@ def device_gate(ask: Ask, device: Device) -> Gate | None:
     if device.id in ask.refused_by:
         return Gate("backoff", f"it refused this job again and again: {ask.refused_by[device.id]}")
     if device.full:
-        return Gate("full", "it holds as many attempts of this device as it may")
+        return Gate("full", "it holds as many attempts of one submitter as it may")
     if ask.personal and not device.own:
         return Gate("personal", PERSONAL)
     return _task_gate(ask, device.capability.tasks.get(ask.task))
@@ -46,7 +46,7 @@ def device_gate(ask: Ask, device: Device) -> Gate | None:
 
 def _task_gate(ask: Ask, task: TaskDoc | None) -> Gate | None:
     if task is None:
-        return Gate("permission", f"{ask.task} is not offered to this device: not installed there, or no rule allows it")
+        return Gate("permission", f"{ask.task} is not offered to its submitter: not installed there, or no rule allows it")
     return Gate("version", f"another version of {ask.task}") if task.version != ask.version else None
 
 
