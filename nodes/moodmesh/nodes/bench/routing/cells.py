@@ -81,7 +81,7 @@ def odd_cells() -> list[Cell]:
     """What else happens to a fleet."""
     return [
         Cell(20, 0.7, arrivals="burst"), Cell(20, 0.7, arrivals="diurnal"), Cell(20, 0.7, "home"), Cell(20, 0.7, odd="liar"),
-        Cell(20, 0.7, odd="slow link"),
+        Cell(20, 0.7, odd="slow link"), Cell(20, 0.7, odd="cold models"),
     ]  # fmt: skip
 
 

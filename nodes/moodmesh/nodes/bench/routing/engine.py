@@ -42,6 +42,7 @@ class Box:
     up: bool = True
     boot: int = 0
     running: list[Attempt] = field(default_factory=list)
+    loaded: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -129,13 +130,23 @@ class Run:
         job = self.world.jobs[attempt.job]
         return attempt.box.machine.seconds[job.kind] * job.luck(attempt.box.index, attempt.number)
 
-    def begin(self, attempt: Attempt, blocked_s: float = 0.0) -> None:
-        """An attempt takes a slot now, and runs after `blocked_s`."""
+    def begin(self, attempt: Attempt, blocked_s: float = 0.0) -> float:
+        """An attempt takes a slot now, and runs after `blocked_s` and once its model is loaded: after so many seconds."""
+        blocked_s += self._load(attempt.box, self.world.jobs[attempt.job].kind)
         attempt.state, attempt.started = "running", self.now + blocked_s
         attempt.box.running.append(attempt)
         attempt.turn += 1
         left = self.true_seconds(attempt) - attempt.done_s
         self.after(blocked_s + left, self._finish, attempt, attempt.box.boot, attempt.turn)
+        return blocked_s
+
+    def _load(self, box: Box, kind: int) -> float:
+        """Seconds until a model is in memory; the one that was not used for longest makes room."""
+        if not self.world.cold:
+            return 0.0
+        there = kind in box.loaded
+        box.loaded = [*(k for k in box.loaded if k != kind), kind][-(box.machine.slots + 1) :]
+        return 0.0 if there else SIZES[kind].load_s
 
     def suspend(self, attempt: Attempt) -> None:
         """An attempt gives its slot away and keeps what it has done; `begin` goes on with it."""
@@ -189,7 +200,7 @@ class Run:
     # -- absences ------------------------------------------------------------------------------------------------------
 
     def _leave(self, box: Box) -> None:
-        box.up, box.boot = False, box.boot + 1
+        box.up, box.boot, box.loaded = False, box.boot + 1, []
         for attempt in list(box.running):
             self.stop(attempt)
             self.after(self.detection_s, self.policy.lost, attempt)

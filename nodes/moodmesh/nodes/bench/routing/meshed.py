@@ -13,7 +13,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import rates
 from moodmesh.nodes.bench.routing.board import Board
 from moodmesh.nodes.bench.routing.engine import LATENCY_S, SIZES, Attempt, Box, Run
-from moodmesh.nodes.bench.routing.world import NAMES, moved
+from moodmesh.nodes.bench.routing.world import KINDS, NAMES, moved
 from moodmesh.nodes.messages import Capability, Dynamic, TaskDoc, VariantDoc
 from moodmesh.nodes.placement.hedge import Budget, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
@@ -386,10 +386,10 @@ class Meshed:
 
     def _begin(self, seat: Seat, attempt: Attempt) -> None:
         fresh = attempt.state == "booked"
-        self.run.begin(attempt)
+        blocked = self.run.begin(attempt)
         desk = self.desks[self.run.world.jobs[attempt.job].origin]
         if self.switches.hedging and fresh:
-            self.run.after(hedge_after(attempt.expected), self._look_at, desk, attempt)
+            self.run.after(blocked + hedge_after(attempt.expected), self._look_at, desk, attempt)
         self._tell(seat)
 
     def _pulls(self, seat: Seat, local: Attempt | None) -> bool:
@@ -497,7 +497,7 @@ class Meshed:
     def _view(self, seat: Seat) -> Device:
         """The device as its newest documents show it."""
         seat.revision += 1
-        seat.capability = seat.capability or _capability(seat)
+        seat.capability = seat.capability or _capability(seat, cold=self.run.world.cold)
         index = DeviceId(str(seat.box.index))
         return Device(
             index, str(index), own=True, capability=seat.capability, dynamic=self._dynamic(seat),
@@ -516,7 +516,7 @@ class Meshed:
         return Dynamic.model_construct(
             revision=seat.revision, valid_s=10.0, free_slots=max(0, self._free(seat)), power="ok", quiet=False,
             running=running, queue=queue, memory_free_mb=10**6, disk_free_mb=10**6,
-            loaded=list(NAMES), start_s=0.0,
+            loaded=[NAMES[k] for k in seat.box.loaded] if self.run.world.cold else list(NAMES), start_s=0.0,
         )  # fmt: skip
 
     def _devices(self, desk: Desk) -> list[Device]:
@@ -559,22 +559,24 @@ def _priors(box: Box) -> list[Rate | None]:
     ]
 
 
-def _capability(seat: Seat) -> Capability:
+def _capability(seat: Seat, *, cold: bool) -> Capability:
     tasks = {}
     for name, rate in zip(NAMES, seat.rates, strict=True):
         if rate is not None:
             task, _, variant = name.partition("/")
-            tasks[task] = TaskDoc.model_construct(version=1, variants={variant: _variant(rate)})
+            tasks[task] = TaskDoc.model_construct(
+                version=1, variants={variant: _variant(rate, KINDS[name].load_s if cold else 0.0)}
+            )
     slots = seat.box.machine.slots
     return Capability.model_construct(
         revision=seat.revision, engine="sim", slots=slots, own=True, cores=1, gpus=[], tasks=tasks
     )
 
 
-def _variant(rate: Rate) -> VariantDoc:
+def _variant(rate: Rate, load_s: float) -> VariantDoc:
     return VariantDoc.model_construct(
         quality=1, memory_mb=1, mean=rate.mean, log_mean=rate.log_mean, log_var=rate.log_var, count=rate.count, guess=False,
-        within_reach=True, load_s=0.0, fetch_bytes=0,
+        within_reach=True, load_s=load_s, fetch_bytes=0,
     )  # fmt: skip
 
 

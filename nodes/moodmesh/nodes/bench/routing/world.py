@@ -19,18 +19,19 @@ MEAN_LUCK = math.exp(NOISE**2 / 2) * (1 + STRAGGLER_SHARE * (STRAGGLER - 1))
 
 
 class Kind(NamedTuple):
-    """A class of work: its share of the jobs, seconds on a laptop, bytes in and out."""
+    """A class of work: its share of the jobs, seconds on a laptop, bytes in and out, seconds until its model is in memory."""
 
     share: float
     seconds: float
     bytes_in: int
     bytes_out: int
+    load_s: float
 
 
 KINDS = {
-    "analyse/base": Kind(0.6, 0.4, 1_000_000, 2_000),
-    "midi/base": Kind(0.3, 6.0, 2_000, 20_000),
-    "image/base": Kind(0.1, 60.0, 2_000, 1_500_000),
+    "analyse/base": Kind(0.6, 0.4, 1_000_000, 2_000, 0.5),
+    "midi/base": Kind(0.3, 6.0, 2_000, 20_000, 3.0),
+    "image/base": Kind(0.1, 60.0, 2_000, 1_500_000, 15.0),
 }
 NAMES = tuple(KINDS)
 
@@ -63,7 +64,8 @@ SMALL = {2: ("phone", "gpu"), 5: ("phone", "gpu", "laptop", "phone", "laptop")}
 @dataclass(frozen=True)
 class Cell:
     """One condition: how many devices, nominal load, what leaves (`calm`, `churn`, `blackout`, `gone`, `home`: phones and
-    laptops all at once), how jobs arrive (`poisson`, `burst`, `diurnal`), and what else is odd (`liar`, `slow link`)."""
+    laptops all at once), how jobs arrive (`poisson`, `burst`, `diurnal`), and what else is odd (`liar`, `slow link`,
+    `cold models`: memory holds a model more than there are slots, those used last; elsewhere all are loaded)."""
 
     devices: int
     load: float
@@ -114,6 +116,11 @@ class World:
     machines: Sequence[Machine]
     jobs: Sequence[Work]
     absences: Sequence[Sequence[tuple[float, float]]]
+
+    @property
+    def cold(self) -> bool:
+        """Whether models have to be loaded."""
+        return self.cell.odd == "cold models"
 
 
 def draw(cell: Cell, seed: int, *, prior_error: float = 0.3) -> World:
