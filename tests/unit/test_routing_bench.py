@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moodmesh.nodes.bench.routing import bench
+from moodmesh.nodes.bench.routing import bench, cells
 from moodmesh.nodes.bench.routing.cells import (
     ABLATIONS,
     BAR,
@@ -26,6 +26,7 @@ from moodmesh.nodes.bench.routing.engine import Attempt, Run
 from moodmesh.nodes.bench.routing.meshed import Meshed, Switches
 from moodmesh.nodes.bench.routing.table import markdown, summary, tabled
 from moodmesh.nodes.bench.routing.world import SMALL, TEN, Cell, capacity, draw, fluid
+from moodmesh.nodes.errors import UsageError
 
 SHORT = Cell(5, 0.5, "churn", 120)
 POLICIES = [*REFERENCES, OURS, "fifo variant", *ABLATIONS]
@@ -87,9 +88,10 @@ def test_nobody_runs_more_than_its_slots_hold() -> None:
     begin = run.begin
 
     def watched(attempt, blocked_s=0.0):
-        begin(attempt, blocked_s)
+        blocked = begin(attempt, blocked_s)
         assert len(attempt.box.running) <= attempt.box.machine.slots
         assert attempt.box.up
+        return blocked
 
     run.begin = watched  # type: ignore[method-assign]
     run.run()
@@ -137,6 +139,19 @@ def test_the_table_is_what_the_rows_say() -> None:
     assert summary(tabled([row | {"waste": 0.0} for row in rows]), cells)["wasted_percent"] == 0.0
 
 
+def test_what_is_kept_so_far_is_told_in_whole_seeds(tmp_path: Path) -> None:
+    def row(task: Task) -> str:
+        return json.dumps({"policy": task.policy, "cell": task.cell.name, "seed": task.seed})
+
+    todo = tasks(False, range(2))
+    first = [t for t in todo if (t.cell, t.seed) == (todo[0].cell, 0)]
+    kept = tmp_path / "kept"
+    kept.write_text("\n".join(map(row, todo[: len(first) + 1])) + "\n")
+    assert cells.done(todo, kept) == first
+    with pytest.raises(UsageError, match="no run is kept"):
+        bench.run(False, out=tmp_path, so_far=True)
+
+
 def test_the_benchmark_has_every_cell_of_the_specification() -> None:
     cells = main_cells()
     assert {c.devices for c in cells} == {2, 5, 20, 100, 200}
@@ -161,5 +176,5 @@ def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
 
 
 def test_resume_without_a_place_is_refused() -> None:
-    with pytest.raises(Exception, match="--resume needs --out"):
+    with pytest.raises(Exception, match="--resume and --so-far need --out"):
         bench.run(True, resume=True)

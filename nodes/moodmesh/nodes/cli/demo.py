@@ -79,6 +79,7 @@ def bench(
     seed: Annotated[int | None, typer.Option(min=0, help="faults: the first run's seed; each next has the next.")] = None,
     replay: Annotated[int | None, typer.Option(min=0, help="faults: show and run the schedule of this seed alone.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="faults, routing, campus: only what --out lacks.")] = False,
+    so_far: Annotated[bool, typer.Option("--so-far", help="routing: only tell what the runs kept in --out come to.")] = False,
     real: Annotated[bool, typer.Option("--real", help="routing: is the simulator right? On daemons and on Ray.")] = False,
     json: Json = False,
 ) -> None:
@@ -103,9 +104,10 @@ def bench(
         raise UsageError(f"no benchmark {name!r}; there are {', '.join(benches)}")
     takes = signature(benches[name]).parameters
     options = {"runs": runs, "seed": seed, "replay": replay, "resume": resume or None, "real": real or None}
+    options["so_far"] = so_far or None
     given = {option: value for option, value in options.items() if value is not None}
     for option in given.keys() - takes.keys():
-        raise UsageError(f"bench {name} has no --{option}; `moodmesh bench --help` says which has")
+        raise UsageError(f"bench {name} has no --{option.replace('_', '-')}; `moodmesh bench --help` says which has")
     say(f"measuring {name}; this takes {'less than a minute' if quick else 'some minutes'}")
     report = benches[name](quick, **given, **({"out": out} if "out" in takes else {}))
     if out is not None and replay is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.bench.routing import real as validation
-from moodmesh.nodes.bench.routing.cells import ABLATIONS, FRESH, LARGE, Task, main_cells, run_all, tasks
+from moodmesh.nodes.bench.routing.cells import ABLATIONS, FRESH, LARGE, Task, done, main_cells, run_all, tasks
 from moodmesh.nodes.bench.routing.picture import draw
 from moodmesh.nodes.bench.routing.table import markdown, summary, tabled
 from moodmesh.nodes.bench.routing.world import SMALL, TEN, capacity, fluid
@@ -18,25 +18,35 @@ RUNS_FILE = "bench-routing.runs.jsonl"
 PICTURE = "![ratio to Ray with tags](bench-routing.svg)"
 
 
-def run(quick: bool, runs: int | None = None, resume: bool = False, out: Path | None = None, real: bool = False) -> Report:
-    """All cells under all policies. `runs`: how many seeds. With `out`, every run is kept there, and `resume` goes on.
+def run(
+    quick: bool,
+    runs: int | None = None,
+    resume: bool = False,
+    out: Path | None = None,
+    real: bool = False,
+    so_far: bool = False,
+) -> Report:
+    """All cells under all policies. `runs`: how many seeds. With `out`, every run is kept there, and `resume` goes on;
+    `so_far`: no runs, only what those that are kept come to.
 
     `real`: nothing of that, but one cell beside its replay on real daemons and on a real Ray.
     """
     if real:
-        if runs or resume:
-            raise UsageError("--real replays one world, once: leave --runs and --resume out")
+        if runs or resume or so_far:
+            raise UsageError("--real replays one world, once: leave --runs, --resume and --so-far out")
         return validation.run(quick, out)
-    if resume and out is None:
-        raise UsageError("--resume needs --out: the runs that are done are kept there")
+    if (resume or so_far) and out is None:
+        raise UsageError("--resume and --so-far need --out: the runs that are done are kept there")
     kept = None if out is None else out / RUNS_FILE
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        if not resume:
+        if not resume and not so_far:
             kept.unlink(missing_ok=True)
     todo = tasks(quick, range(runs) if runs else FRESH)
+    if so_far and kept is not None and not (todo := done(todo, kept)):
+        raise UsageError(f"no run is kept in {out} yet: leave --so-far out to make some")
     with progress("simulating") as bar:
-        rows = run_all(todo, kept, lambda done, of: bar(done / of, f"run {done} of {of}"))
+        rows = run_all(todo, kept, lambda count, of: bar(count / of, f"run {count} of {of}"))
     table = tabled(rows)
     cells = list({task.cell.name: task.cell for task in todo}.values())
     report = Report("routing", quick, summary(table, cells if quick else main_cells()), table, _notes(todo))
@@ -47,12 +57,12 @@ def run(quick: bool, runs: int | None = None, resume: bool = False, out: Path | 
 
 
 def _notes(todo: Sequence[Task]) -> list[str]:
-    seeds = len({task.seed for task in todo})
+    seeds = len({task.seed for task in todo if task.cell.devices < LARGE})
     large = len({task.seed for task in todo if task.cell.devices >= LARGE})
     names = {n: SMALL.get(n) or TEN * (n // 10) for n in (2, 5, 20)}
     loads = ", ".join(f"N={n}: load 1 is {capacity(f) / fluid(f):.2f} of the fluid bound" for n, f in names.items())
     return [
-        f"{seeds} paired seeds, {large or seeds} of fleets of {LARGE} and more; constants were looked at on other seeds",
+        f"up to {seeds} paired seeds, {large} of fleets of {LARGE} and more; constants were looked at on other seeds",
         "load: work that arrives, luck included, over what a fleet does whose devices each work through the mix they can run; "
         + loads,
         "ray hybrid and ray+tags are modelled generously: one queue, perfect and instant knowledge, no overhead",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -127,6 +127,13 @@ def figures(found: Outcome) -> dict[str, Any]:
         "lost": sum(map(math.isnan, found.completion)), "duplicates": found.duplicates,
         "honesty": errors[len(errors) // 2] if errors else None,
     }  # fmt: skip
+
+
+def done(todo: Sequence[Task], kept: Path) -> list[Task]:
+    """Those whose rows are kept, of every seed of a cell all or none: policies are compared in the same seeds."""
+    known = set(map(_key, checkpoint.resumed(kept)))
+    missing = {(t.cell, t.seed, t.policy in ABLATIONS) for t in todo if (t.policy, t.cell.name, t.seed) not in known}
+    return [t for t in todo if (t.cell, t.seed, t.policy in ABLATIONS) not in missing]
 
 
 def run_all(
