@@ -267,7 +267,7 @@ class Executor:
         except OSError as error:
             raise AttemptFailed("transient", f"its model is not here: {error}") from None
         name = f"{e.held.requester[:8]}-{e.held.job}-{e.held.number}"
-        work = Work(name, e.ask.task, e.ask.variant, start.params, data, start.seed, start.deadline_s)
+        work = Work(name, e.ask.task, e.ask.variant, start.params, data, start.seed)
         try:
             return await self._pool.run(work, lambda event: self._emit(e, event))
         except AttemptFailed as failed:
