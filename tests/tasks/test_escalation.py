@@ -229,4 +229,4 @@ def test_the_command_makes_router_table_and_picture_and_checks_them(
     table["rows"][1]["area_ci95"] = [0.9, 0.95]
     (tmp_path / "emotion.text.escalation.json").write_text(json.dumps(table))
     assert results.main([*cached, "--check", "--quick"]) == 1
-    assert "outside 0.9 to 0.95" in capsys.readouterr().err
+    assert "outside its stored interval 0.9 to 0.95" in capsys.readouterr().err

@@ -90,6 +90,8 @@ def test_retrain_fills_the_table_and_a_second_run_needs_no_training(
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["summary"] == made["summary"]
     assert last["failed"] == []
+    run(place, "--check", "--quick")
+    assert "cannot run" not in capsys.readouterr().err
 
 
 def test_check_fails_when_a_mean_leaves_its_interval(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,7 +196,6 @@ class Start(Attempted):
     params: dict[str, Any]
     input: Blob
     seed: Seed
-    deadline_s: Seconds | None = None
 
 
 class StartedAt(Attempted):

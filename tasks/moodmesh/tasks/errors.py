@@ -2,7 +2,7 @@
 
 TaskError
 ├── InvalidInput       the request is wrong on every device (ValueError)
-├── Cancelled          the job was cancelled or is out of time
+├── Cancelled          the job was cancelled
 └── ModelError         a model file cannot be used here (OSError)
     ├── ModelMissing   no copy on this device; carries the hash to ask a peer for
     └── ModelDamaged   a copy does not match its hash

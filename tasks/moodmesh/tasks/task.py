@@ -134,7 +134,7 @@ class Context(Protocol):
         """A line for the owner of the job, and for devices that may inspect it. Never write input text into it."""
 
     def check(self) -> None:
-        """Raise `Cancelled` when the job was cancelled or its deadline passed; call it at least once a second."""
+        """Raise `Cancelled` when the job was cancelled; call it at least once a second."""
 
 
 class Runner(Protocol):

@@ -34,7 +34,7 @@ class Bench:
 
     def work(self, mode: str = "echo", *, task: str = "test.probe", variant: str = "small", **more: Any) -> Work:
         self.count += 1
-        known = {key: more.pop(key) for key in ("input", "seed", "deadline_s") if key in more}
+        known = {key: more.pop(key) for key in ("input", "seed") if key in more}
         return Work(f"a{self.count}", task, variant, {"mode": mode, **more}, **known)
 
     async def run(self, mode: str = "echo", **more: Any) -> tuple[Done, Events]:

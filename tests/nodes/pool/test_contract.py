@@ -137,21 +137,6 @@ async def test_several_megabytes_both_ways(bench: Bench) -> None:
     assert done.files["copy"] == data
 
 
-async def test_the_deadline_ends_a_task_that_checks(bench: Bench) -> None:
-    with pytest.raises(AttemptFailed, match="deadline") as failed:
-        await bench.run("sleep", seconds=60, deadline_s=0.2)
-    assert failed.value.reason == "transient"
-    await bench.run()
-
-
-async def test_the_deadline_ends_a_native_loop(real: Bench) -> None:
-    task, events = await real.begin("native", deadline_s=0.3)
-    with pytest.raises(AttemptFailed, match="deadline") as failed:
-        await task
-    assert failed.value.reason == "transient"
-    assert real.gone(events.started.pid)
-
-
 async def test_cancel_kills_a_native_loop(bench: Bench) -> None:
     task, events = await bench.begin("sleep" if bench.kind == "memory" else "native", seconds=600)
     task.cancel()

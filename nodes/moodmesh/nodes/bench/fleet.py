@@ -80,13 +80,13 @@ class Member(Device):
         chosen = {**SETTINGS, "mesh.port": str(self.home_made.port), "node.name": self.name, **self.settings, **settings}
         options = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
         program = f"{self.patch}\nfrom moodmesh.nodes.bench.patched import main\nmain()"
-        self.crashing = self.doomed = "debug.crash_after" in settings
-        self.born = time.monotonic()
         with (self.home / "daemon.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", program, "up", *options],
                 env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
+        self.born = time.monotonic()  # of the new process: until now, whoever looks sees the end of the old one
+        self.crashing = self.doomed = "debug.crash_after" in settings
 
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""

@@ -65,7 +65,7 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
                        "result_bytes": 2, "personal": True, "waited": 0.0},
     "granted": HEAD | {"start_in_s": 0.0, "lease_s": 5.0},
     "refused": HEAD | {"gate": "memory", "detail": "too little"},
-    "start": HEAD | {"params": {"lines": True}, "input": BLOB, "seed": 1, "deadline_s": 3.0},
+    "start": HEAD | {"params": {"lines": True}, "input": BLOB, "seed": 1},
     "started": HEAD | {"pid": 1, "load_s": 0.0, "ago_s": 0.0},
     "progress": HEAD | {"seq": 1, "share": 0.5},
     "log": HEAD | {"seq": 1, "line": "x"},

@@ -41,14 +41,13 @@ from moodmesh.nodes.messages import (
     bounded_s,
 )
 from moodmesh.nodes.placement.gates import Gate
-from moodmesh.nodes.placement.queue import waits
+from moodmesh.nodes.placement.queue import CALL_AHEAD_S, waits
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, TaskPool, Work
 
 LEASE_S = 5.0
 GRACE_S = 2.0
 """A worker is gone so long after the end of its lease, and what a dead daemon left so long after its end; `bench faults`
 takes both bounds from here."""
-CALL_AHEAD_S = 2.0
 KEEP_S = 24 * 3600.0
 FENCE_KEEP_S = 30 * 24 * 3600.0
 REPEAT_S = 5.0
@@ -267,7 +266,7 @@ class Executor:
         except OSError as error:
             raise AttemptFailed("transient", f"its model is not here: {error}") from None
         name = f"{e.held.requester[:8]}-{e.held.job}-{e.held.number}"
-        work = Work(name, e.ask.task, e.ask.variant, start.params, data, start.seed, start.deadline_s)
+        work = Work(name, e.ask.task, e.ask.variant, start.params, data, start.seed)
         try:
             return await self._pool.run(work, lambda event: self._emit(e, event))
         except AttemptFailed as failed:

@@ -39,10 +39,10 @@ from moodmesh.nodes.messages import (
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.placement.hedge import hedge_after, second
 from moodmesh.nodes.placement.hold import Hold
+from moodmesh.nodes.placement.queue import CALL_AHEAD_S
 from moodmesh.nodes.placement.score import Placement, Row
 
 RESERVE_TIMEOUT_S = 1.0
-PUSH_AHEAD_S = 2.0
 RESTART_WAIT_S = 5.0
 MOST_WAITING = 1000
 DISK_RETRY_S = 5.0
@@ -280,7 +280,7 @@ class Pursuit:
         if a.state == "OFFERED":
             a.state, a.reserved = "RESERVED", self._desk.clock.wall()
             self._desk.net.pool_changed()  # it waits there: others may offer to take it
-        if message.start_in_s > PUSH_AHEAD_S or a.state not in ("RESERVED", "STAGING") or live.moving_to is not None:
+        if message.start_in_s > CALL_AHEAD_S or a.state not in ("RESERVED", "STAGING") or live.moving_to is not None:
             return
         if job.spec.personal and not self._desk.net.owns(a.device):  # the owner may have thought better of it meanwhile
             raise Over("CANCELLED", "personal input goes to own devices only")

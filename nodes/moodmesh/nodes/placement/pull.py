@@ -103,7 +103,7 @@ class Field:
                 continue
             here = device.pace[kind] * units
             if device.present and _able(device, kind, here):
-                rows.append((takes, _backlog(device), _drain(device, here, heaps), *_longer(device, here, heaps)))
+                rows.append((takes, _backlog(device), *_beside(device, here, heaps)))
             elif not device.present:
                 self._absent.append((takes, device.absent_s))
         rows.sort()
@@ -144,25 +144,20 @@ def _backlog(device: Device) -> float:
     return (sum(now.running) + sum(seconds for _, seconds in now.queue.values())) / max(1, device.capability.slots)
 
 
-def _drain(device: Device, here: float, heaps: Mapping[str, tuple[int, float]]) -> float:
-    """Slots per second of held work that this device would do before or with a class of `here` seconds; 0 without any."""
-    held = 0.0
+def _beside(device: Device, here: float, heaps: Mapping[str, tuple[int, float]]) -> tuple[float, int, int, int]:
+    """Beside a class of `here` seconds on this device: its slots per second of held work that would go before or with that (0
+    without any), longer jobs in its queue, longer ones held back anywhere that it could run, its slots."""
+    slots = device.capability.slots if device.capability else 1
+    queue = device.dynamic.queue.values() if device.dynamic else ()
+    queued = sum(count for count, seconds in queue if count and seconds / count > here)
+    before, longer = 0.0, 0
     for kind, (count, units) in heaps.items():
         seconds = service_s(device, kind, units / count) if count else None
         if seconds is not None and seconds <= here:
-            held += count * seconds
-    return device.capability.slots / held if held and device.capability else 0.0
-
-
-def _longer(device: Device, here: float, heaps: Mapping[str, tuple[int, float]]) -> tuple[int, int, int]:
-    """Longer jobs than `here` in the device's queue, and held back anywhere that it could run; its slots."""
-    queue = device.dynamic.queue.values() if device.dynamic else ()
-    queued = sum(count for count, seconds in queue if count and seconds / count > here)
-    held = 0
-    for kind, (count, units) in heaps.items():
-        seconds = service_s(device, kind, units / count) if count else None
-        held += count if seconds is not None and seconds > here else 0
-    return queued, held, device.capability.slots if device.capability else 1
+            before += count * seconds
+        elif seconds is not None:
+            longer += count
+    return slots / before if before else 0.0, queued, longer, slots
 
 
 def totals(heaps: Iterable[Heap]) -> dict[str, tuple[int, float]]:

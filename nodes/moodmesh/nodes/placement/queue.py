@@ -8,6 +8,9 @@ from typing import TypeVar
 AGEING = 0.05
 KEY_CAP_S = 120.0
 FAR_TOO_LATE = 4.0
+CALL_AHEAD_S = 2.0
+"""An input travels when its attempt is this near the head; one further back still goes elsewhere at no cost."""
+
 T = TypeVar("T")
 
 

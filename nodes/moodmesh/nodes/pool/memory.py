@@ -44,8 +44,7 @@ class MemoryPool:
             return done
 
     async def _serve(self, work: Work) -> None:
-        seconds = self._seconds(work)
-        service = asyncio.create_task(self._clock.sleep(min(seconds, seconds if work.deadline_s is None else work.deadline_s)))
+        service = asyncio.create_task(self._clock.sleep(self._seconds(work)))
         self._running.add(service)
         try:
             await asyncio.wait({service})
@@ -54,8 +53,6 @@ class MemoryPool:
         finally:
             service.cancel()
             self._running.discard(service)
-        if work.deadline_s is not None and seconds > work.deadline_s:
-            raise AttemptFailed("transient", "the deadline of the attempt has passed")
 
     async def stop(self) -> None:
         """End every attempt with `worker_lost`."""

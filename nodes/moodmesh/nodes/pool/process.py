@@ -23,7 +23,6 @@ from moodmesh.nodes.pool.throttle import throttled
 from moodmesh.nodes.pool.waiting import to_the_end
 
 START_TIMEOUT_S = 60
-DEADLINE_GRACE_S = 0.5
 SPAWN_S = 0.5
 _LOST = (asyncio.IncompleteReadError, ConnectionError, FrameError)
 
@@ -177,9 +176,8 @@ class ProcessPool:
                 self._rest(slot)
 
     async def _attempt(self, slot: Slot, work: Work, emit: Callable[[Event], None]) -> Done:
-        limit = None if work.deadline_s is None else work.deadline_s + DEADLINE_GRACE_S
         try:
-            async with asyncio.timeout(limit), throttled(self._duty, emit) as watched:
+            async with throttled(self._duty, emit) as watched:
                 worker = await self._worker(slot)
                 slot.loaded = None
                 done = await worker.run(work, watched)
@@ -190,8 +188,6 @@ class ProcessPool:
         except BaseException as error:
             fate = await to_the_end(self._replace(slot))
             match error:
-                case TimeoutError():
-                    raise AttemptFailed("transient", "the deadline of the attempt has passed") from error
                 case asyncio.IncompleteReadError() | ConnectionError() | FrameError():
                     raise AttemptFailed("worker_lost", f"the worker was lost: {fate}") from error
                 case OSError():

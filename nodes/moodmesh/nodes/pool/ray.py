@@ -38,7 +38,6 @@ from moodmesh.nodes.pool.waiting import to_the_end
 START_TIMEOUT_S = 90
 KILL_TIMEOUT_S = 1.5
 LEAVE_TIMEOUT_S = 5
-DEADLINE_GRACE_S = 0.5
 LAUNCH_S = 6.0
 _SCRUBBED = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_NAMESPACE", "RAY_RUNTIME_ENV_HOOK")
 # Ray listens on every interface unless it believes in a platform without clusters (platform document).
@@ -254,10 +253,9 @@ class RayPool:
                 self._rest()
 
     async def _attempt(self, slot: Slot, work: Work, emit: Callable[[Event], None]) -> Done:
-        limit = None if work.deadline_s is None else work.deadline_s + DEADLINE_GRACE_S
         duty = 1 if self._setup.address else self._duty
         try:
-            async with asyncio.timeout(limit), throttled(duty, emit) as watched:
+            async with throttled(duty, emit) as watched:
                 host = await self._ready()
                 slot.loaded = None
                 done = await host.run(slot.number, work, watched)
@@ -268,8 +266,6 @@ class RayPool:
         except BaseException as error:
             await to_the_end(self._clear(slot, error))
             match error:
-                case TimeoutError():
-                    raise AttemptFailed("transient", "the deadline of the attempt has passed") from error
                 case ConnectionError():
                     raise AttemptFailed("worker_lost", "Ray was lost; it starts again with the next attempt") from error
                 case FrameError():

@@ -17,7 +17,6 @@ class Work:
     params: Mapping[str, Any]
     input: bytes = b""
     seed: int = 0
-    deadline_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, Work
-from moodmesh.tasks.errors import Cancelled, InvalidInput
+from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.models import Card
 from moodmesh.tasks.task import Output, Request, Runner, Task
 
@@ -43,10 +43,10 @@ class Allowance:
 
 
 class AttemptContext:
-    """`tasks.Context` of one attempt: passes events on within 10/s and 64 KiB/s, and knows the deadline."""
+    """`tasks.Context` of one attempt: passes events on within 10/s and 64 KiB/s."""
 
-    def __init__(self, emit: Emit, models: Models, deadline: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._emit, self._models, self._deadline, self._clock = emit, models, deadline, clock
+    def __init__(self, emit: Emit, models: Models, clock: Callable[[], float] = time.monotonic) -> None:
+        self._emit, self._models, self._clock = emit, models, clock
         self._shares, self._lines, self._bytes = Allowance(EVENTS_PER_S), Allowance(EVENTS_PER_S), Allowance(LOG_BYTES_PER_S)
         self._dropped = 0
 
@@ -70,9 +70,7 @@ class AttemptContext:
         self._emit(Log(line + note))
 
     def check(self) -> None:
-        """Raise `Cancelled` past the deadline. A cancelled attempt never gets here: its process is killed."""
-        if self._deadline is not None and self._clock() >= self._deadline:
-            raise Cancelled
+        """Nothing to raise: a cancelled attempt never gets here, its process is killed."""
 
 
 class Session:
@@ -84,8 +82,7 @@ class Session:
 
     def run(self, work: Work, emit: Emit) -> Done:
         """Run one attempt in the calling thread; `AttemptFailed` says how it ended otherwise."""
-        deadline = None if work.deadline_s is None else time.monotonic() + work.deadline_s
-        context = AttemptContext(emit, self._models, deadline)
+        context = AttemptContext(emit, self._models)
         task = self._task(work)
         request = Request(_params(task, work), work.input, work.seed)
         try:
@@ -160,8 +157,6 @@ def _reasons() -> Iterator[None]:
         yield
     except InvalidInput as error:
         raise AttemptFailed("invalid_input", str(error)[:LONGEST_MESSAGE]) from error
-    except Cancelled as error:
-        raise AttemptFailed("transient", "the deadline of the attempt has passed") from error
     except OSError:
         raise
     except (Exception, SystemExit) as error:

@@ -14,17 +14,16 @@ from moodmesh.nodes import rates
 from moodmesh.nodes.bench.routing.board import Board
 from moodmesh.nodes.bench.routing.engine import LATENCY_S, SIZES, Attempt, Box, Run
 from moodmesh.nodes.bench.routing.world import KINDS, NAMES, moved
+from moodmesh.nodes.jobs.pursuit import RESERVE_TIMEOUT_S
 from moodmesh.nodes.messages import Capability, Dynamic, TaskDoc, VariantDoc
 from moodmesh.nodes.placement.hedge import Budget, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
 from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull
-from moodmesh.nodes.placement.queue import left_s, order_key, waits
+from moodmesh.nodes.placement.queue import CALL_AHEAD_S, left_s, order_key, waits
 from moodmesh.nodes.placement.score import Row, place
 from moodmesh.nodes.placement.view import Ask, Device
 from moodmesh.nodes.rates import Rate
 
-CALL_AHEAD_S = 2.0
-RESERVE_TIMEOUT_S = 1.0
 SUSPEND_RATIO, SUSPEND_LEAST_S = 4.0, 2.0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 NOTES = (
@@ -37,7 +36,7 @@ def markdown(table: dict[str, Any]) -> str:
 
 def _head(table: dict[str, Any]) -> str:
     floor = table["summary"]["floor"]
-    baseline = "/".join(_figure(floor[axis]) for axis in "VAD") if floor else "not cached"
+    baseline = "/".join(figure(floor[axis]) for axis in "VAD") if floor else "not cached"
     quick = "\n\n**A quick run: dev and one seed only, few bootstrap draws.**" if table["quick"] else ""
     return (
         f"# {table['table']}: valence, arousal and dominance of English sentences{quick}\n\n"
@@ -61,8 +60,8 @@ def _metric(table: dict[str, Any], metric: str) -> str:
 
 
 def _cell(row: dict[str, Any]) -> str:
-    spread = f" ± {_figure(row['sd'])}" if row["sd"] is not None else ""
-    return f"{_figure(row['mean'])}{spread} [{_figure(row['ci95'][0])}, {_figure(row['ci95'][1])}]"
+    spread = f" ± {figure(row['sd'])}" if row["sd"] is not None else ""
+    return f"{figure(row['mean'])}{spread} [{figure(row['ci95'][0])}, {figure(row['ci95'][1])}]"
 
 
 def _controls(table: dict[str, Any]) -> str:
@@ -86,33 +85,44 @@ def _controls(table: dict[str, Any]) -> str:
 
 
 def _line(title: str, values: dict[str, float], sd: dict[str, float] | None = None) -> str:
-    cells = [_figure(values[axis]) + (f" ± {_figure(sd[axis])}" if sd else "") for axis in "VAD"]
+    cells = [figure(values[axis]) + (f" ± {figure(sd[axis])}" if sd else "") for axis in "VAD"]
     return f"| {title} | " + " | ".join(cells) + " |"
 
 
 def _floor_line(part: str, check: dict[str, Any]) -> str:
-    cells = [f"{_figure(check['r'][axis])}, {'inside' if check['inside'][axis] else 'OUTSIDE'}" for axis in "VAD"]
+    cells = [f"{figure(check['r'][axis])}, {'inside' if check['inside'][axis] else 'OUTSIDE'}" for axis in "VAD"]
     return f"| published ridge on {part}: r; inside the interval of the ridge here or not | {' | '.join(cells)} |"
 
 
 def _gap_line(title: str, gap: dict[str, Any]) -> str:
-    cells = [f"{_figure(gap['mean'][axis])} [{', '.join(_figure(end) for end in gap['ci95'][axis])}]" for axis in "VAD"]
+    cells = [f"{figure(gap['mean'][axis])} [{', '.join(figure(end) for end in gap['ci95'][axis])}]" for axis in "VAD"]
     return f"| {title} | " + " | ".join(cells) + " |"
 
 
 def _foot(table: dict[str, Any]) -> str:
-    machine, data = table["hardware"], table["data"][0]
-    lines: Sequence[str] = (
+    machine = table["hardware"]
+    return foot(
+        table,
+        f"sealed scorings before this: {table['sealed_scorings']}",
+        f", {machine['memory_gb']} GB, load {machine['load']}",
+    )
+
+
+def foot(table: dict[str, Any], more: str, machine: str = "") -> str:
+    """The notes of a table, and where it was made. `more`: of its rows; `machine`: of its hardware."""
+    data, hardware = table["data"][0], table["hardware"]
+    lines = [
         "## Notes",
         "",
         *(f"- {note}" for note in table["notes"]),
-        f"- {data['rows']} rows of {data['groups']} documents; sealed scorings before this: {table['sealed_scorings']}.",
-        f"- {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, load {machine['load']}; "
+        f"- {data['rows']} rows of {data['groups']} documents; {more}.",
+        f"- {hardware['cpu']}, {hardware['cores']} cores{machine}; "
         + ", ".join(f"{name} {number}" for name, number in table["software"].items())
         + f"; commit {table['commit'][:12]}{' with changes' if table['dirty'] else ''}, {table['created']}.",
-    )
+    ]
     return "\n".join(lines)
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """Three decimals, without the zero before the point."""
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"

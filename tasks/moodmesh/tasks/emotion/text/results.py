@@ -6,21 +6,20 @@ Evaluation §9 says what must stand in it. `main` is the command; `compute` make
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from moodmesh.tasks.emotion.text import CARDS, baselines, data, environment, predictions, probes, report
+from moodmesh.tasks.emotion.text import CARDS, baselines, data, probes, report
 from moodmesh.tasks.emotion.text import statistics as stats
 from moodmesh.tasks.emotion.text.bench import BASELINE, TABLE, Bench, Entry, entries, joined, open_bench, scorer_of, shipped
 from moodmesh.tasks.emotion.text.predictions import Floats
 from moodmesh.tasks.emotion.text.runner import SCORERS, Scorer
+from moodmesh.tasks.emotion.text.table import Table, attempt, command, finish, hashes, head, short, strays
 
 SCHEMA = 1
 SEALED_SCORINGS = 2  # the linear baselines and the frozen encoder, scored before this project (evaluation §9)
@@ -55,16 +54,16 @@ def _metric_rows(
             "part": entry.part,
             "metric": name,
             "axis": axis,
-            "mean": _short(each[:, n].mean()),
-            "sd": _short(each[:, n].std(ddof=1)) if len(each) > 1 else None,
-            "ci95": [_short(between[n, 0]), _short(between[n, 1])],
+            "mean": short(each[:, n].mean()),
+            "sd": short(each[:, n].std(ddof=1)) if len(each) > 1 else None,
+            "ci95": [short(between[n, 0]), short(between[n, 1])],
             "seeds": len(each),
             "n": len(entry.held),
             "n_groups": entry.documents,
             "parameters": PARAMETERS.get(entry.system),
             "bytes": _bytes(entry),
             "tuning": TUNING[entry.system],
-            "p_against_ridge": None if p is None else _short(p[n]),
+            "p_against_ridge": None if p is None else short(p[n]),
         }
 
 
@@ -80,10 +79,6 @@ TUNING = {
 
 def _bytes(entry: Entry) -> int | None:
     return CARDS[f"emotion-text-{entry.system}"].bytes if entry.variant == "int8, shipped" else None
-
-
-def _short(value: float) -> float:
-    return round(float(value), 4)
 
 
 def controls(bench: Bench, found: Sequence[Entry]) -> dict[str, Any]:
@@ -139,12 +134,12 @@ def _canary(bench: Bench, tiny: Entry) -> dict[str, Any]:
 
 def _gap(bench: Bench, ours: Floats, theirs: Floats) -> dict[str, Any]:
     gap, between, p = stats.paired(stats.pearson, ours, theirs, draws=bench.draws)
-    ci = {axis: [_short(between[n, 0]), _short(between[n, 1])] for n, axis in enumerate(data.AXES)}
+    ci = {axis: [short(between[n, 0]), short(between[n, 1])] for n, axis in enumerate(data.AXES)}
     return {"mean": _by_axis(gap), "ci95": ci, "p": _by_axis(p)}
 
 
 def _by_axis(values: Floats) -> dict[str, float]:
-    return {axis: _short(value) for axis, value in zip(data.AXES, values, strict=True)}
+    return {axis: short(value) for axis, value in zip(data.AXES, values, strict=True)}
 
 
 def _negation(scorer: Scorer) -> dict[str, int]:
@@ -162,42 +157,20 @@ def _timed(scorer: Scorer, rows: Sequence[data.Rated]) -> dict[str, float]:
     return {"p50": round(float(p50), 3), "p95": round(float(p95), 3), "n": len(seconds)}
 
 
-def compute(bench: Bench) -> dict[str, Any]:
+def compute(bench: Bench) -> Table:
     """The whole table as JSON, `summary` in it."""
-    hardware = environment.hardware()
+    splits = {split.name: split.sha256 for splits in bench.parts.values() for split in splits}
+    seeds = {"base": list(bench.base.dev_seeds), "base cv": [0], "linear": "deterministic", "shuffle": baselines.SHUFFLES}
+    top = head(TABLE, SCHEMA, bench, {"files": hashes(bench.files), "splits": splits}, seeds)
     found = entries(bench)
     rows = table_rows(bench, found)
-    return {
-        "table": TABLE,
-        "schema": SCHEMA,
-        "quick": bench.quick,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **environment.commit(Path.cwd()),
-        "data": _data(bench),
-        "seeds": {"base": list(bench.base.dev_seeds), "base cv": [0], "linear": "deterministic", "shuffle": baselines.SHUFFLES},
-        "hardware": hardware,
-        "software": environment.software(),
-        "models": {name: card.sha256 for name, card in CARDS.items()},
+    return top | {
         "rows": rows,
         "controls": controls(bench, found),
         "sealed_scorings": SEALED_SCORINGS,
         "notes": [*report.NOTES, *(f"Not in this table: {line}" for line in dict.fromkeys(bench.missing))],
         "summary": summary(rows),
     }
-
-
-def _data(bench: Bench) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": "emobank",
-            "part": "open (official train and dev)",
-            "files": {file.parent.name + "/" + file.name: predictions.file_hash(file) for file in bench.files},
-            "splits": {split.name: split.sha256 for splits in bench.parts.values() for split in splits},
-            "rows": len(bench.rows),
-            "groups": len({row.document for row in bench.rows}),
-            "licence_class": "F",
-        }
-    ]
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float] | None]:
@@ -216,40 +189,19 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float] | None
     return made
 
 
-def check(stored: dict[str, Any], computed: dict[str, Any]) -> list[str]:
+def check(stored: Table, computed: Table) -> list[str]:
     """Means that left their stored 95 % interval, as sentences."""
-    name = ("system", "variant", "part", "metric", "axis")
-    old = {tuple(row[key] for key in name): row for row in stored["rows"]}
-    lines: list[str] = []
-    for row in computed["rows"]:
-        key = tuple(row[part] for part in name)
-        low, high = old[key]["ci95"] if key in old else (-np.inf, np.inf)
-        if not low - 1e-4 <= row["mean"] <= high + 1e-4:
-            lines.append(f"{' '.join(key)} is {row['mean']}, outside its stored interval {low} to {high}")
-    return lines
+    return strays(stored, computed, ("system", "variant", "part", "metric", "axis"), "mean", "ci95")
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command after `moodmesh results emotion.text`; the exit code: 0 done, 1 failed or cannot run."""
-    parser = argparse.ArgumentParser(prog="moodmesh results emotion.text", description=__doc__)
-    parser.add_argument("--data", metavar="DIR", help="the research data area (else MOODMESH_DATA)")
+    parser = command(TABLE, __doc__, "dev and one seed only")
     parser.add_argument("--retrain", action="store_true", help="fill the cache of predictions first; resumes")
     parser.add_argument("--collect", action="store_true", help="take finished training runs into the cache, train nothing")
     parser.add_argument("--partial", action="store_true", help="leave out what is not cached, and say so")
-    parser.add_argument("--quick", action="store_true", help="dev and one seed only; marked as such")
-    parser.add_argument("--check", action="store_true", help="compare with the stored table instead of writing it")
-    parser.add_argument("--json", action="store_true", help="last line: the summary as one JSON object")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    parser.add_argument("--configs", type=Path, default=Path("configs/training"))
     parser.add_argument("--work", type=Path, default=Path(".cache/training/emotion-text-base"))
-    args = parser.parse_args(arguments)
-    try:
-        return _run(args)
-    except OSError as error:
-        if args.json:
-            print(json.dumps({"error": {"reason": type(error).__name__, "message": str(error)}}))
-        print(f"cannot run: {error}", file=sys.stderr)
-        return 1
+    return attempt(_run, parser.parse_args(arguments))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -262,21 +214,4 @@ def _run(args: argparse.Namespace) -> int:
     if args.collect:
         collect(bench, args.work)
     table = compute(bench)
-    file = args.out / (f"{TABLE}.quick.json" if args.quick else f"{TABLE}.json")
-    if args.check:
-        wrong = check(json.loads(file.read_text(encoding="utf-8")), table)
-    else:
-        wrong = [] if args.quick else _write(table, file)  # a quick table is to be looked at, not kept
-    print(report.markdown(table))
-    for line in wrong:
-        print(line, file=sys.stderr)
-    if args.json:
-        print(json.dumps({"table": TABLE, "quick": args.quick, "summary": table["summary"], "failed": wrong}))
-    return 1 if wrong else 0
-
-
-def _write(table: dict[str, Any], file: Path) -> list[str]:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    file.with_suffix(".md").write_text(report.markdown(table), encoding="utf-8")
-    return []
+    return finish(args, table, report.markdown(table), check)

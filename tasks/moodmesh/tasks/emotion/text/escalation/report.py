@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from moodmesh.tasks.emotion.text.report import figure, foot
+
 NOTES = (
     "Measured on the open part of EmoBank only; the sealed part was not scored.",
     "dev is the two files that ship, tiny and base int8, on the official dev part: sentences of one document stand on "
@@ -32,7 +34,7 @@ GOAL = "evaluation §6 asks for 95 % of base's quality with at most 40 % of the 
 def markdown(table: dict[str, Any]) -> str:
     """The whole page."""
     parts = [_head(table), *(_part(table, part) for part in dict.fromkeys(row["part"] for row in table["rows"]))]
-    return "\n\n".join([*parts, _policy(table), _foot(table)]) + "\n"
+    return "\n\n".join([*parts, _policy(table), foot(table, f"{table['seeds']['draws']} draws")]) + "\n"
 
 
 def _head(table: dict[str, Any]) -> str:
@@ -66,7 +68,7 @@ def _part(table: dict[str, Any], part: str) -> str:
     ]
     for row in rows:
         name = f"**{row['router']}** (ships)" if row["router"] == table["shipped"] else row["router"]
-        curve = " | ".join(_figure(row["mean_r"][n]) for n in shares)
+        curve = " | ".join(figure(row["mean_r"][n]) for n in shares)
         low, high = row["area_ci95"]
         between = f"{row['area_over_random']:+.3f} [{low:+.3f}, {high:+.3f}]"
         needed = f"{row['share_for_95_percent']:.0%}"
@@ -86,24 +88,6 @@ def _policy(table: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in table["policy"]:
-        axes = " | ".join(_figure(value) for value in row["r"])
-        lines.append(f"| {row['share']:.0%} | {row['sent']:.1%} | {axes} | {_figure(row['mean_r'])} |")
+        axes = " | ".join(figure(value) for value in row["r"])
+        lines.append(f"| {row['share']:.0%} | {row['sent']:.1%} | {axes} | {figure(row['mean_r'])} |")
     return "\n".join(lines)
-
-
-def _foot(table: dict[str, Any]) -> str:
-    machine, data = table["hardware"], table["data"][0]
-    lines = [
-        "## Notes",
-        "",
-        *(f"- {note}" for note in table["notes"]),
-        f"- {data['rows']} rows of {data['groups']} documents; {table['seeds']['draws']} draws.",
-        f"- {machine['cpu']}, {machine['cores']} cores; "
-        + ", ".join(f"{name} {number}" for name, number in table["software"].items())
-        + f"; commit {table['commit'][:12]}{' with changes' if table['dirty'] else ''}, {table['created']}.",
-    ]
-    return "\n".join(lines)
-
-
-def _figure(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1)

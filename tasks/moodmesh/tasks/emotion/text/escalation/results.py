@@ -6,18 +6,15 @@ Evaluation §2 and §9 say what must stand in it. `--retrain` makes the constant
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moodmesh.tasks.emotion.text import CARDS, baselines, data, environment, predictions
+from moodmesh.tasks.emotion.text import baselines, data
 from moodmesh.tasks.emotion.text import statistics as stats
 from moodmesh.tasks.emotion.text.bench import Bench, joined, open_bench, scored, scorer_of
 from moodmesh.tasks.emotion.text.escalation import (
@@ -34,6 +31,7 @@ from moodmesh.tasks.emotion.text.escalation import (
 from moodmesh.tasks.emotion.text.escalation.curve import SHARES, Measured, Pair, area, measure, numbered, share_needed
 from moodmesh.tasks.emotion.text.escalation.routers import Rows
 from moodmesh.tasks.emotion.text.predictions import Floats, Predicted
+from moodmesh.tasks.emotion.text.table import Table, attempt, command, finish, hashes, head, short, strays
 
 TABLE = "emotion.text.escalation"
 SCHEMA = 1
@@ -131,12 +129,12 @@ def _router_row(part: Part, found: Measured, name: str, chance: Floats) -> dict[
         "r": {axis: _list(quality[:, n]) for n, axis in enumerate(data.AXES)},
         "mean_r": _list(mean),
         "ci95": [_list(low_high) for low_high in between],
-        "area_over_random": _short(float(area(mean, chance))),
+        "area_over_random": short(float(area(mean, chance))),
         "area_ci95": _list(np.quantile(over, [0.025, 0.975])),
         "p_against_random": None if name == "random" else _p(over),
         "p_against_sd": None if name in ("random", "sd") else _p(area(drawn, found.draws["sd"])),
-        "share_for_95_percent": _short(share_needed(mean, KEEP)),
-        "kept_at_40_percent": _short(mean[_at(AT)] / mean[-1]),
+        "share_for_95_percent": short(share_needed(mean, KEEP)),
+        "kept_at_40_percent": short(mean[_at(AT)] / mean[-1]),
         "kept_at_40_percent_ci95": _list(np.quantile(kept, [0.025, 0.975])),
         "n": len(part.documents),
         "n_groups": len(set(part.documents)),
@@ -148,15 +146,11 @@ def _at(share: float) -> int:
 
 
 def _p(gap: Floats) -> float:
-    return _short(stats.two_sided(gap[:, None])[0])
-
-
-def _short(value: float) -> float:
-    return round(float(value), 4)
+    return short(stats.two_sided(gap[:, None])[0])
 
 
 def _list(values: Floats) -> list[float]:
-    return [_short(value) for value in values]
+    return [short(value) for value in values]
 
 
 def policy_rows(part: Part, router: Router) -> list[dict[str, Any]]:
@@ -170,7 +164,7 @@ def policy_rows(part: Part, router: Router) -> list[dict[str, Any]]:
             sent[own[list(chosen({"items": [_item(rows, int(n)) for n in own]}, share, router))]] = True
         mixed = np.where(sent[:, None], rows.large, rows.mood)
         r = stats.pearson(stats.row_sums(mixed, rows.truth).sum(0))
-        made.append({"share": share, "sent": _short(sent.mean()), "r": _list(r), "mean_r": _short(r.mean())})
+        made.append({"share": share, "sent": short(sent.mean()), "r": _list(r), "mean_r": short(r.mean())})
     return made
 
 
@@ -191,33 +185,16 @@ def made_router(bench: Bench, folds: Folds) -> Router:
     return replace(router, reached=tuple(reached))
 
 
-def compute(bench: Bench) -> dict[str, Any]:
+def compute(bench: Bench) -> Table:
     """The whole table as JSON, `summary` in it."""
-    hardware, folds, router = environment.hardware(), folds_of(bench), load_router()
+    draws = QUICK_DRAWS if bench.quick else DRAWS
+    seeds = {"base cv": [0], "routers": "deterministic", "draws": draws}
+    top = head(TABLE, SCHEMA, bench, {"files": hashes(bench.files[:1])}, seeds)
+    folds, router = folds_of(bench), load_router()
     dev = dev_part(bench, folds, ngrams=not bench.quick)
     parts = [dev] if bench.quick else [dev, cv_part(folds, ngrams=True)]
-    draws = QUICK_DRAWS if bench.quick else DRAWS
     rows = [row for part in parts for row in part_rows(part, part.measured(draws))]
-    return {
-        "table": TABLE,
-        "schema": SCHEMA,
-        "quick": bench.quick,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **environment.commit(Path.cwd()),
-        "data": [
-            {
-                "name": "emobank",
-                "part": "open (official train and dev)",
-                "files": {file.parent.name + "/" + file.name: predictions.file_hash(file) for file in bench.files[:1]},
-                "rows": len(bench.rows),
-                "groups": len({row.document for row in bench.rows}),
-                "licence_class": "F",
-            }
-        ],
-        "seeds": {"base cv": [0], "routers": "deterministic", "draws": draws},
-        "hardware": hardware,
-        "software": environment.software(),
-        "models": {name: card.sha256 for name, card in CARDS.items()},
+    return top | {
         "shares": _list(SHARES),
         "rows": rows,
         "policy": policy_rows(dev, router),
@@ -238,35 +215,16 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def check(stored: dict[str, Any], computed: dict[str, Any]) -> list[str]:
+def check(stored: Table, computed: Table) -> list[str]:
     """Areas that left their stored 95 % interval, as sentences."""
-    old = {(row["part"], row["router"]): row["area_ci95"] for row in stored["rows"]}
-    lines = []
-    for row in computed["rows"]:
-        low, high = old.get((row["part"], row["router"]), (-np.inf, np.inf))
-        if not low - 1e-4 <= row["area_over_random"] <= high + 1e-4:
-            lines.append(f"{row['part']}, {row['router']}: area {row['area_over_random']} outside {low} to {high}")
-    return lines
+    return strays(stored, computed, ("part", "router"), "area_over_random", "area_ci95")
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command after `moodmesh results emotion.text.escalation`; the exit code: 0 done, 1 failed or cannot run."""
-    parser = argparse.ArgumentParser(prog=f"moodmesh results {TABLE}", description=__doc__)
-    parser.add_argument("--data", metavar="DIR", help="the research data area (else MOODMESH_DATA)")
+    parser = command(TABLE, __doc__, "dev only, few bootstrap draws")
     parser.add_argument("--retrain", action="store_true", help="make the constants of the router that ships anew")
-    parser.add_argument("--quick", action="store_true", help="dev only, few bootstrap draws; marked as such")
-    parser.add_argument("--check", action="store_true", help="compare with the stored table instead of writing it")
-    parser.add_argument("--json", action="store_true", help="last line: the summary as one JSON object")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    parser.add_argument("--configs", type=Path, default=Path("configs/training"))
-    args = parser.parse_args(arguments)
-    try:
-        return _run(args)
-    except OSError as error:
-        if args.json:
-            print(json.dumps({"error": {"reason": type(error).__name__, "message": str(error)}}))
-        print(f"cannot run: {error}", file=sys.stderr)
-        return 1
+    return attempt(_run, parser.parse_args(arguments))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -275,15 +233,4 @@ def _run(args: argparse.Namespace) -> int:
         routers.save(made_router(bench, folds_of(bench)), ROUTER_FILE)
         print(f"wrote {ROUTER_FILE}", file=sys.stderr)
     table = compute(bench)
-    file = args.out / f"{TABLE}.json"
-    wrong = check(json.loads(file.read_text(encoding="utf-8")), table) if args.check else []
-    if not args.check and not args.quick:  # a quick table is to be looked at, not kept
-        file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-        (args.out / f"{TABLE}.md").write_text(report.markdown(table), encoding="utf-8")
-        picture.draw(table, args.out / f"{TABLE}.svg")
-    print(report.markdown(table))
-    for line in wrong:
-        print(line, file=sys.stderr)
-    if args.json:
-        print(json.dumps({"table": TABLE, "quick": args.quick, "summary": table["summary"], "failed": wrong}))
-    return 1 if wrong else 0
+    return finish(args, table, report.markdown(table), check, picture.draw)

@@ -1,0 +1,111 @@
+"""What the results tables share: the command that makes one, the fields at its head, its check, the foot of its page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moodmesh.tasks.emotion.text import CARDS, environment, predictions
+from moodmesh.tasks.emotion.text.bench import Bench
+
+Table = dict[str, Any]
+
+
+def short(value: float) -> float:
+    """A figure as tables keep it: four decimals."""
+    return round(float(value), 4)
+
+
+def head(name: str, schema: int, bench: Bench, data: Table, seeds: Table) -> Table:
+    """The first fields (evaluation §9), the machine as it is now; `data`: what only this table says of its rows."""
+    return {
+        "table": name,
+        "schema": schema,
+        "quick": bench.quick,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **environment.commit(Path.cwd()),
+        "data": [
+            {
+                "name": "emobank",
+                "part": "open (official train and dev)",
+                **data,
+                "rows": len(bench.rows),
+                "groups": len({row.document for row in bench.rows}),
+                "licence_class": "F",
+            }
+        ],
+        "seeds": seeds,
+        "hardware": environment.hardware(),
+        "software": environment.software(),
+        "models": {name: card.sha256 for name, card in CARDS.items()},
+    }
+
+
+def hashes(files: Sequence[Path]) -> dict[str, str]:
+    """Each file by its folder and name, with its hash."""
+    return {file.parent.name + "/" + file.name: predictions.file_hash(file) for file in files}
+
+
+def strays(stored: Table, computed: Table, key: Sequence[str], figure: str, interval: str) -> list[str]:
+    """Rows (by the fields `key`) whose figure left its stored 95 % interval, as sentences."""
+    old = {tuple(row[part] for part in key): row[interval] for row in stored["rows"]}
+    lines = []
+    for row in computed["rows"]:
+        name = tuple(row[part] for part in key)
+        low, high = old.get(name, (-np.inf, np.inf))
+        if not low - 1e-4 <= row[figure] <= high + 1e-4:
+            lines.append(f"{' '.join(name)}: {figure} is {row[figure]}, outside its stored interval {low} to {high}")
+    return lines
+
+
+def command(name: str, about: str | None, quick: str) -> argparse.ArgumentParser:
+    """The options of every `moodmesh results` command; `quick`: what that option leaves out."""
+    parser = argparse.ArgumentParser(prog=f"moodmesh results {name}", description=about)
+    parser.add_argument("--data", metavar="DIR", help="the research data area (else MOODMESH_DATA)")
+    parser.add_argument("--quick", action="store_true", help=f"{quick}; marked as such")
+    parser.add_argument("--check", action="store_true", help="compare with the stored table instead of writing it")
+    parser.add_argument("--json", action="store_true", help="last line: the summary as one JSON object")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--configs", type=Path, default=Path("configs/training"))
+    return parser
+
+
+def attempt(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """The exit code of `run`; 1 with the reason when it cannot run."""
+    try:
+        return run(args)
+    except OSError as error:
+        if args.json:
+            print(json.dumps({"error": {"reason": type(error).__name__, "message": str(error)}}))
+        print(f"cannot run: {error}", file=sys.stderr)
+        return 1
+
+
+def finish(
+    args: argparse.Namespace,
+    table: Table,
+    page: str,
+    check: Callable[[Table, Table], list[str]],
+    draw: Callable[[Table, Path], None] = lambda table, file: None,
+) -> int:
+    """Check the stored table against this one, or store this one; show its page. The exit code: 1 when a figure strayed."""
+    file = args.out / f"{table['table']}.json"
+    wrong = check(json.loads(file.read_text(encoding="utf-8")), table) if args.check else []
+    if not args.check and not args.quick:  # a quick table is to be looked at, not kept
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        file.with_suffix(".md").write_text(page, encoding="utf-8")
+        draw(table, file.with_suffix(".svg"))
+    print(page)
+    for line in wrong:
+        print(line, file=sys.stderr)
+    if args.json:
+        print(json.dumps({"table": table["table"], "quick": args.quick, "summary": table["summary"], "failed": wrong}))
+    return 1 if wrong else 0
