@@ -548,3 +548,23 @@ def test_what_ran_on_a_device_that_falls_silent_runs_elsewhere_within_five_secon
         assert 3.9 < world.now() - began <= LEASE_S + GRACE_S
 
     simulate(story, count=3)
+
+
+def test_a_clock_that_was_wrong_for_a_while_costs_no_result() -> None:
+    """A device without a clock of its own boots in 1970: what it did then is not years old once it knows the time."""
+
+    async def story(world: World) -> None:
+        a, _ = world.nodes
+        wall, a.clock.wall = a.clock.wall, lambda: 1000.0
+        job = await a.submit()
+        await asyncio.sleep(5)
+        a.clock.wall = wall
+        assert await a.jobs.age(600.0, 86400.0) == []
+        assert status(a, job)[0] == "SUCCEEDED"
+        assert [row["finished"] < 2000 for row in a.rows("SELECT finished FROM job")] == [True]
+        open_ = await a.submit(units=1000)
+        dropped = await a.jobs.age(86400.0, 86400.0)
+        assert len(dropped) == 2, "its input and its output"
+        assert [row["id"] for row in a.rows("SELECT id FROM job")] == [open_], "what goes on does not age"
+
+    simulate(story)

@@ -75,7 +75,7 @@ class JobsSection(Section):
     """What happens to jobs of this device."""
 
     wait_for_device_h: float = Field(24, gt=0, description="How long a job waits when no device can run it.")
-    keep_days: float = Field(7, gt=0, description="How long finished jobs and their results are kept.")
+    keep_days: float = Field(7, gt=0, description="How many days of a running daemon finished jobs are kept.")
     detached_s: float = Field(
         600, ge=0, description="How long work for a device that has gone may run on, on mains; on battery it never does."
     )

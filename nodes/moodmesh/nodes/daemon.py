@@ -192,10 +192,12 @@ class Node(Services):
             self.health["clock"] = Part("failed", behind, times.REMEDY)
 
     async def _housekeeping(self) -> None:
+        aged = self.clock.now()
         while True:
             try:
                 await self._check_clock()
-                for blob in await self.jobs.forget_before(self.clock.wall() - self.config.jobs.keep_days * DAY):
+                passed, aged = self.clock.now() - aged, self.clock.now()
+                for blob in await self.jobs.age(passed, self.config.jobs.keep_days * DAY):
                     await self.blobs.drop(blob)
                 await self.book.expire()
                 await self.executor.expire()

@@ -182,11 +182,13 @@ class Jobs:
         query = "SELECT 1 FROM job WHERE instr(input, ?) OR instr(output, ?) LIMIT 1"
         return await self._store.read(lambda db: db.execute(query, (artefact, artefact)).fetchone() is not None)
 
-    async def forget_before(self, at: float) -> list[Blob]:
-        """Delete jobs that ended before a wall time; the blobs they named."""
+    async def age(self, passed_s: float, keep_s: float) -> list[Blob]:
+        """So many seconds have passed for all jobs that have ended: delete those kept for longer than `keep_s`; the blobs
+        they named."""
 
         def write(db: sqlite3.Connection) -> list[Blob]:
-            rows = db.execute("DELETE FROM job WHERE finished < ? RETURNING input, output", (at,)).fetchall()
+            db.execute("UPDATE job SET kept_s = kept_s + ? WHERE finished IS NOT NULL", (passed_s,))
+            rows = db.execute("DELETE FROM job WHERE kept_s > ? RETURNING input, output", (keep_s,)).fetchall()
             outputs = [blob for row in rows if row["output"] for blob in json.loads(row["output"]).values()]
             return [Blob.model_validate_json(row["input"]) for row in rows] + [Blob.model_validate(o) for o in outputs]
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 WATCH = """
 CREATE TABLE watched (what TEXT);
-CREATE TRIGGER ended AFTER UPDATE ON job WHEN OLD.status IN ('SUCCEEDED', 'FAILED', 'STOPPED')
+CREATE TRIGGER ended AFTER UPDATE OF status, substate, message, winner, output, finished ON job
+WHEN OLD.status IN ('SUCCEEDED', 'FAILED', 'STOPPED')
 BEGIN INSERT INTO watched VALUES ('changed after its end: ' || OLD.id || OLD.status || NEW.status); END;
 CREATE TRIGGER committed AFTER UPDATE OF winner ON job WHEN NEW.winner IS NOT NULL
 BEGIN INSERT INTO watched VALUES ('commit ' || NEW.id); END;
