@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from moodmesh.nodes.bench.checkpoint import opened
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.bench.routing import real as validation
 from moodmesh.nodes.bench.routing.cells import ABLATIONS, FRESH, LARGE, Task, main_cells, run_all, tasks
@@ -27,13 +28,7 @@ def run(quick: bool, runs: int | None = None, resume: bool = False, out: Path | 
         if runs or resume:
             raise UsageError("--real replays one world, once: leave --runs and --resume out")
         return validation.run(quick, out)
-    if resume and out is None:
-        raise UsageError("--resume needs --out: the runs that are done are kept there")
-    kept = None if out is None else out / RUNS_FILE
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            kept.unlink(missing_ok=True)
+    kept = opened(out, RUNS_FILE, resume)
     todo = tasks(quick, range(runs) if runs else FRESH)
     with progress("simulating") as bar:
         rows = run_all(todo, kept, lambda done, of: bar(done / of, f"run {done} of {of}"))
