@@ -23,6 +23,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import Refused, StoreError
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.expiry import expire
+from moodmesh.nodes.jobs.inputs import stored
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import ROLES, Job, Role, Spec, part_id
 from moodmesh.nodes.jobs.network import Blobs
@@ -88,16 +89,9 @@ class Escalations:
 
     async def submit(self, spec: Spec, data: bytes) -> Job:
         """Accept a job that two variants answer: once this returns it is on disk and will be answered once."""
-        try:
-            blob = await self._blobs.put(data)
-        except OSError as error:
-            raise StoreError(f"the input cannot be kept: {error}; free some disk space, nothing was accepted") from None
-        parent = Job(uuid.uuid4().hex, spec, blob, self._clock.wall(), substate="small")
-        try:
+        async with stored(self._blobs, data) as blob:
+            parent = Job(uuid.uuid4().hex, spec, blob, self._clock.wall(), substate="small")
             await self._jobs.accept(parent)
-        except BaseException:
-            await self._blobs.drop(blob)
-            raise
         self._take(parent)
         return parent
 

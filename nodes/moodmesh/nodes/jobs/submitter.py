@@ -14,6 +14,7 @@ from moodmesh.nodes.jobs.acceptance import Acceptance
 from moodmesh.nodes.jobs.desk import Desk, Live, kind
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.expiry import expire
+from moodmesh.nodes.jobs.inputs import stored
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Blobs, Network
@@ -43,19 +44,15 @@ class Submitter:
 
     async def submit(self, spec: Spec, data: bytes, id: str | None = None) -> Job:
         """Accept a job: once this returns it is on disk and will be answered once. Its first placement is made at once."""
-        try:
-            blob = await self._blobs.put(data)
-        except OSError as error:
-            raise StoreError(f"the input cannot be kept: {error}; free some disk space, nothing was accepted") from None
-        job = Job(id or uuid.uuid4().hex, spec, blob, self._clock.wall())
-        self.desk.budget.earn()
-        try:
-            first = self._first(job)
-            await self._jobs.accept(job)
-        except BaseException:
-            self.desk.live.pop((job.id, 1), None)
-            await self._blobs.drop(blob)
-            raise
+        async with stored(self._blobs, data) as blob:
+            job = Job(id or uuid.uuid4().hex, spec, blob, self._clock.wall())
+            self.desk.budget.earn()
+            try:
+                first = self._first(job)
+                await self._jobs.accept(job)
+            except BaseException:
+                self.desk.live.pop((job.id, 1), None)
+                raise
         self._pursue(job, first)
         self.desk.tell(job)
         for _ in range(2):  # the reservation is on the wire before anyone spends time on the answer

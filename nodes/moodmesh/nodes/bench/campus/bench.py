@@ -10,6 +10,7 @@ from typing import Any
 from moodmesh.nodes.bench.campus.campus import ALL, SKETCH, Campus
 from moodmesh.nodes.bench.campus.picture import draw as picture
 from moodmesh.nodes.bench.campus.traffic import Traffic
+from moodmesh.nodes.bench.checkpoint import opened
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.bench.routing.baselines import Tagged
 from moodmesh.nodes.bench.routing.cells import Task, figures, run_all
@@ -17,7 +18,6 @@ from moodmesh.nodes.bench.routing.engine import Policy, Run
 from moodmesh.nodes.bench.routing.meshed import Meshed
 from moodmesh.nodes.bench.routing.world import Cell, draw
 from moodmesh.nodes.cli.output import progress
-from moodmesh.nodes.errors import UsageError
 
 LOAD, JOBS_EACH, BLACKOUT_JOBS = 0.7, 10, 8000
 LOSS_GOAL, SHARE_GOAL = 1.3, 1 / 50
@@ -55,13 +55,7 @@ def run(quick: bool, resume: bool = False, out: Path | None = None) -> Report:
 
     With `out`, every run is kept there, and `resume` goes on.
     """
-    kept = None if out is None else out / RUNS_FILE
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            kept.unlink(missing_ok=True)
-    elif resume:
-        raise UsageError("--resume needs --out: the runs that are done are kept there")
+    kept = opened(out, RUNS_FILE, resume)
     with progress("campus") as bar:
         rows = run_all(trials(quick), kept, lambda done, of: bar(done / of, f"run {done} of {of}"), play=tried)
     report = Report("campus", quick, summary(rows), rows, list(NOTES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from moodmesh.nodes.bench.checkpoint import opened
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.bench.routing import real as validation
 from moodmesh.nodes.bench.routing.cells import ABLATIONS, FRESH, LARGE, Task, done, main_cells, run_all, tasks
@@ -35,13 +36,7 @@ def run(
         if runs or resume or so_far:
             raise UsageError("--real replays one world, once: leave --runs, --resume and --so-far out")
         return validation.run(quick, out)
-    if (resume or so_far) and out is None:
-        raise UsageError("--resume and --so-far need --out: the runs that are done are kept there")
-    kept = None if out is None else out / RUNS_FILE
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        if not resume and not so_far:
-            kept.unlink(missing_ok=True)
+    kept = opened(out, RUNS_FILE, resume or so_far)
     todo = tasks(quick, range(runs) if runs else FRESH)
     if so_far and kept is not None and not (todo := done(todo, kept)):
         raise UsageError(f"no run is kept in {out} yet: leave --so-far out to make some")

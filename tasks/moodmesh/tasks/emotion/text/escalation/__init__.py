@@ -1,7 +1,7 @@
 """Which sentences tiny hands to base, and how both answers become one (systems S29).
 
 The router predicts, from tiny's answer alone, how far base would disagree: a line on the mood, its distance from the mean and
-the length. `moodmesh results emotion.text.escalation --fit` makes its constants; why this one, docs/results says.
+the length. `moodmesh results emotion.text.escalation --retrain` makes its constants; why this one, docs/results says.
 """
 
 from __future__ import annotations
