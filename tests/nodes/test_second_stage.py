@@ -430,3 +430,38 @@ def test_a_second_attempt_does_not_answer_with_a_smaller_model() -> None:
         assert job(asks, key)[0] == "SUCCEEDED"
 
     simulate(story, 0.2, 0.1)
+
+
+@pytest.mark.parametrize("what", ["withdraw lost", "withdrawn lost", "disk full"])
+def test_a_move_of_which_a_word_is_lost_comes_to_its_end(what: str) -> None:
+    async def story(world: World) -> None:
+        one, box, other = world.nodes
+        for node in (one, box, other):
+            await one.submit(units=10, on=node)
+        await asyncio.sleep(0.5)
+        key = await one.submit(units=20)
+        await asyncio.sleep(1)
+        holder = next(node for node in world.nodes if node.id == attempts(one, key)[0][0])
+        thief = next(node for node in (box, other) if node is not holder)
+        assert holder is not one
+
+        def reset() -> None:
+            for link in [link for link in world.links.values() if {link.us.id, link.them.id} == {one.id, holder.id}]:
+                link.broken("reset")
+            world.link(one, holder)
+
+        holder.disk.full = what == "disk full"
+        one.submitter.take(thief.id, Take(task=PURE, variant="tiny", queued=True))
+        if what == "withdrawn lost":
+            await one.submit(units=40, on=holder)  # beats go on for it
+            while any(k[1] == key for k in holder.executor._held):
+                await asyncio.sleep(0.0005)
+        if what != "disk full":
+            reset()
+        await asyncio.sleep(3)
+        holder.disk.full = False
+        await asyncio.sleep(60)
+        assert job(one, key)[0] == "SUCCEEDED", attempts(one, key)
+        assert not any(k[1] == key for node in world.nodes for k in node.executor._held)
+
+    simulate(story, 1.3, 1.0, 1.01)

@@ -75,7 +75,7 @@ class Executor:
         self._delivering: dict[tuple[str, str, int], Held] = {}
         self._said: dict[tuple[str, str, int], float] = {}
         self._stopping = 0
-        self._free_since = clock.now()
+        self._free_since, self._none_free = clock.now(), False  # since when any slot is free; whether none was at the last look
         self._background = Background()
         self._outputs = Outputs(network, blobs)
         self._pulling = Pulling(network, clock, self._admits, self._pump)
@@ -198,11 +198,14 @@ class Executor:
     def _pump(self) -> None:
         """Start what can start, shortest first with ageing, or take better from the mesh; call for what comes next."""
         now, free = self._clock.now(), self._free()
+        if free > 0 and self._none_free:
+            self._free_since = now
         promised = [e for e in self._held.values() if e.promised and e.data is not None and e.task is None]
         for e in promised:
+            e.given = now
             e.task = asyncio.create_task(self._run(e))
         ready = sorted((e for e in self._held.values() if e.data is not None and e.task is None), key=lambda e: e.order(now))
-        while free > 0 and (ready or not self._expects()):
+        while free > 0 and (ready or free > self._expected()):
             if self._pulling.ask(ready[0].order(now) if ready else None, now - self._free_since):
                 free -= 1
             elif ready:
@@ -216,18 +219,18 @@ class Executor:
         for e, wait in self._queue():
             if e.start is None and not e.called and wait <= CALL_AHEAD_S:
                 self._grant(e, wait)
+        self._none_free = self._free() == 0
         self._changed()
 
-    def _expects(self) -> bool:
-        """Whether anything here has yet to get a slot."""
-        return any(not e.busy for e in self._held.values())
+    def _expected(self) -> int:
+        """How many attempts here have yet to get a slot."""
+        return sum(not e.busy for e in self._held.values())
 
     async def _run(self, e: Execution) -> None:
         try:
             await self._guarded(e, lambda: self._attempt(e))
         finally:
             self._held.pop(e.key, None)
-            self._free_since = self._clock.now()
             self._pump()
 
     async def _guarded(self, e: Execution, work: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -255,7 +258,7 @@ class Executor:
         finally:  # also of an attempt that was killed: the peer pays for what it took, and no longer counts as running
             took = self._clock.now() - e.started_now if e.started else 0.0  # not how long its engine took to start
             await self._offers.charge(e.held.requester, e.ask, took, running=False)
-        await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, done.seconds, e.load_s)
+        await self._observe(e, done.seconds, e.load_s)
 
     async def _work(self, e: Execution, start: Start, data: bytes) -> Done:
         e.journalled = asyncio.create_task(self._journal_running(e))
@@ -373,8 +376,9 @@ class Executor:
         if key in self._delivering or (e is not None and e.task is not None and e.data is not None):
             self._repeat_one(key)
         else:
-            await self._end(key, "withdrawn")
+            # Said first: it is true whatever the disk does, for a reservation does not outlive this process.
             self._net.send(DeviceId(key[0]), Withdrawn(job=key[1], attempt=key[2]))
+            await self._end(key, "withdrawn")
 
     async def _stop(self, e: Execution, task: asyncio.Task[None]) -> None:
         """Its slot stays taken until its worker is gone; past the worker it ends by itself, or its outputs would stay."""
@@ -392,7 +396,14 @@ class Executor:
         """An ended attempt that ran longer than predicted counts as one observation, else stragglers are never seen."""
         elapsed = self._clock.now() - e.started_now if e.started_now else 0.0
         if elapsed > e.expected_s:
-            await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, elapsed, None)
+            await self._observe(e, elapsed, None)
+
+    async def _observe(self, e: Execution, seconds: float, load_s: float | None) -> None:
+        """Learn from an attempt; what is held here is expected to take what is known now, and is moved if others are faster."""
+        await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, seconds, load_s)
+        for other in self._held.values():
+            other.expected_s = bounded_s(self._offers.predicted_s(other.ask.task, other.ask.variant, other.ask.units))
+        self._changed()
 
     async def _forget(self, key: tuple[str, str, int]) -> None:
         """Row, result and its data go; what a full disk keeps is tried again by `reconcile`, or by `expire`."""

@@ -33,6 +33,7 @@ from moodmesh.nodes.messages import (
     ResultAck,
     Start,
     StartedAt,
+    Withdraw,
     Withdrawn,
     bounded_s,
 )
@@ -67,7 +68,7 @@ class Pursuit:
 
     def __init__(self, desk: Desk, job: Job, lives: Sequence[Live]) -> None:
         self._desk, self.job, self.lives = desk, job, list(lives)
-        self._inbox: asyncio.Queue[tuple[Live, Attempted | Over]] = asyncio.Queue()
+        self._inbox: asyncio.Queue[tuple[Live, Attempted | Over | None]] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._taker: tuple[DeviceId, str] | None = None
         self._until = 0.0
@@ -91,6 +92,11 @@ class Pursuit:
         """A free device takes it."""
         self._taker = peer, variant
         self._wake.set()
+
+    def move(self, live: Live, peer: DeviceId) -> None:
+        """A free device would be done sooner with an attempt that waits: it is asked back, until it is answered for."""
+        live.moving_to, live.answer_by = peer, self._desk.clock.now()
+        self._inbox.put_nowait((live, None))
 
     # -- its life ------------------------------------------------------------------------------------------------------
 
@@ -219,12 +225,16 @@ class Pursuit:
             await self._overdue(self._desk.clock.now())
             return
         if live in self.lives:
-            live.answer_by = None
+            if live.moving_to is None:
+                live.answer_by = None
             await self._handle(live, message)
 
     async def _overdue(self, now: float) -> None:
         for live in list(self.lives):
-            if live.answer_by is not None and live.answer_by <= now:
+            if live.moving_to is not None and live.answer_by is not None and live.answer_by <= now:
+                live.answer_by = now + RESERVE_TIMEOUT_S
+                self._desk.net.send(live.attempt.device, Withdraw(job=self.job.id, attempt=live.attempt.number))
+            elif live.answer_by is not None and live.answer_by <= now:
                 limit = RESTART_WAIT_S if live.resumed else RESERVE_TIMEOUT_S
                 self._desk.net.silent(live.attempt.device)
                 await self._handle(live, Over("LOST", f"no answer within {limit:.0f} s"))
@@ -293,7 +303,7 @@ class Pursuit:
 
     async def _started(self, live: Live, ago_s: float) -> None:
         if live.moving_to is not None:  # too late to move it: whoever waits for it may go on
-            live.moving_to = None
+            live.moving_to = live.answer_by = None
             self._desk.net.pool_changed()
         live.started = self._desk.clock.now() - ago_s
         if self._hedged():

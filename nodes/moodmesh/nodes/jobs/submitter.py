@@ -19,7 +19,7 @@ from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.jobs.pursuit import RESTART_WAIT_S, Over, Pursuit, offer
-from moodmesh.nodes.messages import MAX_LIVE, Attempted, Cancel, Granted, Result, ResultAck, Take, Withdraw
+from moodmesh.nodes.messages import MAX_LIVE, Attempted, Cancel, Granted, Result, ResultAck, Take
 from moodmesh.nodes.messages import Live as LiveDoc
 from moodmesh.nodes.placement.score import Placement
 
@@ -137,8 +137,8 @@ class Submitter:
             live = max(
                 (one for one in self.desk.movable(peer) if kind(one) == wanted), key=self.desk.remaining, default=None
             )  # fmt: skip
-            if live is not None and self._net.send(live.attempt.device, Withdraw(job=live.job.id, attempt=live.attempt.number)):
-                live.moving_to = peer
+            if live is not None:
+                self._pursuits[live.job.id].move(live, peer)
                 return
         else:
             held = sorted(
@@ -172,7 +172,8 @@ class Submitter:
             if (known := theirs.get(key)) is not None and known.start_in_s is not None:
                 live.starts = self._clock.now() + known.start_in_s
             answered = live.resumed or live.attempt.state in ("RESERVED", "STAGING", "RUNNING")
-            if answered and known is None and live.moving_to is None:
+            asked_back = live.moving_to is not None and peer == self._net.me  # its answer is on the way, and none is lost here
+            if answered and known is None and not asked_back:
                 self._over(live, Over("LOST", f"{self.desk.name(peer)} no longer holds it"))
 
     def lost(self, peer: DeviceId, why: str) -> None:
