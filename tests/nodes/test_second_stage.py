@@ -16,7 +16,8 @@ from moodmesh.nodes.jobs.pursuit import Over
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import Capability, HeapDoc, Heartbeat, Pool, Take
 from moodmesh.nodes.permissions import Limits
-from moodmesh.nodes.pool.seam import Done, Event, Work
+from moodmesh.nodes.pool.memory import MemoryPool
+from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Work
 
 from .sim import EFFECTS, PURE, Node, World
 
@@ -465,3 +466,39 @@ def test_a_move_of_which_a_word_is_lost_comes_to_its_end(what: str) -> None:
         assert not any(k[1] == key for node in world.nodes for k in node.executor._held)
 
     simulate(story, 1.3, 1.0, 1.01)
+
+
+def test_what_fails_on_a_device_for_now_is_tried_on_another() -> None:
+    """Workers that die on the best device do not cost the job: the others come first before that is asked again."""
+
+    async def story(world: World) -> None:
+        asks, box, other = world.nodes
+
+        def dies(work: Work, emit: Callable[[Event], None]) -> Done:
+            raise AttemptFailed("transient", "a worker did not start")
+
+        box.pool = MemoryPool(1, box.clock, dies, box._seconds)
+        key = await asks.submit(units=10)
+        await asyncio.sleep(30)
+        assert job(asks, key)[0] == "SUCCEEDED"
+        assert attempts(asks, key) == [(box.id, "ERRORED"), (other.id, "COMMITTED")]
+
+    simulate(story, 2.0, 0.1, 0.5)
+
+
+def test_what_waits_is_moved_once_its_device_has_turned_out_to_be_slow() -> None:
+    """The submitter hears how long work takes there by now, and judges what it has waiting by that."""
+
+    async def story(world: World) -> None:
+        asks, box, _ = world.nodes
+        keys = [await asks.submit(units=10) for _ in range(4)]
+        await asyncio.sleep(0.5)
+        assert [attempts(asks, key)[0][0] for key in keys].count(box.id) >= 3
+        box.mean = box.offers._mean = 2.0
+        await box.executor._observe(next(iter(box.executor._held.values())), 2.0, None)
+        box.peers.retell()
+        await asyncio.sleep(40)
+        where = [device for key in keys for device, state in attempts(asks, key) if state == "COMMITTED"]
+        assert where.count(box.id) <= 2, "the rest was taken by who is faster now"
+
+    simulate(story, 9.0, 0.1, 0.6)

@@ -379,6 +379,23 @@ def test_a_peer_whose_claims_are_wrong_is_predicted_right_after_some_jobs(truth:
     assert row.terms.service == pytest.approx(truth * 5.0, rel=0.01)
 
 
+@pytest.mark.parametrize("correction", [-0.4, 0.0, 0.7])
+def test_a_job_like_this_in_the_queue_is_before_it_whatever_claims_are_worth(correction: float) -> None:
+    like, worth = ASK.units * 0.01, math.exp(correction)
+    busy = device(
+        "d", dynamic=dynamic(free_slots=0, running=[2.0], queue={f"{TASK}/tiny": (1, like * 1.02)}), correction=correction
+    )
+    (row,) = place(ASK, [busy]).rows
+    assert row.terms
+    assert row.terms.queue == pytest.approx((2.0 + like * 1.02) * worth)
+    assert row.terms.displaced == 0
+    longer = replace(busy, dynamic=dynamic(free_slots=0, running=[2.0], queue={f"{TASK}/tiny": (1, like * 1.2)}))
+    (row,) = place(ASK, [longer]).rows
+    assert row.terms
+    assert row.terms.queue == pytest.approx(2.0 * worth)
+    assert row.terms.displaced == pytest.approx(like * worth)
+
+
 def test_two_hundred_candidates_are_scored_once_each() -> None:
     many = [device(f"d{n:03}", capability=rate(0.01 + n * 1e-4)) for n in range(200)]
     found = place(ASK, many)

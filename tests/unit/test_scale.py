@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import statistics
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +15,7 @@ from moodmesh.mesh.memory import ManualClock
 from moodmesh.nodes import rates
 from moodmesh.nodes.bench.scale.gossip import GOSSIP, bytes_per_s
 from moodmesh.nodes.bench.scale.rig import Rig, documents
+from moodmesh.nodes.capabilities import GUESS_S_PER_UNIT
 from moodmesh.nodes.peer import AVOID_S, BACKOFF_S, SUSPECT_S
 from moodmesh.nodes.placement.afterwards import compared, words
 from moodmesh.nodes.placement.explain import ALL, SHOWN, summary, table
@@ -73,6 +75,17 @@ def test_a_long_table_keeps_the_best_and_counts_the_rest(rig: Rig) -> None:
 
 def view(rig: Rig) -> Device:
     return rig.peers.devices()[1]
+
+
+def test_what_was_never_measured_here_is_guessed_from_what_peers_measured(rig: Rig) -> None:
+    rig.capabilities._rates.clear()
+    assert rig.capabilities.rate("emotion.text", "base")[0].mean == GUESS_S_PER_UNIT
+    rig.capabilities.elsewhere = rig.peers.rates
+    known = [p.capability for p in rig.peers.peers.values() if p.capability and not p.here]
+    found = [capability.tasks["emotion.text"].variants["base"].mean for capability in known]
+    rate, guess = rig.capabilities.rate("emotion.text", "base")
+    assert guess
+    assert rate.mean == pytest.approx(statistics.median(found))
 
 
 async def test_a_device_is_remembered_only_while_it_is_as_it_was(rig: Rig) -> None:

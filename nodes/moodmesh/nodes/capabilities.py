@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,7 @@ class Capabilities:
         self._sought: dict[str, float] = {}
         self._found: dict[str, float] = {}
         self.fetch: Callable[[Card], Awaitable[str]] | None = None
+        self.elsewhere: Callable[[str, str], Sequence[float]] = lambda task, variant: ()
         self.executor: Executor | None = None
 
     async def load(self) -> None:
@@ -104,13 +106,14 @@ class Capabilities:
         await self._store.write("rate.observe", write)
 
     def rate(self, task: str, variant: str) -> tuple[Rate, bool]:
-        """The rate of a variant, and whether it is a guess (from the nearest variant by size, else a constant)."""
+        """The rate of a variant, and whether it is a guess (from the nearest variant by size, else what peers measured)."""
         if (task, variant) in self._rates:
             return self._rates[task, variant], False
         size = self._size(task, variant)
         known = [(abs(math.log(self._size(t, v) / size)), t, v) for t, v in self._rates if t == task]
         if not known:
-            return Rate(GUESS_S_PER_UNIT, math.log(GUESS_S_PER_UNIT), 1.0, 0), True
+            mean = statistics.median(self.elsewhere(task, variant) or [GUESS_S_PER_UNIT])
+            return Rate(mean, math.log(mean), 1.0, 0), True
         _, t, v = min(known)
         scale, near = size / self._size(t, v), self._rates[t, v]
         return Rate(near.mean * scale, near.log_mean + math.log(scale), 1.0, 0, near.load_s * scale), True

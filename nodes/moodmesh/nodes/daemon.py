@@ -87,6 +87,7 @@ class Node(Services):
             await capabilities.load()
             name = config.node.name or socket.gethostname()[:32]
             peers = Peers(identity, name, pairs, access, capabilities, clock)
+            capabilities.elsewhere = peers.rates
             for peer, correction in book.corrections.items():
                 peers.peers[peer].correction = correction
             for peer, (document, at) in book.remembered.items():

@@ -185,6 +185,12 @@ class Peers:
         """What linked peers can do."""
         return {p.id: p.capability for p in self.linked() if p.capability is not None}
 
+    def rates(self, task: str, variant: str) -> Sequence[float]:
+        """Seconds per unit that peers have measured of a variant."""
+        docs = (p.capability.tasks.get(task) for p in self.peers.values() if p.capability is not None and not p.here)
+        found = (doc.variants.get(variant) for doc in docs if doc is not None)
+        return [v.mean for v in found if v is not None and not v.guess and v.mean > 0]
+
     def silent(self, peer: DeviceId) -> None:
         """A reservation was not answered: nothing more goes there until something is heard."""
         if (p := self.peers.get(peer)) is not None and not p.here:

@@ -46,7 +46,8 @@ class Live:
     log_seq: int = 0
     log_room: int = LOG_ROOM
     answer_by: float | None = None
-    starts: float = 0.0
+    starts: float = 0.0  # predicted, newest word
+    due: float = 0.0  # predicted when its input was sent for
     started: float | None = None
     hedge_at: float | None = None
     moving_to: DeviceId | None = None
@@ -114,12 +115,15 @@ class Desk:
         )  # fmt: skip
 
     def _refuses(self, job: Job, device: DeviceId) -> bool:
-        """Whether a device that refused the job three times in a row is to be left alone for now: 8, 16, 32 ... 600 s."""
-        row = list(takewhile(lambda a: a.state == "REFUSED", (a for a in job.attempts[::-1] if a.device == device)))
-        if len(row) < REFUSALS:
-            return False
-        pause = min(LONGEST_PAUSE_S, 2.0 ** min(len(row), 10))
-        return 0 <= self.clock.wall() - (row[0].finished or 0.0) < pause
+        """Whether a device is to be left alone for now: it refused the job three times in a row (8, 16, 32 ... 600 s), or
+        failed it (4, 16, 64 ... 600 s): others come first then, and where there are none it is tried again."""
+        tried = [a for a in job.attempts[::-1] if a.device == device]
+        for state, least, base in (("REFUSED", REFUSALS, 2.0), ("ERRORED", 1, 4.0)):
+            row = list(takewhile(lambda a, state=state: a.state == state, tried))  # type: ignore[misc]
+            if len(row) >= least:
+                pause = min(LONGEST_PAUSE_S, base ** min(len(row), 10))
+                return 0 <= self.clock.wall() - (row[0].finished or 0.0) < pause
+        return False
 
     # -- what is held back ---------------------------------------------------------------------------------------------
 
@@ -157,7 +161,9 @@ class Desk:
     def waiting_for(self, peer: DeviceId) -> list[Waiting]:
         """Per class the attempt that has longest to go in another device's queue and may run at the peer."""
         found: dict[str, Waiting] = {}
+        paces = {device.id: device.pace for device in self.net.devices()}
         for live in self.movable(peer):
+            live.service = paces.get(live.attempt.device, {}).get(kind(live), 0.0) * live.job.spec.units or live.service
             one = Waiting(kind(live), live.job.spec.units, live.job.spec.input_bytes, self.remaining(live))
             if one.kind not in found or one.remaining_s > found[one.kind].remaining_s:
                 found[one.kind] = one

@@ -296,7 +296,8 @@ class Pursuit:
             raise Over("CANCELLED", "personal input goes to own devices only")
         a.state, live.sent = "STAGING", True
         if self._hedged():
-            live.hedge_at = live.starts + live.load + hedge_after(live.service)
+            live.due = live.starts + live.load
+            live.hedge_at = live.due + hedge_after(live.service)
         start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
         if not self._desk.net.send(a.device, start):
             raise Over("LOST", "the link closed before the start")
@@ -320,7 +321,7 @@ class Pursuit:
             return
         ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
         begun = live.started is not None
-        row = second(ask, now - (live.started if live.started is not None else live.starts), live.attempt.device, devices)
+        row = second(ask, now - (live.started if live.started is not None else live.due), live.attempt.device, devices)
         if row is not None and (not begun or self._desk.budget.spend()):  # what has not begun is no work done twice
             await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
 

@@ -16,7 +16,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.messages import VariantDoc
 from moodmesh.nodes.placement.gates import variant_gate
 from moodmesh.nodes.placement.queue import order_key
-from moodmesh.nodes.placement.terms import load_s
+from moodmesh.nodes.placement.terms import load_s, longer
 from moodmesh.nodes.placement.view import Ask, Device
 
 OFF_PLACE = 6.0
@@ -141,7 +141,8 @@ def _backlog(device: Device) -> float:
     now = device.dynamic
     if now is None or device.capability is None:
         return 0.0
-    return (sum(now.running) + sum(seconds for _, seconds in now.queue.values())) / max(1, device.capability.slots)
+    claimed = sum(now.running) + sum(seconds for _, seconds in now.queue.values())
+    return claimed * device.worth / device.slots
 
 
 def _beside(device: Device, here: float, heaps: Mapping[str, tuple[int, float]]) -> tuple[float, int, int, int]:
@@ -149,15 +150,15 @@ def _beside(device: Device, here: float, heaps: Mapping[str, tuple[int, float]])
     without any), longer jobs in its queue, longer ones held back anywhere that it could run, its slots."""
     slots = device.capability.slots if device.capability else 1
     queue = device.dynamic.queue.values() if device.dynamic else ()
-    queued = sum(count for count, seconds in queue if count and seconds / count > here)
-    before, longer = 0.0, 0
+    queued = sum(count for count, seconds in queue if count and longer(seconds / count, here / device.worth))
+    before, after = 0.0, 0
     for kind, (count, units) in heaps.items():
         seconds = service_s(device, kind, units / count) if count else None
         if seconds is not None and seconds <= here:
             before += count * seconds
         elif seconds is not None:
-            longer += count
-    return slots / before if before else 0.0, queued, longer, slots
+            after += count
+    return slots / before if before else 0.0, queued, after, slots
 
 
 def totals(heaps: Iterable[Heap]) -> dict[str, tuple[int, float]]:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from moodmesh.nodes.messages import VariantDoc
 from moodmesh.nodes.placement.view import Ask, Device
 
+SAME = 1.05
+
 
 class Terms(NamedTuple):
     """The parts of a prediction, in seconds. `service` is the device's `claim`, corrected by what its claims were worth so far;
@@ -55,12 +57,12 @@ class Terms(NamedTuple):
 def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
     """The predicted seconds of one variant on one device."""
     claim = ask.units * doc.mean
-    typical = claim * math.exp(device.correction) if device.correction else claim
+    typical = claim * device.worth
     there = back = 0.0
     if not device.here:
         there = device.rtt_s + ask.input_bytes / device.bandwidth
         back = device.rtt_s + ask.result_bytes / device.bandwidth
-    queue = queue_seconds(device, typical) + (device.rtt_s if device.stale else 0.0)
+    queue = queue_seconds(device, claim) + (device.rtt_s if device.stale else 0.0)
     log_mean = math.log(ask.units) + doc.log_mean + device.correction
     return Terms(
         there,
@@ -69,7 +71,7 @@ def terms(ask: Ask, device: Device, name: str, doc: VariantDoc) -> Terms:
         claim,
         typical,
         back,
-        displaced_s(device, typical),
+        displaced_s(device, claim),
         log_mean,
         doc.log_var,
         device.hand,
@@ -85,19 +87,25 @@ def load_s(device: Device, kind: str, doc: VariantDoc) -> float:
     return doc.load_s + doc.fetch_bytes / device.bandwidth + (now.start_s if now is not None else 0.0)
 
 
-def queue_seconds(device: Device, service_s: float) -> float:
-    """Seconds until a slot is free for a job of this length: queues run short work first, so longer work does not count."""
+def queue_seconds(device: Device, claim_s: float) -> float:
+    """Seconds until a slot is free for a job that the device claims to do in so many: queues run short work first, so longer
+    work does not count. What it says of its queue are claims, too."""
     now = device.dynamic
     if now is None or not now.queue or (now.free_slots > 0 and device.pending_s == 0):
         return device.wait
-    ahead = sum(seconds for count, seconds in now.queue.values() if count and seconds / count <= service_s)
-    return device.wait + ahead / device.slots
+    ahead = sum(seconds for count, seconds in now.queue.values() if count and not longer(seconds / count, claim_s))
+    return device.wait + ahead * device.worth / device.slots
 
 
-def displaced_s(device: Device, service_s: float) -> float:
+def displaced_s(device: Device, claim_s: float) -> float:
     """Seconds that longer jobs in a device's queue wait more, together, when one of this length goes before them."""
     now = device.dynamic
     if now is None or not now.queue:
         return 0.0
-    longer = sum(count for count, seconds in now.queue.values() if count and seconds / count > service_s)
-    return longer * service_s / device.slots
+    behind = sum(count for count, seconds in now.queue.values() if count and longer(seconds / count, claim_s))
+    return behind * claim_s * device.worth / device.slots
+
+
+def longer(seconds: float, claim_s: float) -> bool:
+    """Whether work is longer than this, and not the same: rates move by as much before anybody is told."""
+    return seconds > SAME * claim_s

@@ -78,7 +78,7 @@ class Device:
     @cached_property
     def pace(self) -> Mapping[str, float]:
         """Seconds per unit that are to be expected, per class (`task/variant`)."""
-        tasks, factor = self.capability.tasks if self.capability is not None else {}, math.exp(self.correction)
+        tasks, factor = self.capability.tasks if self.capability is not None else {}, self.worth
         return {f"{task}/{name}": v.mean * factor for task, doc in tasks.items() for name, v in doc.variants.items()}
 
     @cached_property
@@ -96,7 +96,12 @@ class Device:
         now = self.dynamic
         if now is None or (now.free_slots > 0 and self.pending_s == 0):
             return 0.0
-        return (sum(now.running) + self.pending_s) / self.slots
+        return (sum(now.running) + self.pending_s) * self.worth / self.slots
+
+    @cached_property
+    def worth(self) -> float:
+        """What a second that this device claims has been worth so far."""
+        return math.exp(self.correction)
 
     @property
     def slots(self) -> int:
