@@ -77,8 +77,8 @@ class Escalation:
 
     `uncertain(request, answer, share)` picks at most `share` (over 0, to 1) of the items of a small answer, rounded down; None
     when that is none, or when there is nothing to gain. `merge(small, large, items)` puts the large answer in its place, order
-    and number kept. `measure` names a quality and `reached` gives it at equal steps of the share from 0 to 1, as measured; empty
-    if never.
+    and number kept. `measure` names a quality and `reached` gives it at equal steps of the share from 0 to 1, as measured;
+    empty if never.
     """
 
     small: str
