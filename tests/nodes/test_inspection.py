@@ -588,6 +588,26 @@ def test_no_owner_hides_the_jobs_of_another() -> None:
     simulate(story)
 
 
+def test_a_list_is_as_long_as_asked_for_whether_its_owner_answers_or_not() -> None:
+    async def story(world: World) -> None:
+        a, b, c = world.nodes
+        jobs = []
+        for _ in range(4):
+            jobs.append(await a.submit(units=30, on=a))
+            await asyncio.sleep(1)
+        for n in range(4):
+            b.inspection.hear(c.id, Replica(job=example(f"{n:032x}", created=1.8e9 + n)))
+        await asyncio.sleep(1)
+        for live in (True, False):
+            found = await b.inspection.newest(2)
+            assert [(e.job.id, e.live) for e in found if e.owner == a.id] == [(job, live) for job in jobs[:1:-1]]
+            assert len(found) == 4
+            a.crash()
+            await asyncio.sleep(7)
+
+    simulate(story)
+
+
 def test_many_jobs_are_told_in_turn_and_none_is_left_out() -> None:
     async def story(world: World) -> None:
         a, b, _ = world.nodes

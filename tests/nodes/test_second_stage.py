@@ -59,6 +59,11 @@ def attempts(node: Node, key: str) -> list[tuple[str, str]]:
     return [(r["device"], r["state"]) for r in node.rows("SELECT device, state FROM attempt WHERE job=? ORDER BY number", key)]
 
 
+def reasons(node: Node, key: str) -> list[str]:
+    """What is on disk about why each attempt ended."""
+    return [r["message"] for r in node.rows("SELECT message FROM attempt WHERE job=? ORDER BY number", key)]
+
+
 def test_a_job_is_parked_for_an_absent_fast_device_which_takes_it_when_it_returns() -> None:
     async def story(world: World) -> None:
         phone, box = world.nodes
@@ -139,6 +144,7 @@ def test_a_straggler_is_overtaken_by_a_second_attempt() -> None:
         assert attempts(one, key) == [(other.id, "RUNNING")]
         await asyncio.sleep(40)
         assert attempts(one, key) == [(other.id, "CANCELLED"), (one.id, "COMMITTED")]
+        assert reasons(one, key) == ["attempt 2 on node was done first", ""]
         why = [
             json.loads(r["explain"])["why"] for r in one.rows("SELECT explain FROM attempt WHERE job=? ORDER BY number", key)
         ]
@@ -158,6 +164,25 @@ def test_the_first_attempt_may_still_win_and_the_second_is_cancelled() -> None:
         key = await one.submit(units=4)
         await asyncio.sleep(40)
         assert attempts(one, key) == [(other.id, "COMMITTED"), (one.id, "CANCELLED")]
+        assert reasons(one, key) == ["", f"attempt 1 on {other.id[:6]} was done first"]
+
+    simulate(story, 1.5, 1.0)
+
+
+@pytest.mark.parametrize("expire_s", [None, 5.0])
+def test_an_attempt_that_was_stopped_says_by_whom(expire_s: float | None) -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        key = await one.submit(units=100, on=other)
+        await asyncio.sleep(3)
+        if expire_s is None:
+            await one.submitter.cancel(key)
+        else:
+            await one.submitter.cancel(key, "expired", "it had no result 5 s after its submission (--expire)")
+        await asyncio.sleep(2)
+        assert attempts(one, key) == [(other.id, "CANCELLED")]
+        late = "expired: it had no result 5 s after its submission (--expire)"
+        assert reasons(one, key) == [late if expire_s else "stopped by its user"]
 
     simulate(story, 1.5, 1.0)
 

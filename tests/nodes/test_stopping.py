@@ -67,6 +67,8 @@ def test_a_job_of_a_device_that_is_gone_is_ended_at_once_and_stopped_when_its_ow
         assert world.now() - began < 2
         assert not runner.workers
         assert not runner.rows("SELECT * FROM execution")
+        again = await asker.inspection.cancel(await there(asker, job[:8]))
+        assert again.words == f"nothing of it runs on {asker.peers.names()[runner.id]}"
         assert held.stop is not None
         assert held.words == f"ended on {asker.peers.names()[runner.id]}"
         assert (await there(asker, job)).stop == (await asker.inspection.newest(9))[0].stop is not None
@@ -80,6 +82,23 @@ def test_a_job_of_a_device_that_is_gone_is_ended_at_once_and_stopped_when_its_ow
         assert not any(node.workers for node in world.nodes)
 
     simulate(story, seeing=((0, 1), (0, 2)))
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_what_a_device_did_not_confirm_is_said_with_the_reason(linked: bool) -> None:
+    async def story(world: World) -> None:
+        _, b, c = world.nodes
+        job = await orphan(world, c)
+        found = await there(b, job)
+        if linked:
+            c.inspection.stopping._here = lambda owner: True  # type: ignore[method-assign]
+        else:
+            c.crash()
+        held = await b.inspection.cancel(found)
+        why = "refused: the owner is linked there, or not known" if linked else "no answer"
+        assert held.words.startswith(f"not confirmed by {c.id[:6]} ({why}): there it may run on")
+
+    simulate(story)
 
 
 def test_a_cancel_outlives_a_restart_of_the_device_it_waits_on_and_is_asked_again_until_it_is_answered() -> None:

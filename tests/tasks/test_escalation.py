@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,20 @@ shares = st.floats(0.01, 1)
 @given(answers, shares)
 def test_at_most_the_share_leaves_the_surest_stay(items: list[dict[str, Any]], share: float) -> None:
     found = chosen({"items": items}, share)
-    assert len(found) <= math.ceil(share * len(items))
+    assert len(found) <= share * len(items) + 1e-9
     assert list(found) == sorted(set(found))
     scores = [ROUTER.score((i["valence"], i["arousal"], i["dominance"]), i["end"] - i["start"]) for i in items]
     assert all(scores[n] > ROUTER.threshold(share) for n in found)
     if found:
         stay = [score for n, score in enumerate(scores) if n not in found]
         assert all(score <= min(scores[n] for n in found) or score <= ROUTER.threshold(share) for score in stay)
+
+
+def test_a_share_is_rounded_down_as_it_was_written() -> None:
+    """Much is at stake: what is sent is text that leaves the device."""
+    eager = replace(ROUTER, thresholds=(-9.0,) * 2)
+    for share, items, most in ((0.1, 1, 0), (0.5, 3, 1), (0.29, 100, 29), (0.999, 10, 9), (1.0, 1, 1)):
+        assert len(chosen({"items": [item(0.0, 0.0, 9)] * items}, share, eager)) == most, share
 
 
 @given(answers)
@@ -163,8 +170,6 @@ def test_the_command_cannot_run_without_data_and_names_what_is_missing(
 
 
 def test_a_wrong_escalation_is_named(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     from moodmesh.tasks import Escalation, Rest, Variant
 
     def twice(*_: object) -> Rest:

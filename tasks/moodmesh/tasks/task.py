@@ -75,9 +75,10 @@ class Escalation:
     """A small variant answers first; what it is unsure of goes to a large one (systems S29). Both functions are pure and cheap:
     they run in the node, load no model, and give the same answer when a restart asks them again.
 
-    `uncertain(request, answer, share)` picks at most `share` (over 0, to 1) of the items of a small answer, rounded up; None
-    when there is nothing to gain. `merge(small, large, items)` puts the large answer in its place, order and number kept.
-    `measure` names a quality and `reached` gives it at equal steps of the share from 0 to 1, as measured; empty if never.
+    `uncertain(request, answer, share)` picks at most `share` (over 0, to 1) of the items of a small answer, rounded down; None
+    when that is none, or when there is nothing to gain. `merge(small, large, items)` puts the large answer in its place, order
+    and number kept. `measure` names a quality and `reached` gives it at equal steps of the share from 0 to 1, as measured;
+    empty if never.
     """
 
     small: str

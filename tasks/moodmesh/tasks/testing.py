@@ -7,7 +7,6 @@ def test_contract(tmp_path): check_task(MyTask(), models=tmp_path)
 from __future__ import annotations
 
 import copy
-import math
 import multiprocessing
 import resource
 import sys
@@ -110,7 +109,7 @@ def check_escalation(task: Task, way: Escalation, models: Path) -> None:
     _hold(ranks[way.small] < ranks[way.large], "escalation", "the large variant is the better one")
     small = task.open(way.small, context).run(request, context).value
     counts = [_check_share(task, way, request, small, share, context) for share in (0.5, 1.0)]
-    _hold(0 < counts[0] <= math.ceil(counts[1] / 2), "escalation", f"{counts[0]} of {counts[1]} items at a share of one half")
+    _hold(0 < counts[0] <= counts[1] / 2, "escalation", f"{counts[0]} of {counts[1]} items at a share of one half")
 
 
 def _check_share(

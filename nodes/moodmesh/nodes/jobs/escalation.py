@@ -56,6 +56,12 @@ def given_up(parent: Job, large: Job, stuck_s: float, wall: float) -> str:
     return ""
 
 
+def unsent(way: Escalation, share: float) -> str:
+    """Why nothing went to the large model at all."""
+    some = f" at most {share:.3g} of so few is less than one, or" if share < 1 else ""
+    return f"nothing was sent to {way.large}:{some} {way.small} is expected to be no worse here"
+
+
 @dataclass(frozen=True)
 class Answered:
     """A part that succeeded: the job, its value, and who made it."""
@@ -198,9 +204,7 @@ class Escalations:
         share = parent.spec.escalate or 0.0
         rest: Rest | None = await self._aside(way.uncertain, request, small.value, share)
         if rest is None:
-            return await self._commit(
-                parent, small, None, None, f"{way.small} is expected to be no worse than {way.large} here"
-            )
+            return await self._commit(parent, small, None, None, unsent(way, share))
         large, why = await self._large(parent, way, rest)
         if large is not None:
             try:

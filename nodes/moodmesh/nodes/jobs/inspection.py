@@ -9,8 +9,8 @@ import asyncio
 import logging
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal, cast
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
@@ -24,14 +24,24 @@ from moodmesh.nodes.jobs.model import OPEN, ROLES, Job, Role, part_id
 from moodmesh.nodes.jobs.network import Neighbourhood, OwnJobs, Running
 from moodmesh.nodes.jobs.replicas import Elsewhere, Replicas
 from moodmesh.nodes.jobs.replication import INSPECT, Replication, told
-from moodmesh.nodes.jobs.stopping import Stopping
+from moodmesh.nodes.jobs.stopping import Refusal, Stopping
 from moodmesh.nodes.messages import SEEN_JOBS, Inspect, Inspected, Replica, Rights, Seen
 
 AT_ONCE = 8
 """Requests of one peer that are answered at the same time; what comes beyond is a flood."""
-Refusal = Literal["", "permission", "ended"]
 _PREFIX = re.compile("[0-9a-f]{1,32}")
 log = logging.getLogger(__name__)
+
+
+def newest_of(jobs: Iterable[Elsewhere], limit: int) -> list[Elsewhere]:
+    """At most so many of each owner, its newest; the newest first."""
+    taken = Counter[DeviceId]()
+    found = []
+    for job in sorted(jobs, key=lambda e: -e.job.created):
+        taken[job.owner] += 1
+        if taken[job.owner] <= limit:
+            found.append(job)
+    return found
 
 
 class Inspection:
@@ -87,7 +97,7 @@ class Inspection:
         kept = await self.replicas.newest(limit)
         found = {(e.owner, e.job.id): e for e in kept}
         said = await self._ask_all("list", "")
-        return list((found | {(e.owner, e.job.id): e for e in said}).values())
+        return newest_of((found | {(e.owner, e.job.id): e for e in said}).values(), limit)
 
     async def parts(self, there: Elsewhere) -> list[tuple[Role, Elsewhere]]:
         """The parts of a job that two variants answer, as far as its owner told."""
@@ -150,7 +160,7 @@ class Inspection:
         try:
             if request.what == "stop":
                 refused = await self.stopping.end(peer, DeviceId(request.owner), request.job, request.warrant)
-                self._peers.send(peer, Inspected(ask=request.ask, jobs=[], refused=cast(Refusal, refused)))
+                self._peers.send(peer, Inspected(ask=request.ask, jobs=[], refused=refused))
             elif (found := await self._looked_up(peer, request)) is not None and self._access.may(peer, INSPECT):
                 self._peers.send(peer, Inspected(ask=request.ask, jobs=found[0], refused=found[1]))
         finally:

@@ -400,7 +400,9 @@ class Pursuit:
         for live in list(self.lives):
             self._close(live)
             try:
-                await self._desk.jobs.step(live.attempt, "CANCELLED", finished=self._desk.clock.wall())
+                await self._desk.jobs.step(
+                    live.attempt, "CANCELLED", unwanted(self._desk, self.job), finished=self._desk.clock.wall()
+                )
             except StoreError as error:  # the job's own end is on disk; the peer must hear of it all the same
                 log.warning("a cancelled attempt is not on disk: %s", error)
             self._desk.net.send(live.attempt.device, Cancel(job=self.job.id, attempt=live.attempt.number))
@@ -425,6 +427,14 @@ def offer(desk: Desk, job: Job, placement: Placement, row: Row, *, taken: bool =
     live = Live(job, attempt, row.terms.claim, row.terms.service, row.terms.load, partial(placement.able, row.variant), taken)
     desk.live[live.key] = live
     return live
+
+
+def unwanted(desk: Desk, job: Job) -> str:
+    """Why no attempt of a job is wanted any more, in one line."""
+    done = next((a for a in job.attempts if a.number == job.winner), None)
+    if done is not None:
+        return f"attempt {done.number} on {desk.name(done.device)} was done first"
+    return "stopped by its user" if job.substate == "by user" else ": ".join(filter(None, (job.substate, job.message)))
 
 
 def acknowledge(desk: Desk, a: Attempt) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
@@ -21,6 +22,14 @@ from moodmesh.nodes.jobs.replicas import Elsewhere, Replicas
 from moodmesh.nodes.messages import SeenAttempt
 
 AGAIN_S = 5.0
+Refusal = Literal["", "permission", "ended"]
+Outcome = Refusal | Literal["silent"]
+OUTCOMES: dict[Outcome, str] = {
+    "": "ended on {}",
+    "ended": "nothing of it runs on {}",
+    "silent": "not confirmed by {} (no answer): there it may run on until its lease ends",
+    "permission": "not confirmed by {} (refused: the owner is linked there, or not known): there it may run on",
+}
 
 
 def warranted(job: str, holder: DeviceId) -> bytes:
@@ -53,23 +62,22 @@ class Stopping:
         if not self._signed(me, owner, job, said) or not await self._replicas.stop(owner, job):
             raise Refused(self._not_ours(there), "permission")
         names = self._peers.names()
-        ended: list[str] = []
-        left: list[str] = []
+        found: dict[str, list[str]] = {}
         for device in sorted({DeviceId(a.device) for a in attempts if a.state in ATTEMPT_LIVE} - {owner}):
             name = names.get(device, device[:8])
-            (ended if await self._ended_at(device, owner, job, said) else left).append(name)
+            found.setdefault(await self._ended_at(device, owner, job, said), []).append(name)
         self.deliver(owner)  # it may be here all the same, and only slow
-        words = [f"ended on {', '.join(ended)}"] if ended else []
-        words += [f"not confirmed by {', '.join(left)}: there it may run on until its lease ends"] if left else []
-        return replace(there, live=False, stop=self._clock.wall(), words="; ".join(words))
+        words = "; ".join(OUTCOMES[outcome].format(", ".join(found[outcome])) for outcome in OUTCOMES if outcome in found)
+        return replace(there, live=False, stop=self._clock.wall(), words=words)
 
-    async def _ended_at(self, device: DeviceId, owner: DeviceId, job: str, said: str) -> bool:
+    async def _ended_at(self, device: DeviceId, owner: DeviceId, job: str, said: str) -> Outcome:
+        """What became of it there: as `end` says, or no answer."""
         if device == self._peers.me:
-            return await self.end(device, owner, job, said) == ""
+            return await self.end(device, owner, job, said)
         answer = await self._asking.ask_to_stop(device, owner, job, said)
-        return answer is not None and answer.refused == ""
+        return "silent" if answer is None else answer.refused
 
-    async def end(self, asker: DeviceId, owner: DeviceId, job: str, said: str) -> str:
+    async def end(self, asker: DeviceId, owner: DeviceId, job: str, said: str) -> Refusal:
         """End what runs here of a job, where its owner is away and has let the asker stop it; else the reason why not."""
         if self._here(owner) or not self._signed(asker, owner, job, said):
             return "permission"

@@ -10,6 +10,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ ROUTER = load_router()
 
 
 def chosen(answer: Mapping[str, Any], share: float, router: Router = ROUTER) -> tuple[int, ...]:
-    """The items to send, ascending: those that pass the threshold, the highest first, at most the share rounded up."""
+    """The items to send, ascending: those that pass the threshold, the highest first, at most the share, rounded down."""
     items = answer["items"]
     scored = {
         n: router.score(tuple(item[axis] for axis in AXES), item["end"] - item["start"])
@@ -75,7 +76,7 @@ def chosen(answer: Mapping[str, Any], share: float, router: Router = ROUTER) -> 
         if item["valence"] is not None
     }
     passed = [n for n, score in scored.items() if score > router.threshold(share)]
-    most = math.ceil(share * len(scored))
+    most = math.floor(Fraction(str(share)) * len(scored))  # as written: 0.29 of 100 is 29, in binary it is less
     return tuple(sorted(sorted(passed, key=lambda n: (-scored[n], n))[:most]))
 
 

@@ -82,7 +82,7 @@ def _policy(table: dict[str, Any]) -> str:
         "## As a job does it: `--escalate SHARE` on dev, each document a request",
         "",
         "A sentence is sent when it passes the threshold of the share on the training sentences, and at most the share of one "
-        "request, rounded up.",
+        "request, rounded down.",
         "",
         "| asked, at most | sent | V | A | D | mean r |",
         "|---|---|---|---|---|---|",
