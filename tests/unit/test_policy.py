@@ -136,6 +136,18 @@ def held(devices: list[Device]) -> tuple[bool, bool]:
     return found is not None, found is not None and found.parked
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_parked_job_names_the_fastest_device_and_says_whether_it_is_away(gone: bool) -> None:
+    slow, other = machine("slow", 60.0), machine("other", 5.0)
+    fast = away("fast", 2.0) if gone else machine("fast", 2.0)
+    (row,) = [row for row in place(replace(ASK, units=1.0), [slow, other, fast]).rows if row.name == "slow"]
+    found = hold(row, field([other, slow, fast]))
+    assert found is not None
+    assert (found.parked, found.name, bool(found.away_s)) == (True, "fast", gone)
+    assert row.terms is not None
+    assert found.idle_s == pytest.approx(row.terms.alone / 10)
+
+
 def test_a_job_is_held_for_a_much_faster_device_also_an_absent_one() -> None:
     assert held([machine("slow", 60.0), away("fast", 2.0)]) == (True, True)
     assert held([machine("slow", 60.0), away("fast", 11.0)]) == (False, False)

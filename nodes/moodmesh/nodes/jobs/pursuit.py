@@ -37,6 +37,7 @@ from moodmesh.nodes.messages import (
     Withdrawn,
     bounded_s,
 )
+from moodmesh.nodes.placement.afterwards import seconds
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.placement.hedge import hedge_after, second
 from moodmesh.nodes.placement.hold import Hold
@@ -455,7 +456,9 @@ def parked(placement: Placement, held: Hold) -> str:
     best = placement.chosen
     where = best.name if best is not None else "the best one present"
     if held.parked:
-        return f"parked: another device, away or busy, is {held.ratio:.0f} x faster than {where}, which takes it when idle"
+        how = f"away for {seconds(held.away_s)}" if held.away_s else "busy"
+        faster = f"parked: {held.name} ({how}) is {held.ratio:.0f} x faster than {where}"
+        return f"{faster}; will run on {where} if that stays idle for {seconds(held.idle_s)}"
     return f"held back: faster devices will be through with it in about {held.ahead_s:.1f} s, sooner than {where}"
 
 

@@ -103,10 +103,11 @@ class Field:
                 continue
             here = device.pace[kind] * units
             if device.present and _able(device, kind, here):
-                rows.append((takes, _backlog(device), *_beside(device, here, heaps)))
+                rows.append((takes, _backlog(device), *_beside(device, here, heaps), device.name))
             elif not device.present:
-                self._absent.append((takes, device.absent_s))
-        rows.sort()
+                self._absent.append((takes, device.absent_s, device.name))
+        rows.sort(key=lambda row: row[:6])
+        self._first = rows[0][6] if rows else ""
         self._slots = list(accumulate(row[5] for row in rows))
         self._queued = list(accumulate(row[3] for row in rows))
         self._held = list(accumulate((row[4] for row in rows), max))
@@ -129,7 +130,12 @@ class Field:
     def known(self, mine: float) -> float:
         """The least it takes on any device known, absent ones counted; one that has been away for ten times as long as the
         job would take a device this slow is not waited for any more."""
-        return min([self.present, *(takes for takes, away in self._absent if away <= WORTH_WAITING * mine)])
+        return self.fastest(mine)[0]
+
+    def fastest(self, mine: float) -> tuple[float, float, str]:
+        """What `known` says, with how long that device has been away (0 when it is here) and its name."""
+        away = (row for row in self._absent if row[1] <= WORTH_WAITING * mine)
+        return min([(self.present, 0.0, self._first), *away], key=lambda row: row[0])
 
     def off_place(self, mine: float) -> bool:
         """Whether a device this slow is no place for it."""
