@@ -152,7 +152,7 @@ def run(
             if checkpoint is not None and replay is None:
                 add(checkpoint, asdict(outcome))
             if outcome.breaches:
-                say(_told(outcome))
+                say(f"{_told(outcome)}. Homes: {outcome.kept}")
             bar(
                 len(found) / len(wanted),
                 f"{10 * (10 * len(found) // len(wanted))} % of {len(wanted)} runs from seed {wanted[0]}",
@@ -194,4 +194,4 @@ def report(quick: bool, outcomes: list[Outcome]) -> Report:
 
 def _told(outcome: Outcome) -> str:
     what = "; ".join(f"{b['kind']}: {b['what']}" for b in outcome.breaches)
-    return f"seed {outcome.seed} FAILED: {what}. Homes: {outcome.kept}. Again: moodmesh bench faults --replay {outcome.seed}"
+    return f"seed {outcome.seed} FAILED: {what}. Again: moodmesh bench faults --replay {outcome.seed}"
