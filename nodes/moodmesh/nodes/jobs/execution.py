@@ -8,7 +8,7 @@ from typing import Protocol
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.journal import Held
-from moodmesh.nodes.messages import Reserve, Start
+from moodmesh.nodes.messages import Reserve, Start, bounded_s
 from moodmesh.nodes.placement.gates import Gate
 from moodmesh.nodes.placement.queue import left_s, order_key
 from moodmesh.nodes.pool.seam import Started
@@ -86,5 +86,6 @@ class Execution:
     def remaining(self, now: float) -> float:
         """Predicted seconds of service left."""
         if self.started_now:
-            return left_s(self.expected_s, now - self.started_now)
-        return self.expected_s if self.given is None else self.expected_s + left_s(0.0, now - self.given)
+            return bounded_s(left_s(self.expected_s, now - self.started_now))
+        waited = 0.0 if self.given is None else left_s(0.0, now - self.given)
+        return bounded_s(self.expected_s + waited)
