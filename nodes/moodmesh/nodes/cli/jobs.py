@@ -24,7 +24,7 @@ PREDICTED = (
     "Each line: the seconds predicted before it ran. total = the longer of transfer (the input's way) and queue (until a slot "
     "is free)\n+ load (the model into memory) + service (the work itself) + back (the result's way) + hand (messages, "
     "journals). The smallest total wins; displaced, where it is shown, is added for that: what longer jobs that wait there\n"
-    "would lose. Within 2 % the asking device and measured ones are preferred. What is held back goes to the device that falls free."
+    "would lose. Within 2 % the asking device and measured ones are preferred. What is held back goes to whoever falls free."
 )
 
 
