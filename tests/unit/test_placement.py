@@ -61,7 +61,8 @@ def reference(ask: Ask, devices: list[Device]) -> dict[tuple[str, str], tuple[fl
         if d.capability.tasks[ask.task].version != ask.version:
             continue
         for name, v in d.capability.tasks[ask.task].variants.items():
-            e = ask.units * v.mean * math.exp(d.correction)
+            worth = math.exp(d.correction)
+            e = ask.units * v.mean * worth
             limited = d.dynamic.power in ("limited", "unknown")
             if (ask.variant and ask.variant != name) or d.dynamic.power == "no" or (limited and e > 10):
                 continue
@@ -75,9 +76,9 @@ def reference(ask: Ask, devices: list[Device]) -> dict[tuple[str, str], tuple[fl
             if not (d.dynamic.free_slots > 0 and d.pending_s == 0):
                 q = sum(d.dynamic.running) + d.pending_s
                 for count, seconds in d.dynamic.queue.values():
-                    if count and seconds / count <= e:
+                    if count and seconds / count <= 1.05 * ask.units * v.mean:
                         q += seconds
-                q /= max(1, d.capability.slots)
+                q *= worth / max(1, d.capability.slots)
             q += d.rtt_s if d.stale else 0.0
             if not v.within_reach:
                 continue
@@ -85,7 +86,8 @@ def reference(ask: Ask, devices: list[Device]) -> dict[tuple[str, str], tuple[fl
             load = 0.0 if f"{ask.task}/{name}" in d.dynamic.loaded else cold
             there = 0.0 if d.here else d.rtt_s + ask.input_bytes / d.bandwidth
             back = 0.0 if d.here else d.rtt_s + ask.result_bytes / d.bandwidth
-            longer = sum(count for count, seconds in d.dynamic.queue.values() if count and seconds / count > e)
+            claim = 1.05 * ask.units * v.mean
+            longer = sum(count for count, seconds in d.dynamic.queue.values() if count and seconds / count > claim)
             displaced = longer * e / max(1, d.capability.slots)
             found[d.id, name] = max(there, q) + load + e + back, displaced
     return found
