@@ -24,6 +24,7 @@ from moodmesh.nodes.placement.score import Row, place
 from moodmesh.nodes.placement.view import Ask, Device
 from moodmesh.nodes.rates import Rate
 
+FIELDS = tuple(Device.__dataclass_fields__)
 SUSPEND_RATIO, SUSPEND_LEAST_S = 4.0, 2.0
 
 
@@ -533,7 +534,7 @@ class Meshed:
             seat = self.seats[i]
             return replace(view, here=True, present=seat.box.up, dynamic=self._dynamic(seat))
         known, pending = desk.pending.get(i, (-1, 0.0))
-        return replace(
+        return _changed(
             view, bandwidth=min(mine, view.bandwidth), correction=desk.corrections.get(i, 0.0),
             pending_s=pending if known == self.version[i] else 0.0,
             suspect=desk.suspect.get(i) == self.version[i],
@@ -547,6 +548,13 @@ class Meshed:
         """A device with how long it has been away, if it is."""
         view = self.views[index]
         return view if view.present else replace(view, absent_s=self.run.now - self.left_at[index])
+
+
+def _changed(view: Device, **changes: object) -> Device:
+    """What `dataclasses.replace` gives, in a tenth of its time: 200 devices are seen anew with every job."""
+    made = object.__new__(Device)
+    made.__dict__.update({name: view.__dict__[name] for name in FIELDS}, **changes)
+    return made
 
 
 def _priors(box: Box) -> list[Rate | None]:
