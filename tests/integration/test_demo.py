@@ -77,6 +77,7 @@ def test_the_demo_as_a_user_runs_it(tmp_path: Path) -> None:
     gone(before)
 
 
+@pytest.mark.slow
 def test_swapping_the_throttles_swaps_the_winner(tmp_path: Path) -> None:
     """As shipped, the desktop wins (above); nothing but the two throttles, exchanged, is different here."""
     shipped = {name: values["pool.duty"] for name, values in demo_settings({}).items()}

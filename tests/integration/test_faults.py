@@ -194,6 +194,7 @@ def test_twenty_jobs_while_daemons_and_workers_die(tmp_path: Path, chance: rando
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_jobs_while_every_part_of_ray_dies(tmp_path: Path, chance: random.Random) -> None:
     with daemons(tmp_path, "alpha", jobs__benchmark="false", pool__kind="ray") as found:

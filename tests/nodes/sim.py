@@ -12,7 +12,7 @@ import random
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.bench.faults.verdict import WATCH
-from moodmesh.nodes.bench.virtual import LoopClock
+from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.events import Hub
@@ -476,6 +476,25 @@ class World:
         runs = Counter(job for job, task, _ in self.ran if task == EFFECTS)
         wrong += [f"effects ran {n} times: {job}" for job, n in runs.items() if n > 1]
         return wrong + [f"outlived its lease: {attempt}" for attempt in self.overstayed]
+
+
+def simulate(story: Callable[[World], Awaitable[None]], count: int = 2) -> None:
+    """A story of some nodes, told once they are linked."""
+    loop = VirtualLoop()
+
+    async def whole() -> None:
+        world = World(loop, 1, count)
+        await world.start()
+        await asyncio.sleep(1)
+        await story(world)
+
+    run(whole(), loop)
+
+
+def status(node: Node, job: str) -> tuple[str, str]:
+    """Status and substate of a job at its owner."""
+    (row,) = node.rows("SELECT status, substate FROM job WHERE id=?", job)
+    return row["status"], row["substate"]
 
 
 def _task(loop: asyncio.AbstractEventLoop, work: Any, context: contextvars.Context | None = None) -> asyncio.Task[Any]:

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
-from moodmesh.nodes.bench.virtual import VirtualLoop, run
-from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.expiry import left_s
 from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.messages import Blob
 
-from .sim import PURE, Node, World
+from .sim import PURE, Node, World, simulate
 
 SPEC = Spec(PURE, 1, {"units": 30.0}, 30.0, 5, 10, False, False, 1, expire_s=10.0)
-
-
-@pytest.fixture(autouse=True)
-def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
-
-
-def simulate(story: Callable[[World], Awaitable[None]], count: int = 2) -> None:
-    loop = VirtualLoop()
-
-    async def whole() -> None:
-        world = World(loop, 1, count)
-        await world.start()
-        await asyncio.sleep(1)
-        await story(world)
-
-    run(whole(), loop)
 
 
 async def ask(node: Node, on: Node, units: float = 30.0) -> str:

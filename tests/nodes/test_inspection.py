@@ -13,7 +13,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.errors import NotFound, Refused, UsageError
-from moodmesh.nodes.jobs import inspection, replicas, submitter
+from moodmesh.nodes.jobs import inspection, replicas
 from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.model import Job
 from moodmesh.nodes.jobs.replicas import BURST_BYTES, KEPT_S, MOST_BYTES, MOST_JOBS, Elsewhere, Replicas
@@ -27,11 +27,6 @@ from .sim import Node, World
 
 SEE = {INSPECT: Limits()}
 Story = Callable[[World], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
 
 
 def simulate(story: Story, count: int = 3, seeing: tuple[tuple[int, int], ...] = ((0, 1),)) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -19,29 +18,7 @@ from moodmesh.nodes.jobs.pursuit import MOST_WAITING, Pursuit
 from moodmesh.nodes.messages import Blob, Granted, Heartbeat, LogLine, ProgressNow, Provenance, Reserve, Result, Start
 from moodmesh.nodes.permissions import Limits
 
-from .sim import EFFECTS, IDENTITIES, PURE, Node, World
-
-
-@pytest.fixture(autouse=True)
-def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
-
-
-def simulate(story: Callable[[World], Awaitable[None]], count: int = 2) -> None:
-    loop = VirtualLoop()
-
-    async def whole() -> None:
-        world = World(loop, 1, count)
-        await world.start()
-        await asyncio.sleep(1)
-        await story(world)
-
-    run(whole(), loop)
-
-
-def status(node: Node, job: str) -> tuple[str, str]:
-    (row,) = node.rows("SELECT status, substate FROM job WHERE id=?", job)
-    return row["status"], row["substate"]
+from .sim import EFFECTS, IDENTITIES, PURE, Node, World, simulate, status
 
 
 def test_a_killed_attempt_no_longer_counts_as_running() -> None:

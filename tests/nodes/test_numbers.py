@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +12,9 @@ from typing import Any
 import pytest
 
 from moodmesh.nodes.api.jobs import JobRequest, make_spec
-from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.bench.work_task import WORK, WorkTask
 from moodmesh.nodes.errors import UsageError
-from moodmesh.nodes.jobs import executor, submitter
+from moodmesh.nodes.jobs import executor
 from moodmesh.nodes.jobs.desk import Held, Live
 from moodmesh.nodes.jobs.inspection import INSPECT
 from moodmesh.nodes.jobs.model import Attempt, Job, Spec
@@ -24,31 +22,9 @@ from moodmesh.nodes.jobs.pooled import pool_for
 from moodmesh.nodes.messages import LONGEST_S, MOST_UNITS, Blob, Reserve
 from moodmesh.nodes.permissions import Limits
 
-from .sim import PURE, Node, World
+from .sim import PURE, World, simulate, status
 
 SPEC = Spec(PURE, 1, {"units": 1.0}, 1.0, 5, 10, False, False, 1)
-
-
-@pytest.fixture(autouse=True)
-def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
-
-
-def simulate(story: Callable[[World], Awaitable[None]], count: int = 2) -> None:
-    loop = VirtualLoop()
-
-    async def whole() -> None:
-        world = World(loop, 1, count)
-        await world.start()
-        await asyncio.sleep(1)
-        await story(world)
-
-    run(whole(), loop)
-
-
-def status(node: Node, job: str) -> tuple[str, str]:
-    (row,) = node.rows("SELECT status, substate FROM job WHERE id=?", job)
-    return row["status"], row["substate"]
 
 
 # -- before anything is accepted ---------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import pytest
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.bench.virtual import VirtualLoop, run
-from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.pursuit import Over
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import Capability, HeapDoc, Heartbeat, Pool, Take
@@ -23,11 +22,6 @@ from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Work
 from .sim import EFFECTS, PURE, Node, World
 
 Story = Callable[[World], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
 
 
 def simulate(story: Story, *means: float) -> World:

@@ -10,7 +10,7 @@ import pytest
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.errors import Refused
-from moodmesh.nodes.jobs import stopping, submitter
+from moodmesh.nodes.jobs import stopping
 from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.replicas import Elsewhere
 from moodmesh.nodes.jobs.stopping import Stopping
@@ -23,11 +23,6 @@ from .test_inspection import SEE, kept, simulate, spy, there
 
 FRIEND = {**SEE, "test.*": Limits()}
 """May look into jobs and run some, and is no own device."""
-
-
-@pytest.fixture(autouse=True)
-def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
 
 
 def status(owner: Node, job: str) -> str:

@@ -105,7 +105,7 @@ def reference(devices: list[Device], mine: float, count: int) -> float:
         drain += n / (count * e) if count else 0.0
         services.append(e)
         slots += n
-        longer += sum(c for c, s in d.dynamic.queue.values() if s / c > e)
+        longer += sum(c for c, s in d.dynamic.queue.values() if s / c > 1.05 * e)
     if not services:
         return math.inf
     return sum(backlog) / len(backlog) + (1 / drain if drain else 0.0) + min(services) * (1 + longer / slots)

@@ -132,11 +132,12 @@ def ended(started: float, finished: float, state: str = "COMMITTED") -> dict[str
 
 def test_afterwards_says_what_was_slower_than_predicted() -> None:
     other = CHOSEN | {"device": "e", "total": 6.0}
-    explain = {"chosen": CHOSEN, "rows": [CHOSEN, other, other | {"total": 1.0, "gate": {"name": "quality"}}]}
+    barred, guessed = other | {"total": 1.0, "gate": {"name": "quality"}}, other | {"total": 1.0, "guess": True}
+    explain = {"chosen": CHOSEN, "rows": [CHOSEN, other, barred, guessed]}
     found = compared(ended(1.0, 10.4), explain)
     assert found is not None
     assert found["ratio"] == pytest.approx(2.0)
-    assert found["regret_s"] == 0, "a device that was ruled out is no regret, nor one where it would have been as hard"
+    assert found["regret_s"] == 0, "no regret for a device that was ruled out, or only guessed, or where it was as hard"
     assert not found["within_p95"]
     told = words(found)
     assert "it took 10.4 s: 2.0 x as long as predicted, the work itself 9.4 s instead of 4 s" in told[0]

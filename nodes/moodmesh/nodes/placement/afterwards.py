@@ -13,7 +13,8 @@ def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str
     """Seconds from the placement to the result, predicted (at the median) and actual; None without a result or a table.
 
     `terms`: (predicted, actual) of the wait before the task's first line, of the work, and of what came after it. `regret_s`:
-    how much sooner the best of the other devices would have been by its own prediction, were the work as long as it was.
+    how much sooner the best of the other devices would have been by its own prediction, were the work as long as it was; a
+    device that has only guessed is not held against the choice.
     """
     chosen, created, finished = explain.get("chosen"), attempt["created"], attempt["finished"]
     if attempt["state"] != "COMMITTED" or finished is None or not chosen or "total" not in chosen:
@@ -29,7 +30,7 @@ def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str
     others = [
         r["total"] + (harder - 1) * r["service"]
         for r in explain["rows"]
-        if "total" in r and not r["gate"] and r["device"] != chosen["device"]
+        if "total" in r and not r["gate"] and not r.get("guess") and r["device"] != chosen["device"]
     ]
     return found | {"regret_s": max(0.0, actual - min(others)) if others else 0.0}
 
