@@ -20,6 +20,14 @@ from moodmesh.nodes.bench.routing.world import Cell, draw
 LOADS = (0.3, 0.5, 0.7, 0.9)
 JOBS = {2: 800, 5: 1500, 20: 3000, 100: 6000, 200: 8000}
 CHURN_JOBS = {2: 1500, 5: 3000, 20: 6000, 100: 8000, 200: 8000}
+OUTAGES = {
+    5: (600.0, dict.fromkeys(LOADS, 1200)),
+    20: (300.0, dict.fromkeys(LOADS, 3000)),
+    100: (300.0, dict(zip(LOADS, (6000, 6500, 9000, 11500), strict=True))),
+    200: (100.0, dict.fromkeys(LOADS, 8000)),
+}
+"""Seconds of a blackout, and jobs by load: they arrive before, all through it, and after."""
+
 FRESH = range(20)
 """The seeds that are reported; constants were looked at on seeds from 100 on."""
 
@@ -71,10 +79,9 @@ def main_cells() -> list[Cell]:
         for load in LOADS:
             found.append(Cell(devices, load, jobs=JOBS[devices]))
             found.append(Cell(devices, load, "churn", CHURN_JOBS[devices]))
-            if devices == 5:
-                found.append(Cell(devices, load, "blackout", 1200, 600.0))
-            elif devices > 5:
-                found.append(Cell(devices, load, "blackout", JOBS[devices], 300.0))
+            if devices in OUTAGES:
+                away_s, jobs = OUTAGES[devices]
+                found.append(Cell(devices, load, "blackout", jobs[load], away_s))
     return found + [Cell(n, 0.1, "gone", JOBS[n]) for n in (5, 20)]
 
 

@@ -174,7 +174,7 @@ def _arrivals(cell: Cell, rate: float, rng: np.random.Generator) -> np.ndarray:
 
 def _absences(cell: Cell, name: str, horizon: float, rng: np.random.Generator) -> list[tuple[float, float]]:
     """When a device leaves and returns."""
-    c, start = CLASSES[name], 200.0 if cell.devices == 5 else 150.0
+    c, start = CLASSES[name], 200.0 if cell.devices == 5 else min(150.0, cell.away_s / 2)
     if name == "gpu" and cell.leaving in ("blackout", "gone"):
         return [(start, start + cell.away_s if cell.leaving == "blackout" else math.inf)]
     if name in ("phone", "laptop") and cell.leaving == "home":
