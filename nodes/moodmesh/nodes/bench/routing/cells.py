@@ -46,6 +46,7 @@ REFERENCES: dict[str, Callable[[Run], Policy]] = {
     "fastest": baselines.Fastest,
     "dask-like": baselines.DaskLike,
 }
+FIFO_VARIANT = "fifo variant"
 FIFO = Switches(size_order=False, pooling=False, displacing=False)
 ABLATIONS: dict[str, Switches] = {
     "no displacement cost": Switches(displacing=False),
@@ -108,16 +109,16 @@ def tasks(quick: bool, seeds: Iterable[int] = FRESH) -> list[Task]:
 
 def _policies(cell: Cell) -> list[str]:
     if cell.leaving == "gone":
-        return [OURS, "fifo variant"]
+        return [OURS, FIFO_VARIANT]
     some = [OURS, BAR, "ray hybrid"]
     if cell.devices == 20 and cell.leaving == "calm" and not cell.odd and cell.arrivals == "poisson":
-        return some + [name for name in REFERENCES if name not in some] + ["fifo variant"]
+        return some + [name for name in REFERENCES if name not in some] + [FIFO_VARIANT]
     return some
 
 
 def run_one(task: Task) -> dict[str, Any]:
     """One run as a row."""
-    switches = FIFO if task.policy == "fifo variant" else ABLATIONS.get(task.policy)
+    switches = FIFO if task.policy == FIFO_VARIANT else ABLATIONS.get(task.policy)
     policy = REFERENCES.get(task.policy) or (lambda run: Meshed(run, switches))
     found = Run(draw(task.cell, task.seed), policy).run()
     return {"policy": task.policy, "cell": task.cell.name, "seed": task.seed, **figures(found)}

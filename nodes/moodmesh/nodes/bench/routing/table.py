@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from moodmesh.nodes.bench.routing.cells import BAR, OURS
+from moodmesh.nodes.bench.routing.cells import ABLATIONS, BAR, FIFO_VARIANT, OURS
 from moodmesh.nodes.bench.routing.world import Cell
 
 Rows = Mapping[int, Mapping[str, Any]]
+By = Mapping[tuple[str, str], Mapping[str, Any]]
 CELL = ("mean", "worst_seed", "p95", "ratio", "median_ratio", "worst_ratio")
 FIGURES = ("p50", "p95", "p99", "slowdown", "waste", "honesty")
 
 
 def tabled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per cell and policy, with the ratio to the bar in the same seeds."""
+    """One row per cell and policy, with the ratio to the bar and to ours, each in the same seeds."""
     by: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
     for row in rows:
         by.setdefault((row["cell"], row["policy"]), {})[row["seed"]] = row
-    return [_row(cell, policy, found, by.get((cell, BAR), {})) for (cell, policy), found in by.items()]
+    return [
+        _row(cell, policy, found) | ratios(found, by.get((cell, BAR), {})) | _times(found, by.get((cell, OURS), {}))
+        for (cell, policy), found in by.items()
+    ]
 
 
-def _row(cell: str, policy: str, found: Rows, bar: Rows) -> dict[str, Any]:
+def _row(cell: str, policy: str, found: Rows) -> dict[str, Any]:
     means = [row["mean"] for row in found.values()]
     row: dict[str, Any] = {
         "cell": cell, "policy": policy, "seeds": len(found), "mean": round(statistics.fmean(means), 3),
@@ -31,8 +35,7 @@ def _row(cell: str, policy: str, found: Rows, bar: Rows) -> dict[str, Any]:
     for name in FIGURES:
         values = [r[name] for r in found.values() if r[name] is not None]
         row[name] = round(statistics.fmean(values), 3) if values else None
-    row |= {"lost": sum(r["lost"] for r in found.values()), "duplicates": sum(r["duplicates"] for r in found.values())}
-    return row | ratios(found, bar)
+    return row | {"lost": sum(r["lost"] for r in found.values()), "duplicates": sum(r["duplicates"] for r in found.values())}
 
 
 def ratios(found: Rows, bar: Rows) -> dict[str, Any]:
@@ -43,6 +46,13 @@ def ratios(found: Rows, bar: Rows) -> dict[str, Any]:
     each = [found[s]["mean"] / bar[s]["mean"] for s in seeds]
     whole = sum(found[s]["mean"] for s in seeds) / sum(bar[s]["mean"] for s in seeds)
     return {"ratio": round(whole, 3), "median_ratio": round(statistics.median(each), 3), "worst_ratio": round(max(each), 3)}
+
+
+def _times(found: Rows, ours: Rows) -> dict[str, list[float]]:
+    """Mean and p99 as multiples of ours."""
+    seeds = sorted(found.keys() & ours.keys())
+    each = [sum(found[s][name] for s in seeds) / sum(ours[s][name] for s in seeds) for name in ("mean", "p99") if seeds]
+    return {"times": [round(one, 3) for one in each]} if each else {}
 
 
 def summary(table: Sequence[Mapping[str, Any]], cells: Sequence[Cell]) -> dict[str, Any]:
@@ -62,6 +72,7 @@ def summary(table: Sequence[Mapping[str, Any]], cells: Sequence[Cell]) -> dict[s
         "other_mean_ratio_max": _most(row["ratio"] for row in other),
         "other_worst_seed_max": _most(row["worst_ratio"] for row in other),
         "oracle_ratio_max_n20": _most(twenty),
+        "gone_ratio_max": _most(gone({(row["cell"], row["policy"]): row for row in table}).values()),
         "wasted_percent": _most(row["waste"] for row in ours.values()),
         "lost": sum(row["lost"] for row in ours.values()),
         "duplicates": sum(row["duplicates"] for row in ours.values()),
@@ -96,15 +107,36 @@ def markdown(table: Sequence[Mapping[str, Any]], cells: Sequence[Cell], ablation
             f"{row['p95']:.1f}, {row['p99']:.1f} | {_ratios(row)} "
             f"| {_mean(oracle)} | {row['waste']:.0f} % |"
         )
+    fifo = [f"- {cell}: {ratio:.2f} times the FIFO variant, which waits for nobody" for cell, ratio in gone(by).items()]
+    parts = [lines, fifo, _everybody(by)]
     places = [name for name in ours if (name, ablations[0]) in by]
-    if not places:
-        return "\n".join(lines)
-    lines += ["", "Each mechanism off in turn: mean and p99 as multiples of the policy's, in the same seeds.", ""]
-    lines += ["| | " + " | ".join(places) + " |", "|---|" + "---|" * len(places)]
-    for ablation in ablations:
-        cells_ = [_times(by.get((name, ablation)), ours[name]) for name in places]
-        lines.append(f"| {ablation} | " + " | ".join(cells_) + " |")
-    return "\n".join(lines)
+    if places:
+        head = ["Each mechanism off in turn: mean and p99 as multiples of the policy's, in the same seeds.", ""]
+        parts.append([*head, *_crossed(ablations, places, by, lambda row: ", ".join(f"{one:.2f}" for one in row["times"]))])
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def gone(by: By) -> dict[str, float]:
+    """By cell where the fast devices never return: our mean as a multiple of the FIFO variant's, which remembers nobody."""
+    return {
+        cell: round(1 / row["times"][0], 3) for (cell, policy), row in by.items() if policy == FIFO_VARIANT and _never(cell)
+    }
+
+
+def _everybody(by: By) -> list[str]:
+    """All policies, where all were run."""
+    places = [cell for cell, policy in by if policy == "random"]
+    policies = dict.fromkeys(policy for cell, policy in by if cell in places and policy not in ABLATIONS)
+    head = ["Everybody, mean seconds:", ""]
+    return [*head, *_crossed(list(policies), places, by, lambda row: f"{row['mean']:.2f}")] if places else []
+
+
+def _crossed(policies: Sequence[str], places: Sequence[str], by: By, said: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    lines = ["| | " + " | ".join(places) + " |", "|---|" + "---|" * len(places)]
+    for policy in policies:
+        found = [by.get((place, policy)) for place in places]
+        lines.append(f"| {policy} | " + " | ".join("-" if row is None else said(row) for row in found) + " |")
+    return lines
 
 
 def _mean(row: Mapping[str, Any] | None, *, spread: bool = False) -> str:
@@ -115,7 +147,3 @@ def _mean(row: Mapping[str, Any] | None, *, spread: bool = False) -> str:
 
 def _ratios(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{row[name]:.2f}" for name in ("ratio", "median_ratio", "worst_ratio") if name in row) or "-"
-
-
-def _times(row: Mapping[str, Any] | None, ours: Mapping[str, Any]) -> str:
-    return "-" if row is None else f"{row['mean'] / ours['mean']:.2f}, {row['p99'] / ours['p99']:.2f}"
