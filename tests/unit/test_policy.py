@@ -133,7 +133,7 @@ def held(devices: list[Device]) -> tuple[bool, bool]:
     placement = place(replace(ASK, units=1.0), devices)
     assert placement.chosen
     found = hold(placement.chosen, field(devices))
-    return found is not None, found is not None and found.parked
+    return found is not None, found is not None and found.why == "parked"
 
 
 @pytest.mark.parametrize("gone", [True, False])
@@ -143,7 +143,7 @@ def test_a_parked_job_names_the_fastest_device_and_says_whether_it_is_away(gone:
     (row,) = [row for row in place(replace(ASK, units=1.0), [slow, other, fast]).rows if row.name == "slow"]
     found = hold(row, field([other, slow, fast]))
     assert found is not None
-    assert (found.parked, found.name, bool(found.away_s)) == (True, "fast", gone)
+    assert (found.why, found.name, bool(found.away_s)) == ("parked", "fast", gone)
     assert row.terms is not None
     assert found.idle_s == pytest.approx(row.terms.alone / 10)
 
@@ -169,6 +169,23 @@ def test_a_device_that_cannot_run_it_now_is_no_reason_to_wait() -> None:
     full = machine("fast", 1.0, memory_free_mb=10)
     assert held([machine("slow", 60.0), full]) == (False, False)
     assert held([machine("slow", 60.0), machine("fast", 1.0, power="no")]) == (False, False)
+
+
+def test_what_was_held_goes_to_a_free_device_and_into_no_queue() -> None:
+    for one in (machine("one", 10.0, running=3.0), machine("one", 10.0)):
+        chosen = place(replace(ASK, units=1.0), [one]).chosen
+        assert chosen is not None
+        assert hold(chosen, field([one])) is None, "nothing is faster, and none is away"
+        found = hold(chosen, field([one]), held=True)
+        assert (found and found.why) == ("unbound" if one.wait else None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(fleets)
+def test_whatever_is_held_when_it_comes_is_held_when_looked_at_again(devices: list[Device]) -> None:
+    chosen = place(replace(ASK, units=1.0), devices).chosen
+    if chosen is not None and hold(chosen, field(devices)) is not None:
+        assert hold(chosen, field(devices), held=True) == hold(chosen, field(devices))
 
 
 SIZE = 60 * 10**6

@@ -130,7 +130,7 @@ class Desk:
     def hold(self, job: Job, placement: Placement, devices: Sequence[Device]) -> Hold | None:
         """Why the job had better wait than go where it would go now; it is held from here on, or no longer."""
         chosen, ask = placement.chosen, self.ask(job)
-        self.held.pop(job.id, None)
+        was = self.held.pop(job.id, None) is not None
         if chosen is None or chosen.variant is None or ask.on is not None:
             return None
         if ask.by_s is not None and chosen.terms is not None and chosen.terms.slow(Z90) <= ask.by_s:
@@ -138,7 +138,8 @@ class Desk:
         kind = f"{ask.task}/{chosen.variant}"
         most = chosen.terms.alone * ROUNDING_UP / ask.units if chosen.terms else 0.0
         able = [d for d in devices if d.pace.get(kind, math.inf) <= most and _would_pass(ask, d)]  # slower ones change nothing
-        why = hold(chosen, Field(kind, ask.units, ask.input_bytes + ask.result_bytes, able, totals(self.heaps())))
+        field = Field(kind, ask.units, ask.input_bytes + ask.result_bytes, able, totals(self.heaps()))
+        why = hold(chosen, field, held=was)
         if why is not None:
             waited = max(0.0, self.clock.wall() - job.created)
             self.held[job.id] = Held(job, kind, self.clock.now() - waited, _takers(placement, chosen.variant))

@@ -455,7 +455,9 @@ def parked(placement: Placement, held: Hold) -> str:
     """Why a job is held back, in one line."""
     best = placement.chosen
     where = best.name if best is not None else "the best one present"
-    if held.parked:
+    if held.why == "unbound":
+        return f"held back: for the first device that is free, {where} is busy"
+    if held.why == "parked":
         how = f"away for {seconds(held.away_s)}" if held.away_s else "busy"
         faster = f"parked: {held.name} ({how}) is {held.ratio:.0f} x faster than {where}"
         return f"{faster}; will run on {where} if that stays idle for {seconds(held.idle_s)}"

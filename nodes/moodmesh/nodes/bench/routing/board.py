@@ -57,10 +57,14 @@ class Board:
         self.waiting[index] = [w for w in self.waiting[index] if w is not one]
         self._longest = None
 
+    def totals(self) -> dict[str, tuple[int, float]]:
+        """Count and units of what is held back, per class."""
+        return totals(heap for held in self.heaps.values() for heap in held.values())
+
     def field(self, kind: str, now: float, devices: Callable[[], Iterable[Device]]) -> Field:
         """The field of a class, at most a moment old; `devices` as its readers know them."""
         at, found = self._fields.get(kind, (-math.inf, None))
         if found is None or now - at > FIELD_AGE_S:
-            found = Field(kind, 1.0, moved(kind), devices(), totals(h for held in self.heaps.values() for h in held.values()))
+            found = Field(kind, 1.0, moved(kind), devices(), self.totals())
             self._fields[kind] = now, found
         return found

@@ -14,7 +14,7 @@ from moodmesh.nodes import rates
 from moodmesh.nodes.bench.routing.board import Board
 from moodmesh.nodes.bench.routing.engine import LATENCY_S, SIZES, Attempt, Box, Run
 from moodmesh.nodes.bench.routing.world import KINDS, NAMES, moved
-from moodmesh.nodes.jobs.pursuit import RESERVE_TIMEOUT_S
+from moodmesh.nodes.jobs.pursuit import LOOK_HELD_S, LOOK_S, RESERVE_TIMEOUT_S
 from moodmesh.nodes.messages import Capability, Dynamic, TaskDoc, VariantDoc
 from moodmesh.nodes.placement.hedge import Budget, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
@@ -64,10 +64,12 @@ class Seat:
 
 @dataclass
 class Desk:
-    """The submitter side of a device: what it holds back, what it has reserved, what it believes beyond the documents."""
+    """The submitter side of a device: what it holds back, what nobody can run now, what it has reserved, what it
+    believes beyond the documents."""
 
     index: int
     pool: list[int] = field(default_factory=list)
+    nowhere: list[int] = field(default_factory=list)
     booked: dict[int, list[Attempt]] = field(default_factory=dict)
     pending: dict[int, tuple[int, float]] = field(default_factory=dict)
     suspect: dict[int, int] = field(default_factory=dict)
@@ -75,6 +77,7 @@ class Desk:
     budget: Budget = field(default_factory=Budget)
     told: float = -math.inf
     telling: bool = False
+    looking: bool = False
     views: dict[int, Device] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
 
@@ -111,23 +114,52 @@ class Meshed:
     # -- the submitter -------------------------------------------------------------------------------------------------
 
     def submit(self, job: int) -> None:
-        """Place a job: reserve, or hold it back."""
+        """Place a job: reserve, hold it back, or keep it until somebody can run it."""
         desk = self.desks[self.run.world.jobs[job].origin]
         if self.run.tries[job] == 0:
             desk.budget.earn()
-        devices = self._devices(desk)
-        placement = place(self.asks[job], devices)
-        chosen = placement.chosen
-        if chosen is None or (self.switches.pooling and self._hold(job, chosen, devices)):
+        self._place(desk, job)
+
+    def _place(self, desk: Desk, job: int) -> bool:
+        """Whether a job has left the desk: else it is held back, or waits until somebody can run it."""
+        held = job in desk.pool
+        for waiting in (desk.pool, desk.nowhere):
+            if job in waiting:
+                waiting.remove(job)
+        chosen = place(self.asks[job], self._devices(desk)).chosen
+        if chosen is None:
+            desk.nowhere.append(job)
+        elif self.switches.pooling and self._hold(desk, job, chosen, held=held):
             desk.pool.append(job)
-            self._tell_pool(desk)
         else:
             self._reserve(desk, job, chosen)
+        if (job in desk.pool) != held:
+            self._tell_pool(desk)
+        if not desk.looking and (desk.pool or desk.nowhere):
+            desk.looking = True
+            self.run.after(LOOK_S if desk.nowhere else LOOK_HELD_S, self._look, desk)
+        return job not in desk.pool and job not in desk.nowhere
 
-    def _hold(self, job: int, chosen: Row, devices: list[Device]) -> bool:
-        kind = NAMES[self.run.world.jobs[job].kind]
-        found = self._field(kind, self.run.world.jobs[job].origin)
-        return hold(chosen, found, parking=self.switches.parking) is not None
+    def _look(self, desk: Desk) -> None:
+        """What waits at the desk is placed again: of each kind the oldest, and the next once that has gone; they are alike."""
+        desk.looking, jobs = False, self.run.world.jobs
+        for waiting in (desk.nowhere, desk.pool):
+            for number in range(len(NAMES)):
+                found = sorted((j for j in waiting if jobs[j].kind == number), key=lambda j: jobs[j].at)
+                any(not self._place(desk, job) for job in found)
+
+    def _hold(self, desk: Desk, job: int, chosen: Row, *, held: bool) -> bool:
+        kind, parking = NAMES[self.run.world.jobs[job].kind], self.switches.parking
+        if not held:
+            return hold(chosen, self._field(kind, desk.index), parking=parking) is not None
+        if chosen.terms is not None and chosen.terms.queue > 0:  # as `hold` says, whatever the field
+            return True
+        others = self.board(desk.index).totals()  # without itself
+        count, units = others.pop(kind, (0, 0.0))
+        if count > 1:
+            others[kind] = count - 1, units - 1.0
+        found = Field(kind, 1.0, moved(kind), map(self._dated, self.known(desk.index)), others)
+        return hold(chosen, found, held=True, parking=parking) is not None
 
     def _reserve(self, desk: Desk, job: int, row: Row) -> None:
         assert row.terms is not None
