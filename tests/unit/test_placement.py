@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -430,3 +431,15 @@ def test_why_names_devices_and_says_what_left_no_choice() -> None:
     close = place(replace(ASK, units=1000.0, input_bytes=0, result_bytes=0), [near, free])
     assert why(close).startswith("ann returns the result of tiny as soon as any: 10.60 s predicted, 10.50 s on den")
     assert why(replace(place(ASK, [here]), taken=True)).startswith("ann was free and took it: ")
+
+
+def test_with_fast_every_variant_is_a_rival_and_why_names_it() -> None:
+    den = device("den", capability=capability(base=variant(2, mean=0.012)))
+    ann = device("ann", here=True, capability=capability(tiny=variant(1), base=variant(2, mean=0.5)))
+    text = why(place(replace(ASK, quality="fast"), [ann, den]))
+    assert re.fullmatch(r"ann with tiny returns the result soonest: [\d.]+ s predicted, [\d.]+ s on den with base", text)
+    away = place(replace(ASK, quality="fast"), [replace(ann, capability=capability()), replace(den, present=False)])
+    assert why(away) == "ann is the only device that may run it; den: absent"
+    full = device("den", capability=capability(base=variant(2, memory_mb=10**6)))
+    barred = place(replace(ASK, quality="fast"), [replace(ann, capability=capability()), full])
+    assert why(barred) == "ann is the only device that may run it; den: memory"
