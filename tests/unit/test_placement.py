@@ -418,7 +418,7 @@ def test_why_names_devices_and_says_what_left_no_choice() -> None:
     small = place(replace(ASK, on=DeviceId("ann"), small_part=True), [here, den])
     assert why(small).startswith("ann asked, and the small model of --escalate (tiny) answers where it is asked: ")
     hedge = replace(place(ASK, [here]), beside=True)
-    assert why(hedge).startswith("ann was idle, and is expected to be done sooner than the first attempt has taken already: ")
+    assert why(hedge).startswith("ann was idle, and runs it beside the attempt that takes long: ")
     ask, unlike = replace(ASK, units=300.0), replace(den, dynamic=dynamic(free_slots=0, queue={f"{TASK}/base": (2, 80.0)}))
     slower = replace(here, capability=capability(tiny=variant(mean=0.012, load_s=0.5)))
     found = place(ask, [slower, unlike])

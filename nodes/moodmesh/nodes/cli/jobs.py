@@ -309,13 +309,6 @@ def ended(attempt: dict[str, Any]) -> list[str]:
     return [f"{attempt['state'].lower()} after {attempt['finished'] - attempt['created']:.1f} s"]
 
 
-def _hedge(attempt: dict[str, Any], attempts: list[dict[str, Any]]) -> bool:
-    """Whether an earlier attempt was still running when this one was made."""
-    return any(
-        a["number"] < attempt["number"] and a["started"] and (a["finished"] or math.inf) > attempt["created"] for a in attempts
-    )  # fmt: skip
-
-
 def explained(found: dict[str, Any]) -> list[str]:
     """The tables of every attempt."""
     from moodmesh.nodes.placement.explain import table
@@ -329,8 +322,7 @@ def explained(found: dict[str, Any]) -> list[str]:
     elif found["quality"] and found["quality"]["words"]:
         lines.append(found["quality"]["words"])
     for attempt, explain_ in zip(found["attempts"], found["tables"], strict=True):
-        beside = ", beside the one that runs long" if _hedge(attempt, found["attempts"]) else ""
-        lines += [f"attempt {attempt['number']} on {attempt['name']}{beside}: {explain_['why']}", *table(explain_)]
+        lines += [f"attempt {attempt['number']} on {attempt['name']}: {explain_['why']}", *table(explain_)]
         lines += [f"  {line}" for line in ended(attempt)]
         if attempt["message"]:
             lines.append(f"  {attempt['message']}")

@@ -16,7 +16,7 @@ REST = {"slower": "that are slower or busier", "absent": "that are absent"}
 COLUMNS = ("transfer", "queue", "load", "service", "back", "hand", "total")
 DISPLACED = "displaced"
 TOOK = "was free and took it"
-BESIDE = "was idle, and is expected to be done sooner than the first attempt has taken already"
+BESIDE = "was idle, and runs it beside the attempt that takes long: expected to be done sooner than that has taken already"
 
 
 def summary(placement: Placement) -> dict[str, Any]:
