@@ -8,6 +8,7 @@ from typing import Any
 from moodmesh.nodes.api.shown import escalated
 from moodmesh.nodes.cli.jobs import describe, explained
 from moodmesh.nodes.jobs.model import Attempt, Job, Spec
+from moodmesh.nodes.jobs.seen import seen
 from moodmesh.nodes.messages import Blob
 from moodmesh.tasks.emotion.text import EmotionText
 
@@ -60,6 +61,21 @@ def test_small_answers_that_stand_name_the_small_device_alone_and_the_reason() -
     why = "the answers of tiny stand: base was not done within 5 s"
     found = escalated(NODE, job(), late, {"sent": 0, "of": 20, "why": why})
     assert (found["ran_on"], found["variant"], found["why"]) == ("phone", "tiny", why)
+
+
+def test_the_quality_stated_at_the_end_is_of_what_was_sent_and_not_of_the_share_asked_for() -> None:
+    """Here, and on another device that is told of it."""
+    some = {"sent": 2, "of": 20, "why": "", "figures": {"tiny+base": 0.445}}
+    found = escalated(NODE, job(), BOTH, some)["quality"]
+    assert found["words"] == "tiny answers here, 2 of 20 are base's: .445 where base alone has .548 and tiny .433, mean r"
+    assert found["figures"]["tiny+base"] == [0.445]
+    none = {"sent": 0, "of": 20, "why": "the answers of tiny stand: base was not done", "figures": {"tiny+base": 0.433}}
+    found = escalated(NODE, job(), BOTH[:1], none)["quality"]
+    assert found["words"] == "tiny answers here, none is base's: .433 where base alone has .548 and tiny .433, mean r"
+    made = {"escalation": none, "parts": {"small": {"device": "phone"}}}
+    there = seen(job(), {}, own=True, provenance=made).escalation
+    assert there is not None
+    assert there.figures["tiny+base"] == 0.433
 
 
 def test_explain_has_the_table_of_each_part() -> None:
