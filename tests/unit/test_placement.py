@@ -267,6 +267,12 @@ def test_each_gate_bars_alone_and_names_itself(name: str) -> None:
     assert place(ASK, [device("x")]).chosen is not None  # and open, it lets the same job through
 
 
+def test_who_left_a_moment_ago_is_not_called_silent_for_no_time() -> None:
+    ann = device("ann", present=False, absent_s=0.2)
+    told = [row.gate for row in place(ASK, [ann, replace(ann, absent_s=3.0)]).rows]
+    assert [gate.detail for gate in told if gate] == ["gone just now", "not heard for 3 s"]
+
+
 def test_a_job_refused_again_and_again_leaves_that_device_alone_for_a_while() -> None:
     found = place(replace(ASK, refused_by={DeviceId("x"): "quota"}), [device("x"), device("y")])
     assert found.chosen is not None
