@@ -161,8 +161,15 @@ def test_a_better_variant_that_cannot_run_here_is_not_called_present() -> None:
         assert (told["best_present"], told["loss"]) == ("tiny", None)
 
 
-def test_on_a_device_the_best_is_the_best_there() -> None:
+def test_a_device_asked_for_is_measured_against_the_best_variant_present_anywhere() -> None:
+    """Of two devices one was asked for: the loss against the other is stated, as that of `--variant` is."""
     devices = [laptop(tiny=variant(1)), device("desktop", capability=capability(base=variant(2)))]
-    told = stated(summary(place(replace(ASK, on=DeviceId("laptop")), devices)), MEASURE, FIGURES)
-    assert told is not None
-    assert (told["variant"], told["loss"]) == ("tiny", None)
+    for way in (replace(ASK, on=DeviceId("laptop")), replace(ASK, on=DeviceId("laptop"), variant="tiny", by_s=9.0)):
+        told = stated(json.loads(json.dumps(summary(place(way, devices)))), MEASURE, FIGURES)
+        assert told is not None
+        assert (told["variant"], told["best_present"], told["loss"]) == ("tiny", "base", [0.2, 0.1])
+        assert told["words"].startswith("tiny answers although base is present: .500/.400 instead of .700/.500")
+        away = [devices[0], replace(devices[1], present=False)]
+        gone = stated(summary(place(way, away)), MEASURE, FIGURES)
+        assert gone is not None
+        assert (gone["best_present"], gone["loss"]) == ("tiny", None)

@@ -25,10 +25,11 @@ EMPTY = "(empty, perhaps an unset variable)"
 WAITS = {"scoring": "waits for a device that can run it", "pooled": "waits for a better device"}
 """What the first steps of a job are called for people; `--json` has the words of the journal."""
 PREDICTED = (
-    "Each line: the seconds predicted before it ran. total = the longer of transfer (the input's way) and queue (until a slot "
-    "is free)\n+ load (the model into memory) + service (the work itself) + back (the result's way) + hand (messages, "
-    "journals). The smallest total wins; displaced, where it is shown, is added for that: what longer jobs that wait there\n"
-    "would lose. Within 2 % the asking device and measured ones are preferred. What is held back goes to whoever falls free."
+    "Each line: the mean of the seconds predicted before it ran. total = the longer of transfer (the input's way) and queue\n"
+    "(until a slot is free) + load (the model into memory) + service (the work itself) + back (the result's way) + hand\n"
+    "(messages, journals). The smallest total wins; displaced, where it is shown, is added for that: what longer jobs that\n"
+    "wait there would lose. Within 2 % the asking device and measured ones are preferred. What is held back goes to whoever\n"
+    "falls free."
 )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from moodmesh.nodes.placement.gates import device_gate
-from moodmesh.nodes.placement.score import TIE, Z90, Z95, Placement, Row
+from moodmesh.nodes.placement.score import TIE, Z90, Z95, Placement, Row, place
 
 ALL, SHOWN = 32, 16
 REST = {"slower": "that are slower or busier", "absent": "that are absent"}
@@ -33,8 +33,16 @@ def summary(placement: Placement) -> dict[str, Any]:
     told = ordered if few else _best(ordered)
     rows = [_row(row, placement.is_chosen(row)) for row in told]
     chosen = next((r for r in rows if r["chosen"]), None)
-    more = {"late": late(placement), "rest": {} if few else _rest(placement, told)}
+    more = {"late": late(placement), "elsewhere": _elsewhere(placement), "rest": {} if few else _rest(placement, told)}
     return {"rows": rows, "chosen": chosen, "why": why(placement), **{k: v for k, v in more.items() if v}}
+
+
+def _elsewhere(placement: Placement) -> dict[str, Any]:
+    """The best variant that could answer, were no device asked for (`--on`): what that costs is said with the answer."""
+    if placement.ask.on is None:
+        return {}
+    best = place(replace(placement.ask, on=None, variant=None, quality="best", by_s=None), placement.devices).chosen
+    return {"variant": best.variant, "quality": best.quality} if best is not None else {}
 
 
 def _best(ordered: Sequence[Row]) -> list[Row]:
