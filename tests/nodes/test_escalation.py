@@ -52,7 +52,7 @@ def merge(small: Mapping[str, Any], large: Mapping[str, Any], items: tuple[int, 
     return {"items": [large["items"][items.index(n)] if n in items else i for n, i in enumerate(small["items"])]}
 
 
-WAY = Escalation("small", "large", uncertain, merge)
+WAY = Escalation("small", "large", uncertain, merge, reached=(0.4, 0.5, 0.6))
 TASK: Any = SimpleNamespace(
     spec=SimpleNamespace(escalation=WAY, result=Answer), units=lambda r: r.params["units"], result_bytes=lambda r: 10
 )
@@ -252,7 +252,7 @@ def test_without_anyone_for_the_large_part_the_small_answers_stand_and_say_so() 
 
 
 def test_a_deadline_ends_the_wait_for_the_large_part() -> None:
-    async def story(world: World) -> tuple[dict[str, Any], float]:
+    async def story(world: World) -> tuple[dict[str, Any], float, list[str]]:
         await world.start()
         await asyncio.sleep(1)
         phone = phone_of(world)
@@ -260,11 +260,33 @@ def test_a_deadline_ends_the_wait_for_the_large_part() -> None:
         job, began = await phone.ask(by_s=9.0), world.now()
         while phone.status(job) != "SUCCEEDED":
             await asyncio.sleep(0.1)
-        return phone.told(job), world.now() - began
+        took, large = world.now() - began, part_id(job, "large")
+        (part,), (attempt,) = (
+            phone.rows(f"SELECT * FROM {t} WHERE {k}=?", large) for t, k in (("job", "id"), ("attempt", "job"))
+        )
+        return phone.told(job), took, [part["status"], part["substate"], part["message"], attempt["message"]]
 
-    why, took = outcome(story)
+    why, took, large = outcome(story)
     assert why["why"] == "the answers of small stand: large was not done within 9 s"
     assert 9 <= took < 11
+    late = "large was not done within 9 s"
+    assert large == ["STOPPED", "given up", late, f"given up: {late}"]
+    assert why["figures"] == {"small+large": 0.4}
+
+
+def test_what_was_sent_and_not_the_share_asked_for_decides_what_the_answer_is_worth() -> None:
+    async def story(world: World) -> dict[str, Any]:
+        await world.start()
+        await asyncio.sleep(1)
+        phone = phone_of(world)
+        job = await phone.ask(share=0.4)
+        while phone.status(job) != "SUCCEEDED":
+            await asyncio.sleep(0.1)
+        return phone.told(job)
+
+    told = outcome(story)
+    assert (told["sent"], told["of"]) == (2, ITEMS)
+    assert told["figures"] == {"small+large": pytest.approx(0.4 + 0.2 * 2 / ITEMS)}
 
 
 @pytest.mark.parametrize("down", [False, True])
@@ -285,7 +307,7 @@ def test_one_that_expires_is_stopped_with_its_part(down: bool) -> None:
         stopped = [f"{row['status']} {row['substate']}" for row in phone.rows("SELECT * FROM job")]
         return [before, *stopped, *verdict(world, {job})]
 
-    assert outcome(story) == ["RUNNING", "STOPPED expired", "STOPPED by user"]
+    assert outcome(story) == ["RUNNING", "STOPPED expired", "STOPPED expired"]
 
 
 @pytest.mark.parametrize("broken", ["nonsense", "wrong"])

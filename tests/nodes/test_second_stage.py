@@ -143,7 +143,7 @@ def test_a_straggler_is_overtaken_by_a_second_attempt() -> None:
         why = [
             json.loads(r["explain"])["why"] for r in one.rows("SELECT explain FROM attempt WHERE job=? ORDER BY number", key)
         ]
-        assert "sooner than the first attempt" in why[1]
+        assert "beside the attempt that takes long" in why[1]
         assert not [words for words in why if "only device" in words or "this device" in words]
         assert not other.workers
         assert job(one, key)[0] == "SUCCEEDED"
@@ -196,6 +196,26 @@ def test_a_job_goes_on_when_one_of_its_two_attempts_is_lost() -> None:
         assert attempts(one, key) == [(other.id, "LOST"), (one.id, "COMMITTED")]
 
     simulate(story, 1.5, 1.0)
+
+
+def test_what_replaces_a_lost_attempt_is_not_told_as_a_second_one_and_a_late_winner_says_both() -> None:
+    async def story(world: World) -> None:
+        one, other = world.nodes
+        key = await one.submit(units=12)
+        await asyncio.sleep(1)
+        world.islands = [{one.id}, {other.id}]
+        await asyncio.sleep(13)
+        assert attempts(one, key) == [(other.id, "LOST"), (one.id, "RUNNING")]
+        world.islands = []
+        await asyncio.sleep(10)
+        assert attempts(one, key) == [(other.id, "COMMITTED"), (one.id, "CANCELLED")]
+        late, replaced = reasons(one, key)
+        assert re.fullmatch(rf"was given up \({other.id[:6]} is gone: .*\), its result came all the same", late)
+        assert replaced == f"attempt 1 on {other.id[:6]} was done first"
+        (second,) = one.rows("SELECT explain FROM attempt WHERE job=? AND number=2", key)
+        assert "beside" not in second["explain"]
+
+    simulate(story, 4.0, 1.0)
 
 
 def test_what_has_effects_is_never_started_twice_however_slow() -> None:

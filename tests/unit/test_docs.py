@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
 import typer
 
+from moodmesh.nodes.bench.report import Report
+from moodmesh.nodes.bench.routing.real import page as page_of
+from moodmesh.nodes.bench.scale.bench import PLAN
+from moodmesh.nodes.cli.demo import BENCHES, benches
 from moodmesh.nodes.cli.main import app
 from moodmesh.nodes.config import Config
 
@@ -74,3 +80,25 @@ def test_files_that_are_named_exist() -> None:
     for page in PAGES:
         for name in re.findall(r"`((?:tests|configs|docs|packaging)/[\w./-]+)`", page.read_text()):
             assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_page_of_the_real_replays_is_made_of_their_figures_and_says_what_was_written_by_hand() -> None:
+    kept = json.loads((ROOT / "docs/results/bench-routing-real.json").read_text())
+    report = Report(kept["bench"], kept["quick"], kept["summary"], kept["rows"], kept["notes"])
+    assert page_of(report) == (ROOT / "docs/results/bench-routing-real.md").read_text()
+    assert "without the notes that begin with *by hand*" in page_of(report)
+    measured = [note for note in kept["notes"] if not note.startswith("by hand: ")]
+    assert measured
+    assert all("a job that lasts no time takes" in note for note in measured)
+
+
+def test_the_kept_figures_of_scale_name_the_plan_that_there_is() -> None:
+    assert PLAN in json.loads((ROOT / "docs/results/bench-scale.json").read_text())["notes"]
+
+
+def test_help_says_what_each_benchmark_measures_and_which_options_it_has() -> None:
+    runs = benches()
+    assert list(BENCHES) == list(runs)
+    for name, what in BENCHES.items():
+        takes = set(signature(runs[name]).parameters) - {"quick", "out"}
+        assert {option.replace("-", "_") for option in re.findall(r"--([a-z-]+)", what)} == takes, name

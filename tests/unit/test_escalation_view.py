@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from moodmesh.nodes.api.shown import escalated
+from moodmesh.nodes.api.shown import escalated, show
 from moodmesh.nodes.cli.jobs import describe, explained
 from moodmesh.nodes.jobs.model import Attempt, Job, Spec
+from moodmesh.nodes.jobs.seen import seen
 from moodmesh.nodes.messages import Blob
 from moodmesh.tasks.emotion.text import EmotionText
 
@@ -62,6 +64,21 @@ def test_small_answers_that_stand_name_the_small_device_alone_and_the_reason() -
     assert (found["ran_on"], found["variant"], found["why"]) == ("phone", "tiny", why)
 
 
+def test_the_quality_stated_at_the_end_is_of_what_was_sent_and_not_of_the_share_asked_for() -> None:
+    """Here, and on another device that is told of it."""
+    some = {"sent": 2, "of": 20, "why": "", "figures": {"tiny+base": 0.445}}
+    found = escalated(NODE, job(), BOTH, some)["quality"]
+    assert found["words"] == "tiny answers here, 2 of 20 are base's: .445 where base alone has .548 and tiny .433, mean r"
+    assert found["figures"]["tiny+base"] == [0.445]
+    none = {"sent": 0, "of": 20, "why": "the answers of tiny stand: base was not done", "figures": {"tiny+base": 0.433}}
+    found = escalated(NODE, job(), BOTH[:1], none)["quality"]
+    assert found["words"] == "tiny answers here, none is base's: .433 where base alone has .548 and tiny .433, mean r"
+    made = {"escalation": none, "parts": {"small": {"device": "phone"}}}
+    there = seen(job(), {}, own=True, provenance=made).escalation
+    assert there is not None
+    assert there.figures["tiny+base"] == 0.433
+
+
 def test_explain_has_the_table_of_each_part() -> None:
     found = escalated(NODE, job(), BOTH, {"sent": 6, "of": 20, "why": ""}) | {"now": None, "tables": []}
     for shown, (_, of) in zip(found["parts"], BOTH, strict=True):
@@ -70,3 +87,24 @@ def test_explain_has_the_table_of_each_part() -> None:
     assert "small part, tiny:" in text
     assert "large part, base:" in text
     assert "desktop is the only device that may run base" in text
+
+
+def test_explain_says_whose_job_it_is_and_that_the_table_of_an_absent_owner_is_old() -> None:
+    waits = show(NODE, Job("c" * 32, replace(job().spec, escalate=None), Blob.of(b""), 100.0, substate="scoring"))
+    told = waits | {"tables": [], "now": {"why": "no device can run it now", "rows": [], "chosen": None}}
+    there = {"owner": "den", "owner_here": False, "owner_absent": True, "age_s": 12.0}
+    lines = explained(told | there)
+    assert "  submitted by den (owner absent, as of 12 s ago)" in lines
+    assert "then: no device can run it now" in lines
+    here = explained(told)
+    assert "now: no device can run it now" in here
+    assert not [line for line in here if "submitted by" in line]
+    assert here[0] == "cccccccc  emotion.text  PENDING waits for a device that can run it"
+
+
+def test_a_peer_that_was_forgotten_is_told_by_the_beginning_of_its_id() -> None:
+    _, one = part("small", "abcdefgh" + "2" * 44, "tiny")
+    found = show(NODE, one) | {"tables": [one.attempts[0].explain | {"why": ""}], "now": None}
+    for lines in (describe(found), explained(found)):
+        assert any("abcdefgh (forgotten)" in line for line in lines)
+        assert not any("2222" in line for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -266,6 +267,12 @@ def test_each_gate_bars_alone_and_names_itself(name: str) -> None:
     assert place(ASK, [device("x")]).chosen is not None  # and open, it lets the same job through
 
 
+def test_who_left_a_moment_ago_is_not_called_silent_for_no_time() -> None:
+    ann = device("ann", present=False, absent_s=0.2)
+    told = [row.gate for row in place(ASK, [ann, replace(ann, absent_s=3.0)]).rows]
+    assert [gate.detail for gate in told if gate] == ["gone just now", "not heard for 3 s"]
+
+
 def test_a_job_refused_again_and_again_leaves_that_device_alone_for_a_while() -> None:
     found = place(replace(ASK, refused_by={DeviceId("x"): "quota"}), [device("x"), device("y")])
     assert found.chosen is not None
@@ -417,7 +424,7 @@ def test_why_names_devices_and_says_what_left_no_choice() -> None:
     small = place(replace(ASK, on=DeviceId("ann"), small_part=True), [here, den])
     assert why(small).startswith("ann asked, and the small model of --escalate (tiny) answers where it is asked: ")
     hedge = replace(place(ASK, [here]), beside=True)
-    assert why(hedge).startswith("ann was idle, and is expected to be done sooner than the first attempt has taken already: ")
+    assert why(hedge).startswith("ann was idle, and runs it beside the attempt that takes long: ")
     ask, unlike = replace(ASK, units=300.0), replace(den, dynamic=dynamic(free_slots=0, queue={f"{TASK}/base": (2, 80.0)}))
     slower = replace(here, capability=capability(tiny=variant(mean=0.012, load_s=0.5)))
     found = place(ask, [slower, unlike])
@@ -430,3 +437,15 @@ def test_why_names_devices_and_says_what_left_no_choice() -> None:
     close = place(replace(ASK, units=1000.0, input_bytes=0, result_bytes=0), [near, free])
     assert why(close).startswith("ann returns the result of tiny as soon as any: 10.60 s predicted, 10.50 s on den")
     assert why(replace(place(ASK, [here]), taken=True)).startswith("ann was free and took it: ")
+
+
+def test_with_fast_every_variant_is_a_rival_and_why_names_it() -> None:
+    den = device("den", capability=capability(base=variant(2, mean=0.012)))
+    ann = device("ann", here=True, capability=capability(tiny=variant(1), base=variant(2, mean=0.5)))
+    text = why(place(replace(ASK, quality="fast"), [ann, den]))
+    assert re.fullmatch(r"ann with tiny returns the result soonest: [\d.]+ s predicted, [\d.]+ s on den with base", text)
+    away = place(replace(ASK, quality="fast"), [replace(ann, capability=capability()), replace(den, present=False)])
+    assert why(away) == "ann is the only device that may run it; den: absent"
+    full = device("den", capability=capability(base=variant(2, memory_mb=10**6)))
+    barred = place(replace(ASK, quality="fast"), [replace(ann, capability=capability()), full])
+    assert why(barred) == "ann is the only device that may run it; den: memory"

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.placement.explain import summary
+from moodmesh.nodes.placement.explain import table as lines
 from moodmesh.nodes.placement.quality import stated
 from moodmesh.nodes.placement.score import TIE, Z90, Placement, Row, place
 from moodmesh.nodes.placement.view import Device
 
-from .test_placement import ASK, capability, device, devices_of, dynamic, variant
+from .test_placement import ASK, TASK, capability, device, devices_of, dynamic, variant
 
 MEASURE = "r on made-up rows"
 FIGURES = {"tiny": [0.5, 0.4], "base": [0.7, 0.5]}
@@ -53,7 +54,9 @@ def test_the_quality_is_the_best_that_was_asked_for(devices: list[Device], way: 
     if in_time:
         assert chosen.quality == max(row.quality for row in in_time)
         assert slow(chosen) <= by  # type: ignore[operator]
-    elif by or way:
+    elif by:
+        assert slow(chosen) <= min(map(slow, rows)) * (1 + TIE)
+    elif way:
         assert chosen.terms.cost <= soonest * (1 + TIE)
     else:
         assert chosen.quality == max(row.quality for row in rows)
@@ -109,6 +112,31 @@ def test_a_deadline_that_nothing_meets_is_said_with_what_it_will_take() -> None:
     assert none["words"] == ""
 
 
+def test_when_nothing_is_in_time_the_fastest_is_taken_whatever_others_lose_by_it() -> None:
+    """`phone` is sooner in the mean and at the least cost; 9 of 10 are done soonest on `desktop`, whose queue would wait."""
+    phone = device("phone", capability=capability(base=variant(2, mean=0.037)), dynamic=dynamic(loaded=[f"{TASK}/base"]))
+    desktop = device("desktop", capability=capability(base=variant(2, mean=0.04, log_var=0.01)))
+    desktop = replace(desktop, dynamic=dynamic(free_slots=0, queue={f"{TASK}/base": (1, 60.0)}, loaded=[f"{TASK}/base"]))
+    found = place(replace(ASK, by_s=1.0), [phone, desktop])
+    assert found.chosen is not None
+    assert found.chosen.name == "desktop"
+    table = summary(found)
+    assert [row.rsplit("   ", 1)[1] for row in lines(table)[1:]] == ["chosen", "sooner, but not only that counted (see above)"]
+    within = f"{slow(found.chosen):.2f} s"
+    assert table["why"].startswith(
+        f"nothing is likely to be in time; desktop with base is soonest for 9 of 10: within {within}"
+    )
+    assert f"up to {slow(found.chosen):.3g} s even on desktop" in table["late"]
+    assert place(replace(ASK, by_s=100.0), [phone, desktop]).chosen.name == "phone"  # type: ignore[union-attr]
+
+
+def test_what_is_late_does_not_rule_out_a_lower_quality_by_a_better_one_that_is_no_sooner() -> None:
+    both = [laptop(tiny=variant(1, mean=0.5)), device("desktop", capability=capability(base=variant(2, mean=0.01)))]
+    found = place(replace(ASK, by_s=0.001), both)
+    assert [row.gate for row in found.rows] == [None, None]
+    assert " on laptop with tiny" in summary(found)["why"]
+
+
 @pytest.mark.parametrize(("way", "loss"), [({"quality": "fast"}, True), ({"variant": "tiny"}, True), ({}, False)])
 def test_the_loss_of_what_was_asked_for(way: dict[str, object], loss: bool) -> None:
     both = capability(tiny=variant(1, mean=0.001), base=variant(2, mean=0.5))
@@ -133,8 +161,15 @@ def test_a_better_variant_that_cannot_run_here_is_not_called_present() -> None:
         assert (told["best_present"], told["loss"]) == ("tiny", None)
 
 
-def test_on_a_device_the_best_is_the_best_there() -> None:
+def test_a_device_asked_for_is_measured_against_the_best_variant_present_anywhere() -> None:
+    """Of two devices one was asked for: the loss against the other is stated, as that of `--variant` is."""
     devices = [laptop(tiny=variant(1)), device("desktop", capability=capability(base=variant(2)))]
-    told = stated(summary(place(replace(ASK, on=DeviceId("laptop")), devices)), MEASURE, FIGURES)
-    assert told is not None
-    assert (told["variant"], told["loss"]) == ("tiny", None)
+    for way in (replace(ASK, on=DeviceId("laptop")), replace(ASK, on=DeviceId("laptop"), variant="tiny", by_s=9.0)):
+        told = stated(json.loads(json.dumps(summary(place(way, devices)))), MEASURE, FIGURES)
+        assert told is not None
+        assert (told["variant"], told["best_present"], told["loss"]) == ("tiny", "base", [0.2, 0.1])
+        assert told["words"].startswith("tiny answers although base is present: .500/.400 instead of .700/.500")
+        away = [devices[0], replace(devices[1], present=False)]
+        gone = stated(summary(place(way, away)), MEASURE, FIGURES)
+        assert gone is not None
+        assert (gone["best_present"], gone["loss"]) == ("tiny", None)

@@ -49,10 +49,11 @@ def show(node: Services, job: Job) -> dict[str, Any]:
 
 
 def escalated(node: Services, job: Job, parts: list[tuple[str, Job]], told: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A job that two variants answer: as `show`, with its parts, and what it is worth beside each of them alone."""
+    """A job that two variants answer: as `show`, with its parts, and what it is worth beside each of them alone: before the
+    answer with all of the share, then with what was sent."""
     shown = [{"role": role, **show(node, part)} for role, part in parts]
     worth = {"share": job.spec.escalate, "measure": job.spec.measure}
-    known = {name: found[0] for name, found in job.spec.figures.items()}
+    known = {name: found[0] for name, found in job.spec.figures.items()} | (told or {}).get("figures", {})
     return together(node, show(node, job), shown, told, worth, known, "here")
 
 
@@ -68,10 +69,8 @@ def together(
     used = [part for part in parts if part["status"] == "SUCCEEDED" and (both or part["role"] == "small")]
     quality = {
         "variant": f"{small}+{large}" if told is None or both else small, "best_present": large, **worth,
-        "figures": {name: [value] for name, value in known.items()},
-        "words": _expected(f"{small} answers {where}, at most {worth['share']:.0%} goes to {large}", known, small, large,
-                           worth["measure"]),
-        **(told or {}),
+        "words": _worth(_who_answers(told, worth["share"], small, large, where), known, small, large, worth["measure"]),
+        **(told or {}), "figures": {name: [value] for name, value in known.items()},
     }  # fmt: skip
     ran_on = " + ".join(dict.fromkeys(str(part["ran_on"]) for part in used)) or job["ran_on"]
     return job | {
@@ -80,13 +79,21 @@ def together(
     }  # fmt: skip
 
 
-def _expected(most: str, known: Mapping[str, float], small: str, large: str, measure: str) -> str:
-    """What is to be expected of the share, said before the run."""
+def _who_answers(told: Mapping[str, Any] | None, share: float, small: str, large: str, where: str) -> str:
+    """Which variant answers how much: what is expected before the run, what came of it after."""
+    if told is None:
+        return f"{small} answers {where}, at most {share:.0%} goes to {large}"
+    if told["sent"]:
+        return f"{small} answers {where}, {told['sent']} of {told['of']} are {large}'s"
+    return f"{small} answers {where}, none is {large}'s"
+
+
+def _worth(who: str, known: Mapping[str, float], small: str, large: str, measure: str) -> str:
     names = (f"{small}+{large}", large, small)
     if not known.keys() >= set(names):
-        return f"{most}; what that is worth was not measured"
+        return f"{who}; what that is worth was not measured"
     both, theirs, ours = (figure(known[name]) for name in names)
-    return f"{most}: {both} where {large} alone has {theirs} and {small} {ours}, {measure}"
+    return f"{who}: {both} where {large} alone has {theirs} and {small} {ours}, {measure}"
 
 
 def _outcome(parts: list[dict[str, Any]], told: Mapping[str, Any] | None, small: str, large: str) -> str:

@@ -17,10 +17,27 @@ if TYPE_CHECKING:
     from moodmesh.nodes.bench.report import Report
 
 
+BENCHES = {
+    "submit": "from a request to the task's first line on another device; Dask beside it, where installed",
+    "discovery": "from `up` to listed on both sides",
+    "pairing": "from a typed code to both stores committed",
+    "idle": "memory and CPU of a daemon with nothing to do",
+    "fuzz": "every parser that faces others, under edits of valid input",
+    "timing": "whether the time of an operation tells something about a secret",
+    "faults": "real daemons under random faults: --runs, --seed, --replay, --resume",
+    "failover": "until a job of a lost device runs elsewhere: --runs",
+    "routing": "simulated fleets, beside Ray and others: --runs, --resume, --so-far; --real needs moodmesh[ray] for Ray",
+    "scale": "what a decision costs, and the bytes of gossip, at 2 to 200 devices",
+    "campus": "up to 10,000 simulated devices that each know some forty: --resume",
+    "calibration": "predicted against actual seconds of emotion.text: --runs",
+}
+"""What each measures, and which options it has beside --quick, --out and --json."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this noun."""
     app.command()(demo)
-    app.command()(bench)
+    app.command(epilog="\b\n" + "\n".join(f"{name:<11} {what}" for name, what in BENCHES.items()))(bench)
     app.command()(results)
 
 
@@ -62,16 +79,13 @@ def _duty(pair: str) -> tuple[str, float]:
     raise UsageError(f"--duty {pair}: write NAME=SHARE, NAME one of {', '.join(known)}, SHARE over 0 and at most 1")
 
 
-BENCHES = "submit, discovery, pairing, idle, fuzz, timing, faults, failover, routing, scale, campus, calibration"
-Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, and marked as such.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A minute or so on an idle machine, and marked as such.")]
 
 
 def bench(
     name: Annotated[
         str,
-        typer.Argument(
-            help="submit, discovery, pairing, idle, fuzz, timing, faults, failover, routing, scale, campus or calibration."
-        ),
+        typer.Argument(help=f"One of those below: {', '.join(BENCHES)}."),
     ],
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into this directory, like docs/results.")] = None,
@@ -90,31 +104,36 @@ def bench(
     """
     from inspect import signature
 
-    from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, submit, timing
-    from moodmesh.nodes.bench.campus import bench as campus
-    from moodmesh.nodes.bench.routing import bench as routing
-    from moodmesh.nodes.bench.scale import bench as scale
-
-    benches: dict[str, Callable[..., Report]] = {
-        "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
-        "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
-        "scale": scale.run, "campus": campus.run, "calibration": calibration.run,
-    }  # fmt: skip
-    if name not in benches:
-        raise UsageError(f"no benchmark {name!r}; there are {', '.join(benches)}")
-    takes = signature(benches[name]).parameters
+    if name not in BENCHES:
+        raise UsageError(f"no benchmark {name!r}; there are {', '.join(BENCHES)}")
+    measure = benches()[name]
+    takes = signature(measure).parameters
     options = {"runs": runs, "seed": seed, "replay": replay, "resume": resume or None, "real": real or None}
     options["so_far"] = so_far or None
     given = {option: value for option, value in options.items() if value is not None}
     for option in given.keys() - takes.keys():
         raise UsageError(f"bench {name} has no --{option.replace('_', '-')}; `moodmesh bench --help` says which has")
-    say(f"measuring {name}; this takes {'less than a minute' if quick else 'some minutes'}")
-    report = benches[name](quick, **given, **({"out": out} if "out" in takes else {}))
+    say(f"measuring {name}; this takes {'a minute or so' if quick else 'some minutes'}")
+    report = measure(quick, **given, **({"out": out} if "out" in takes else {}))
     if out is not None and replay is None:
         say(f"wrote {report.write(out)}")
     emit(report.data(), json, report.text)
     if report.failed:
         raise typer.Exit(1)
+
+
+def benches() -> dict[str, Callable[..., Report]]:
+    """The benchmarks by name; importing them is slow."""
+    from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, submit, timing
+    from moodmesh.nodes.bench.campus import bench as campus
+    from moodmesh.nodes.bench.routing import bench as routing
+    from moodmesh.nodes.bench.scale import bench as scale
+
+    return {
+        "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
+        "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
+        "scale": scale.run, "campus": campus.run, "calibration": calibration.run,
+    }  # fmt: skip
 
 
 def results(

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json as jsonlib
 import math
+import re
 import sys
 import time
 from pathlib import Path
@@ -20,11 +21,15 @@ from moodmesh.nodes.errors import NodeError, UsageError
 job_app = typer.Typer(help="Submit jobs and look into them. An id may be shortened to a unique prefix.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="Job id, or the beginning of one.")]
 LARGEST_INPUT = 64 * 2**20
+EMPTY = "(empty, perhaps an unset variable)"
+WAITS = {"scoring": "waits for a device that can run it", "pooled": "waits for a better device"}
+"""What the first steps of a job are called for people; `--json` has the words of the journal."""
 PREDICTED = (
-    "Each line: the seconds predicted before it ran. total = the longer of transfer (the input's way) and queue (until a slot "
-    "is free)\n+ load (the model into memory) + service (the work itself) + back (the result's way) + hand (messages, "
-    "journals). The smallest total wins; displaced, where it is shown, is added for that: what longer jobs that wait there\n"
-    "would lose. Within 2 % the asking device and measured ones are preferred. What is held back goes to whoever falls free."
+    "Each line: the mean of the seconds predicted before it ran. total = the longer of transfer (the input's way) and queue\n"
+    "(until a slot is free) + load (the model into memory) + service (the work itself) + back (the result's way) + hand\n"
+    "(messages, journals). The smallest total wins; displaced, where it is shown, is added for that: what longer jobs that\n"
+    "wait there would lose. Within 2 % the asking device and measured ones are preferred. What is held back goes to whoever\n"
+    "falls free."
 )
 
 
@@ -76,10 +81,10 @@ def submit(
         "input": base64.b64encode(_read(input)).decode(),
         "variant": variant,
         "on": on,
-        "by_s": _seconds("--by", by) if by else None,
-        "expire_s": _seconds("--expire", expire) if expire else None,
+        "by_s": _seconds("--by", by) if by is not None else None,
+        "expire_s": _seconds("--expire", expire) if expire is not None else None,
         "quality": quality,
-        "escalate": _share(escalate) if escalate else None,
+        "escalate": _share(escalate) if escalate is not None else None,
         "public": public,
         "seed": seed,
     }
@@ -116,10 +121,19 @@ def _owner(job: dict[str, Any]) -> str:
     return f"{name} ({', '.join(notes)})" if notes else str(name)
 
 
+def _submitted(job: dict[str, Any]) -> list[str]:
+    """Whose job it is, where it is not simply this device's."""
+    return [] if job["owner_here"] and not job["adopted_from"] else [f"  submitted by {_owner(job)}"]
+
+
 def _device(job: dict[str, Any]) -> str:
-    """Where it ran or runs; a peer that was forgotten has no name any more."""
-    name = str(job["ran_on"] or (job["attempts"][-1]["name"] if job["attempts"] else ""))
-    return name if len(name) < 52 else f"{name[:8]} (forgotten)"
+    """Where it ran or runs."""
+    return _named(job["ran_on"] or (job["attempts"][-1]["name"] if job["attempts"] else ""))
+
+
+def _named(devices: str) -> str:
+    """Names of devices; a peer that was forgotten has none any more, only its id."""
+    return re.sub(r"\b([a-z2-7]{8})[a-z2-7]{44}\b", r"\1 (forgotten)", devices)
 
 
 @job_app.command()
@@ -258,7 +272,7 @@ def _finish(job: dict[str, Any], json: bool) -> None:
 def result_lines(found: dict[str, Any]) -> list[str]:
     """A result for people: where it ran, then a row per item when it has items, else its JSON."""
     items = found["result"].get("items")
-    head = f"# {found['task']} {found['variant']} on {found['ran_on']} in {found['provenance']['seconds']:.3g} s"
+    head = f"# {found['task']} {found['variant']} on {_named(found['ran_on'])} in {found['provenance']['seconds']:.3g} s"
     say(f"{head}\n# {found['why']}")
     if found["quality"] and found["quality"]["words"]:
         say(f"# {found['quality']['words']}")
@@ -275,22 +289,23 @@ def _cell(value: object) -> str:
 def state(job: dict[str, Any]) -> str:
     """Status and substate, with the share done while it runs."""
     share = f" {job['share']:.0%}" if job["status"] == "RUNNING" else ""
-    detail = job["substate"] if job["substate"] and job["substate"] != job["status"].lower() else ""
+    detail = WAITS.get(job["substate"], job["substate"]) if job["substate"] != job["status"].lower() else ""
     asked = "(cancel asked for)" if job.get("cancel_asked") else ""
     return " ".join(filter(None, (f"{job['status']}{share}", detail, asked)))
 
 
 def describe(job: dict[str, Any]) -> list[str]:
     """A job and its attempts for people; of a job in two parts, both."""
-    lines = [f"{job['id']}  {job['task']}  {state(job)}" + (f"  on {job['ran_on']}" if job["ran_on"] else "")]
-    if not job["owner_here"] or job["adopted_from"]:
-        lines.append(f"  submitted by {_owner(job)}")
+    lines = [f"{job['id']}  {job['task']}  {state(job)}" + (f"  on {_named(job['ran_on'])}" if job["ran_on"] else "")]
+    lines += _submitted(job)
     lines += [f"  {words}" for words in (job["message"], (job["quality"] or {}).get("words")) if words]
     for part in job.get("parts", []):
         lines += [f"  {part['role']}: {line}" for line in describe(part)]
     for a in job["attempts"]:
         times = ", ".join(f"{k} at {a[k] - job['created']:.3f} s" for k in ("reserved", "started", "finished") if a[k])
-        lines.append(f"  attempt {a['number']}  {a['name']}  {a['variant']}  {a['state']}  {times}  {a['message']}".rstrip())
+        lines.append(
+            f"  attempt {a['number']}  {_named(a['name'])}  {a['variant']}  {a['state']}  {times}  {a['message']}".rstrip()
+        )
         lines += [f"    {line}" for line in compared(a)]
     return lines
 
@@ -309,18 +324,12 @@ def ended(attempt: dict[str, Any]) -> list[str]:
     return [f"{attempt['state'].lower()} after {attempt['finished'] - attempt['created']:.1f} s"]
 
 
-def _hedge(attempt: dict[str, Any], attempts: list[dict[str, Any]]) -> bool:
-    """Whether an earlier attempt was still running when this one was made."""
-    return any(
-        a["number"] < attempt["number"] and a["started"] and (a["finished"] or math.inf) > attempt["created"] for a in attempts
-    )  # fmt: skip
-
-
 def explained(found: dict[str, Any]) -> list[str]:
     """The tables of every attempt."""
     from moodmesh.nodes.placement.explain import table
 
-    lines = [f"{found['id'][:8]}  {found['task']}  {state(found)}", *([] if "parts" in found else PREDICTED.splitlines())]
+    lines = [f"{found['id'][:8]}  {found['task']}  {state(found)}", *([] if "role" in found else _submitted(found))]
+    lines += [] if "parts" in found else PREDICTED.splitlines()
     lines += [found["message"]] if found["message"] and found["status"] == "PENDING" else []
     if "parts" in found:
         lines += [found["quality"]["words"], *([found["why"]] if found["why"] else [])]
@@ -329,13 +338,12 @@ def explained(found: dict[str, Any]) -> list[str]:
     elif found["quality"] and found["quality"]["words"]:
         lines.append(found["quality"]["words"])
     for attempt, explain_ in zip(found["attempts"], found["tables"], strict=True):
-        beside = ", beside the one that runs long" if _hedge(attempt, found["attempts"]) else ""
-        lines += [f"attempt {attempt['number']} on {attempt['name']}{beside}: {explain_['why']}", *table(explain_)]
+        lines += [f"attempt {attempt['number']} on {_named(attempt['name'])}: {explain_['why']}", *table(explain_)]
         lines += [f"  {line}" for line in ended(attempt)]
         if attempt["message"]:
             lines.append(f"  {attempt['message']}")
     if found["now"]:
-        lines += ["now: " + found["now"]["why"], *table(found["now"])]
+        lines += [("then: " if found["owner_absent"] else "now: ") + found["now"]["why"], *table(found["now"])]
     return lines
 
 
@@ -367,7 +375,7 @@ def _share(text: str) -> float:
         share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
         if 0 < share <= 1:
             return share
-    raise UsageError(f"--escalate {text}: write the share that may go to the large model, like 0.3 or 30%")
+    raise UsageError(f"--escalate {text or EMPTY}: write the share that may go to the large model, like 0.3 or 30%")
 
 
 def _seconds(option: str, text: str) -> float:
@@ -376,4 +384,4 @@ def _seconds(option: str, text: str) -> float:
     with contextlib.suppress(ValueError, KeyError):
         if 0 < (seconds := float(number) * units[text[len(number) :] or "s"]) < math.inf:
             return seconds
-    raise UsageError(f"{option} {text}: write a time like 10s, 500ms or 2min")
+    raise UsageError(f"{option} {text or EMPTY}: write a time like 10s, 500ms or 2min")

@@ -37,6 +37,7 @@ from moodmesh.tasks.task import Escalation, Request, Rest, Task
 PATIENCE_S = 5.0
 """So long a large part may be without any device that can run it; then the small answers stand."""
 LOOK_S = 1.0
+GIVEN_UP = "given up"
 Value = dict[str, Any]
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,12 @@ def unsent(way: Escalation, share: float) -> str:
     """Why nothing went to the large model at all."""
     some = f" at most {share:.3g} of so few is less than one, or" if share < 1 else ""
     return f"nothing was sent to {way.large}:{some} {way.small} is expected to be no worse here"
+
+
+def reached(way: Escalation | None, sent: int, rest: Rest | None) -> dict[str, float]:
+    """What both variants together are worth by what was sent, not by what might have been; empty where that is not known."""
+    value = way.expected(sent / rest.of if rest and rest.of else 0.0) if way is not None else None
+    return {} if way is None or value is None else {f"{way.small}+{way.large}": value}
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ class Escalations:
                 self._take(job)
         for job in jobs:
             if job.spec.parent is not None and job.spec.parent not in self._open:
-                await self._stop(job)
+                await self._stop_with(await self._find(job.spec.parent), job)
 
     async def close(self) -> None:
         """Stop driving; open parents stay on disk for the next run."""
@@ -185,7 +192,7 @@ class Escalations:
         while True:
             try:
                 for part in (await self.parts(parent)).values():
-                    await self._stop(part)
+                    await self._stop_with(parent, part)
                 return
             except StoreError:
                 await self._clock.sleep(DISK_RETRY_S)
@@ -269,7 +276,7 @@ class Escalations:
                     since = now
                 self._follow(parent, part)
                 if not patient and (why := given_up(parent, part, now - since, self._clock.wall())):
-                    await self._stop(part)
+                    await self._stop(part, GIVEN_UP, why)
                     continue
                 await _next_of(queue, {parent.id, part.id}, self._clock)
 
@@ -280,10 +287,17 @@ class Escalations:
             parent.share, parent.message = share, part.message
             self._tell(parent)
 
-    async def _stop(self, part: Job) -> None:
+    async def _stop_with(self, parent: Job | None, part: Job) -> None:
+        """Stop what is left of a job that has ended, for the reason that this had."""
+        if parent is not None and parent.status == "STOPPED":
+            await self._stop(part, parent.substate, parent.message)
+        else:
+            await self._stop(part, GIVEN_UP, "its job has ended without it")
+
+    async def _stop(self, part: Job, why: str, words: str) -> None:
         if part.open:
             with contextlib.suppress(Refused):
-                await self._submitter.cancel(part.id)
+                await self._submitter.cancel(part.id, why, words)
 
     async def _find(self, job_id: str) -> Job | None:
         found = await self._jobs.find(job_id)
@@ -320,7 +334,8 @@ class Escalations:
         blob = await self._blobs.put((await self._aside(json.dumps, answer.value)).encode())
         parts = {"small": answer.provenance} | ({"large": large.provenance} if large else {})
         seconds = sum(float(found.get("seconds", 0.0)) for found in parts.values())
-        told = {"sent": len(rest.items) if rest and large else 0, "of": rest.of if rest else None, "why": why}
+        sent, way = len(rest.items) if rest and large else 0, self._way(parent)
+        told = {"sent": sent, "of": rest.of if rest else None, "why": why, "figures": reached(way, sent, rest)}
         provenance = {"seconds": seconds, "parts": parts, "escalation": told}
         if await self._jobs.answer(parent, {"value": blob}, provenance, self._clock.wall()):
             self._tell(parent)

@@ -84,11 +84,13 @@ class Jobs:
         return True
 
     async def commit(self, job: Job, attempt: Attempt, result: Result, at: float) -> bool:
-        """The one conditional update that makes a result visible; False when another result was, or the job was stopped."""
+        """The one conditional update that makes a result visible; False when another result was, or the job was stopped. Of an
+        attempt that was lost and delivers all the same, both is kept."""
         outputs = _json({name: blob.model_dump(exclude_none=True) for name, blob in (result.outputs or {}).items()})
         provenance = _json({**_maybe(result.provenance), "signature": result.signature})
-
-        worked = result.provenance.seconds if result.provenance is not None else None
+        worked, words = result.provenance.seconds if result.provenance is not None else None, attempt.message
+        if attempt.state == "LOST":
+            words = f"was given up ({words}), its result came all the same"
 
         def write(db: sqlite3.Connection) -> bool:
             won = db.execute(
@@ -98,15 +100,15 @@ class Jobs:
             )
             if won.rowcount == 1:
                 db.execute(
-                    "UPDATE attempt SET state='COMMITTED', finished=?, worked=? WHERE job=? AND number=?",
-                    (at, worked, job.id, attempt.number),
+                    "UPDATE attempt SET state='COMMITTED', finished=?, worked=?, message=? WHERE job=? AND number=?",
+                    (at, worked, words, job.id, attempt.number),
                 )
             return won.rowcount == 1
 
         if not await self._store.write("job.commit", write):
             return False
         job.status, job.substate, job.winner, job.finished, job.share = "SUCCEEDED", "", attempt.number, at, 1.0
-        attempt.state, attempt.finished, attempt.worked = "COMMITTED", at, worked
+        attempt.state, attempt.finished, attempt.worked, attempt.message = "COMMITTED", at, worked, words
         return True
 
     async def answer(self, job: Job, outputs: dict[str, Blob], provenance: dict[str, Any], at: float) -> bool:

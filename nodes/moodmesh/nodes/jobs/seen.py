@@ -73,9 +73,10 @@ def _escalation(job: Job, names: Mapping[Any, str], made: Mapping[str, Any], wor
     if job.spec.escalate is None:
         return None
     went = made.get("escalation") or {}
+    known = {k: v[0] for k, v in job.spec.figures.items()} | went.get("figures", {})
     devices = [part["device"] for role, part in made.get("parts", {}).items() if role == "small" or went["sent"]]
     return SeenEscalation(
-        share=job.spec.escalate, measure=cut(job.spec.measure), figures={k: v[0] for k, v in job.spec.figures.items()},
+        share=job.spec.escalate, measure=cut(job.spec.measure), figures=known,
         sent=went.get("sent"), of=went.get("of"), why=cut(went.get("why", "")) if words else "",
         ran_on=cut(" + ".join(dict.fromkeys(names.get(d, d) for d in devices))),
     )  # fmt: skip

@@ -10,7 +10,8 @@ ABOUT = 1.15
 
 
 def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Seconds from the placement to the result, predicted (at the median) and actual; None without a result or a table.
+    """Seconds from the placement to the result, predicted (at the median; `mean_s` is what the table adds up to) and actual;
+    None without a result or a table.
 
     `terms`: (predicted, actual) of the wait before the task's first line, of the work, and of what came after it. `regret_s`:
     how much sooner the best of the other devices would have been by its own prediction, were the work as long as it was; a
@@ -22,7 +23,7 @@ def compared(attempt: Mapping[str, Any], explain: Mapping[str, Any]) -> dict[str
     actual, worked = max(0.0, finished - created), attempt["worked"]
     likely = chosen.get("likely", chosen["total"])
     found = {
-        "predicted_s": likely, "p95_s": chosen["p95"], "actual_s": actual,
+        "predicted_s": likely, "mean_s": chosen["total"], "p95_s": chosen["p95"], "actual_s": actual,
         "ratio": actual / likely if likely > 0 else None, "within_p95": actual <= chosen["p95"],
         "terms": {} if attempt["started"] is None or worked is None else _terms(attempt, chosen, likely),
     }  # fmt: skip
@@ -49,7 +50,8 @@ def _terms(attempt: Mapping[str, Any], chosen: Mapping[str, Any], likely: float)
 
 def words(found: Mapping[str, Any]) -> list[str]:
     """The comparison for people, in one or two lines."""
-    expected = f"predicted: half within {seconds(found['predicted_s'])}, 19 of 20 within {seconds(found['p95_s'])}"
+    half, mean, most = (seconds(found[name]) for name in ("predicted_s", "mean_s", "p95_s"))
+    expected = f"predicted: {half} at the median, {mean} in the mean, 19 of 20 within {most}"
     lines = [f"it took {seconds(found['actual_s'])}: {_verdict(found)} ({expected})"]
     if found["regret_s"] > max(0.05, 0.1 * found["actual_s"]):
         sooner = seconds(found["regret_s"])
@@ -61,10 +63,14 @@ def words(found: Mapping[str, Any]) -> list[str]:
 
 def _verdict(found: Mapping[str, Any]) -> str:
     ratio = found["ratio"]
-    if ratio is None or 1 / ABOUT <= ratio <= ABOUT:
+    if ratio is None or (1 / ABOUT <= ratio <= ABOUT and found["within_p95"]):
         return "as predicted"
     late = ratio > 1
-    how = f"{ratio:.1f} x as long as predicted" if late else f"faster than predicted ({ratio:.0%} of it)"
+    how = (
+        f"{ratio:{'.2f' if ratio < ABOUT else '.1f'}} x the predicted median"
+        if late
+        else f"{ratio:.0%} of the predicted median"
+    )
     if not found["terms"]:
         return how
     name, (said, was) = max(found["terms"].items(), key=lambda term: (term[1][1] - term[1][0]) * (1 if late else -1))

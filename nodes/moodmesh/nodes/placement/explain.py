@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from moodmesh.nodes.placement.gates import device_gate
-from moodmesh.nodes.placement.score import TIE, Z90, Z95, Placement, Row
+from moodmesh.nodes.placement.score import TIE, Z90, Z95, Placement, Row, place
 
 ALL, SHOWN = 32, 16
 REST = {"slower": "that are slower or busier", "absent": "that are absent"}
 COLUMNS = ("transfer", "queue", "load", "service", "back", "hand", "total")
 DISPLACED = "displaced"
 TOOK = "was free and took it"
-BESIDE = "was idle, and is expected to be done sooner than the first attempt has taken already"
+BESIDE = "was idle, and runs it beside the attempt that takes long: expected to be done sooner than that has taken already"
 
 
 def summary(placement: Placement) -> dict[str, Any]:
@@ -33,8 +33,16 @@ def summary(placement: Placement) -> dict[str, Any]:
     told = ordered if few else _best(ordered)
     rows = [_row(row, placement.is_chosen(row)) for row in told]
     chosen = next((r for r in rows if r["chosen"]), None)
-    more = {"late": late(placement), "rest": {} if few else _rest(placement, told)}
+    more = {"late": late(placement), "elsewhere": _elsewhere(placement), "rest": {} if few else _rest(placement, told)}
     return {"rows": rows, "chosen": chosen, "why": why(placement), **{k: v for k, v in more.items() if v}}
+
+
+def _elsewhere(placement: Placement) -> dict[str, Any]:
+    """The best variant that could answer, were no device asked for (`--on`): what that costs is said with the answer."""
+    if placement.ask.on is None:
+        return {}
+    best = place(replace(placement.ask, on=None, variant=None, quality="best", by_s=None), placement.devices).chosen
+    return {"variant": best.variant, "quality": best.quality} if best is not None else {}
 
 
 def _best(ordered: Sequence[Row]) -> list[Row]:
@@ -68,27 +76,50 @@ def why(placement: Placement) -> str:
     predicted = f"{best.terms.total:.2f} s predicted"
     if asked := _asked(placement, best):
         return f"{asked}: {predicted}"
-    many = len(placement.devices) > ALL
-    of = "" if placement.ask.quality == "fast" else f" of {best.variant}"
-    rows = [placement.verdict(row) for row in placement.weighed] if many else placement.rows
-    others = [r for r in rows if not placement.is_chosen(r) and r.terms and not r.gate and r.variant == best.variant]
-    if not others and many:
-        return f"{best.name} returns the result{of} soonest: {predicted}, the work alone is longer elsewhere"
-    if not others:
-        barred = [r for r in rows if r.gate and r.device != best.device and r.variant in (None, best.variant)]
-        barred.sort(key=lambda r: (r.name, r.device))
-        return f"{best.name} is the only device that may run {best.variant}" + (
-            "; " + ", ".join(f"{r.name}: {r.gate.name}" for r in barred if r.gate) if barred else ""
-        )
-    second = min(others, key=lambda r: r.terms.total if r.terms else 0)
+    of = "" if placement.any_quality else f" of {best.variant}"
+    rows = placement.rows if len(placement.devices) <= ALL else [placement.verdict(row) for row in placement.weighed]
+    others = [r for r in rows if not placement.is_chosen(r) and r.terms and not r.gate and _competed(placement, r)]
+    if not others and len(placement.devices) > ALL:
+        return f"{_who(placement, best)} returns the result{of} soonest: {predicted}, the work alone is longer elsewhere"
+    return _against(placement, best, others, of, predicted) if others else _alone(placement, best, rows)
+
+
+def _competed(placement: Placement, row: Row) -> bool:
+    return placement.any_quality or placement.chosen is None or row.variant in (None, placement.chosen.variant)
+
+
+def _who(placement: Placement, row: Row) -> str:
+    """A device, with what it would run where that may differ."""
+    return f"{row.name} with {row.variant}" if placement.any_quality else row.name
+
+
+def _alone(placement: Placement, best: Row, rows: Sequence[Row]) -> str:
+    barred = [r for r in rows if r.gate and r.device != best.device and _competed(placement, r)]
+    barred.sort(key=lambda r: (r.name, r.device))
+    told = dict.fromkeys(f"{r.name}: {r.gate.name}" for r in barred if r.gate)
+    what = "it" if placement.any_quality else best.variant
+    return f"{best.name} is the only device that may run {what}" + ("; " + ", ".join(told) if told else "")
+
+
+def _against(placement: Placement, best: Row, others: Sequence[Row], of: str, predicted: str) -> str:
+    """Against the best of the others: how many seconds decided, and what else counted where it was not they alone."""
+
+    def seconds(row: Row) -> float:
+        assert row.terms is not None
+        return row.terms.slow(Z90) if placement.late else row.terms.total
+
+    second = min(others, key=seconds)
+    assert best.terms is not None
     assert second.terms is not None
-    there = f"{second.terms.total:.2f} s on {second.name}"
+    who, there = _who(placement, best), f"{seconds(second):.2f} s on {_who(placement, second)}"
+    if placement.late:
+        return f"nothing is likely to be in time; {who} is soonest for 9 of 10: within {seconds(best):.2f} s, {there}"
     if second.terms.total >= best.terms.total:
-        return f"{best.name} returns the result{of} soonest: {predicted}, {there}"
+        return f"{who} returns the result{of} soonest: {predicted}, {there}"
     if second.terms.cost > best.terms.cost * (1 + TIE):
         lost = f"longer jobs that wait there would lose {second.terms.displaced:.2f} s by it"
-        return f"{best.name} returns the result{of} at the least cost: {predicted}; {there}, but {lost}"
-    return f"{best.name} returns the result{of} as soon as any: {predicted}, {there}; differences of {TIE:.0%} do not count"
+        return f"{who} returns the result{of} at the least cost: {predicted}; {there}, but {lost}"
+    return f"{who} returns the result{of} as soon as any: {predicted}, {there}; differences of {TIE:.0%} do not count"
 
 
 def _asked(placement: Placement, best: Row) -> str:
@@ -105,7 +136,7 @@ def _asked(placement: Placement, best: Row) -> str:
 def late(placement: Placement) -> str:
     """That the deadline asked for is not likely to be met, in words; empty when it is, or when none was."""
     best, by_s = placement.chosen, placement.ask.by_s
-    if by_s is None or best is None or best.terms is None or best.terms.slow(Z90) <= by_s:
+    if not placement.late or by_s is None or best is None or best.terms is None:
         return ""
     return f"it is late: 9 of 10 take up to {best.terms.slow(Z90):.3g} s even on {best.name}, {by_s:.3g} s are left"
 
@@ -114,11 +145,12 @@ def table(explain: Mapping[str, Any]) -> list[str]:
     """The rows of `summary` as aligned lines."""
     rows: Sequence[Mapping[str, Any]] = explain["rows"]
     width = max([6, *(len(label(r)) for r in rows)])
+    soonest = (explain.get("chosen") or {}).get("total", 0.0)
     shown = [*COLUMNS, *([DISPLACED] if any(row.get(DISPLACED) for row in rows) else [])]
     lines = [f"  {'device':<{width}}  " + " ".join(f"{c:>9}" for c in shown) + "   verdict"]
     for row in rows:
         cells = " ".join(f"{row[c]:>9.3f}" if c in row else f"{'-':>9}" for c in shown)
-        lines.append(f"  {label(row):<{width}}  {cells}   {verdict(row)}")
+        lines.append(f"  {label(row):<{width}}  {cells}   {verdict(row, soonest)}")
     if rest := explain.get("rest"):
         lines.append(
             "  and " + ", ".join(f"{count} {REST.get(name, f'kept out by gate {name}')}" for name, count in rest.items())
@@ -132,10 +164,11 @@ def label(row: Mapping[str, Any]) -> str:
     return f"{name} {row['variant']}" if row["variant"] else name
 
 
-def verdict(row: Mapping[str, Any]) -> str:
-    """Why a row won or not."""
+def verdict(row: Mapping[str, Any], chosen_s: float = 0.0) -> str:
+    """Why a row won or not; `chosen_s`: the total of the one that did."""
     if row["chosen"]:
         return "chosen"
     if row["gate"]:
         return f"ruled out by {row['gate']['name']}: {row['gate']['detail']}"
-    return "later" + (", a guess" if row.get("guess") else "")
+    lost = "sooner, but not only that counted (see above)" if row.get("total", math.inf) < chosen_s else "later"
+    return lost + (", a guess" if row.get("guess") else "")

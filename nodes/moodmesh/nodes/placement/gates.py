@@ -26,7 +26,8 @@ def device_gate(ask: Ask, device: Device) -> Gate | None:
     if ask.on is not None and ask.on != device.id:
         return Gate("on", "the job asks for another device")
     if not device.present:
-        return Gate("absent", f"not heard for {device.absent_s:.0f} s" + (device.trouble and f": {device.trouble}"))
+        since = f"not heard for {device.absent_s:.0f} s" if device.absent_s >= 1 else "gone just now"
+        return Gate("absent", since + (device.trouble and f": {device.trouble}"))
     if device.suspect:
         return Gate("suspect", "silent for more than 2 s")
     if device.capability is None:

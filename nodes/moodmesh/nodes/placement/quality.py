@@ -10,7 +10,8 @@ OPEN = (None, "quality", "deadline", "variant")
 
 
 def stated(explain: Mapping[str, Any], measure: str, figures: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
-    """The loss of a decision, from the table kept with it (`explain.summary`); None where nothing was chosen.
+    """The loss of a decision against the best variant present, also where `--on` left that out, from the table kept with it
+    (`explain.summary`); None where nothing was chosen.
 
     `loss` is None when the best variant present was taken, and empty when its cards have no figures to compare. `words` say
     it, and that a deadline will not be met (`explain.late`).
@@ -19,6 +20,8 @@ def stated(explain: Mapping[str, Any], measure: str, figures: Mapping[str, Seque
     if not chosen:
         return None
     able = [row for row in explain["rows"] if row["variant"] and (row["gate"] or {}).get("name") in OPEN]
+    if there := explain.get("elsewhere"):
+        able.append(there)
     best = max(able, key=_rank, default=chosen)
     used, late = chosen["variant"], str(explain.get("late", ""))
     found: dict[str, Any] = {"variant": used, "best_present": best["variant"], "measure": measure, "loss": None, "words": ""}

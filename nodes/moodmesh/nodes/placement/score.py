@@ -64,10 +64,21 @@ class Placement:
         """Whether it is the chosen one."""
         return self.chosen is not None and (row.device, row.variant) == (self.chosen.device, self.chosen.variant)
 
+    @property
+    def late(self) -> bool:
+        """Whether what was chosen is not likely to be done by the time asked for."""
+        by_s, terms = self.ask.by_s, self.chosen.terms if self.chosen is not None else None
+        return by_s is not None and terms is not None and terms.slow(Z90) > by_s
+
+    @property
+    def any_quality(self) -> bool:
+        """Whether all variants competed: with `fast`, and where none is in time."""
+        return self.late if self.ask.by_s is not None else self.ask.quality == "fast"
+
     def verdict(self, row: Row) -> Row:
         """Say of a lower quality that it did not compete, and of a higher one that it would be too late."""
         ask, chosen = self.ask, self.chosen
-        if (ask.quality == "fast" and ask.by_s is None) or chosen is None or row.terms is None or row.quality == chosen.quality:
+        if self.any_quality or chosen is None or row.terms is None or row.quality == chosen.quality:
             return row
         if row.quality > chosen.quality:
             late = f"9 of 10 take up to {row.terms.slow(Z90):.3g} s, {ask.by_s:.3g} s are left" if ask.by_s is not None else ""
@@ -100,20 +111,22 @@ class Search:
                 self._offers.setdefault(quality, []).append((least, number, variant))
 
     def best(self) -> Row | None:
-        """The best quality present; with a deadline the best that meets it; with `fast`, or when none is in time, any."""
+        """The best quality present; with a deadline the best that meets it; with `fast`, or when none is in time, any. Of
+        what is late, the one that is soonest done in 9 of 10 cases: it was asked to be in time, and not to spare others."""
         ask, qualities = self.ask, sorted(self._offers, reverse=True)
         if ask.by_s is not None or ask.quality == "best":
             for quality in qualities:
                 if found := self._best_of(self._offers[quality], ask.by_s):
                     return found
-        found = self._best_of([offer for quality in qualities for offer in self._offers[quality]], None)
+        every = [offer for quality in qualities for offer in self._offers[quality]]
+        found = self._best_of(every, None, late=ask.by_s is not None)
         for quality in qualities:  # what the answer could have been worth is said with it
             if found is not None and quality > found.quality:
                 self._best_of(self._offers[quality], -1.0)
         return found
 
-    def _best_of(self, offers: list[Offer], by_s: float | None) -> Row | None:
-        """The smallest cost of those in time; None when none is."""
+    def _best_of(self, offers: list[Offer], by_s: float | None, *, late: bool = False) -> Row | None:
+        """The smallest cost of those in time, None when none is; where all are `late`, the smallest time of 9 in 10."""
         rows: list[tuple[float, Row]] = []
         limit, seen = math.inf, False
         for offer in sorted(offers):
@@ -123,8 +136,9 @@ class Search:
             if row.terms is not None:
                 seen = True
                 if by_s is None or row.terms.slow(Z90) <= by_s:
-                    rows.append((row.terms.cost, row))
-                    limit = min(limit, row.terms.cost * (1 + TIE))
+                    cost = row.terms.slow(Z90) if late else row.terms.cost
+                    rows.append((cost, row))
+                    limit = min(limit, cost * (1 + TIE))
         return min((row for cost, row in rows if cost <= limit), key=lambda row: _tie(self.ask, row), default=None)
 
     def _row(self, offer: Offer) -> Row:

@@ -186,7 +186,8 @@ def page(report: Report) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     head = (
         "The simulator's worlds on real daemons and on a real Ray of this machine, tasks asleep for the drawn times; seconds "
-        "from submission to the result. `moodmesh bench routing --real --out docs/results` makes this page anew."
+        "from submission to the result. `moodmesh bench routing --real --out docs/results` makes this page anew, without the "
+        "notes that begin with *by hand*."
     )
     notes = "\n".join(f"- {note}" for note in report.notes)
     return "\n\n".join(("# Routing, simulated and real", head, table, notes)) + "\n"
