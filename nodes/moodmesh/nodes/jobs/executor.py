@@ -51,6 +51,9 @@ takes both bounds from here."""
 KEEP_S = 24 * 3600.0
 FENCE_KEEP_S = 30 * 24 * 3600.0
 REPEAT_S = 5.0
+START_S = 15.0
+"""How long a place that was called for, or a slot that was promised, is kept for its input; `granted` is said three times in
+it (`REPEAT_S`)."""
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +79,7 @@ class Executor:
         self._said: dict[tuple[str, str, int], float] = {}
         self._stopping = 0
         self._free_since, self._none_free = clock.now(), False  # since when any slot is free; whether none was at the last look
-        self._background = Background()
+        self._background, self._timers = Background(), Background()
         self._outputs = Outputs(network, blobs)
         self._pulling = Pulling(network, clock, self._admits, self._pump)
 
@@ -143,14 +146,33 @@ class Executor:
         return None
 
     def _grant(self, e: Execution, wait: float) -> None:
-        e.called = wait <= CALL_AHEAD_S
+        if wait <= CALL_AHEAD_S and not e.called:
+            e.called = True
+            self._timers.spawn(self._kept(e))
         self._said[e.key] = self._clock.now()
-        self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=wait, lease_s=LEASE_S))
+        start_in_s = min(wait, CALL_AHEAD_S) if e.called else wait  # what was called for stays called for
+        self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=start_in_s, lease_s=LEASE_S))
+
+    async def _kept(self, e: Execution) -> None:
+        """Who was called and sends no `start` loses its place; who was promised a slot and has no input there yet waits for
+        one like everybody."""
+        await self._clock.sleep(START_S)
+        if self._held.get(e.key) is not e or e.data is not None:
+            return
+        if e.start is not None:
+            e.promised = False
+            self._pump()
+            return
+        self._pulling.disappointed(e.held.requester, START_S)
+        self._net.send(e.held.requester, CancelledAttempt(job=e.held.job, attempt=e.held.number, reason="not started"))
+        await self._end(e.key, "not started")
 
     def _start(self, key: tuple[str, str, int], start: Start) -> None:
         e = self._held.get(key)
         if e is None or e.start is not None:
             return
+        if e.promised:
+            self._pulling.kept_word(e.held.requester)
         e.start = start
         e.task = asyncio.create_task(self._guarded(e, lambda: self._stage(e, start)))
 
@@ -471,6 +493,7 @@ class Executor:
         for requester, job, number in keys:
             self._net.send(DeviceId(requester), CancelledAttempt(job=job, attempt=number, reason="shutdown"))
         await self._pulling.close()
+        await self._timers.finish(cancel=True)
         await self._background.finish()
 
     async def _end_all(self, keys: list[tuple[str, str, int]], why: str) -> None:

@@ -1,0 +1,104 @@
+"""What a peer that may run a task here, hostile or faulty, can take from this device: little, and for a short time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.jobs.executor import Executor
+from moodmesh.nodes.messages import Attempted, HeapDoc, Live, Pool, Reserve, Take
+from moodmesh.nodes.permissions import FRIEND
+
+from .sim import PURE, Node, World, simulate, status
+
+BAIT = HeapDoc(task=PURE, variant="tiny", count=1, units=1.0, size=10, oldest=(1.0, 100.0), newest=(1.0, 100.0))
+
+
+class Eve:
+    """A friend of a device's owner who speaks the protocol as she likes; what she `claims` she lists in her heartbeats."""
+
+    def __init__(self, node: Node, victim: Node) -> None:
+        self.node, self.victim = node, victim
+        self.claims: list[Live] = []
+        self.heard: list[Attempted] = []
+        node.submitter.hear = self._hear  # type: ignore[method-assign]
+        node.submitter.reconcile = lambda peer, held: None  # type: ignore[method-assign]
+        node.submitter.live = lambda peer: self.claims  # type: ignore[method-assign]
+
+    async def _hear(self, peer: DeviceId, message: Attempted) -> None:
+        self.heard.append(message)
+
+    def reserve(self, number: int, **more: Any) -> dict[str, Any]:
+        """Ask for a place; the key of the attempt."""
+        key = {"job": f"{number:032x}", "attempt": 1}
+        ask = {"units": 1.0, "input_bytes": 1, "result_bytes": 1, "personal": False, "waited": 0.0, **more}
+        self.claims.append(Live(**key, phase="OFFERED"))
+        self.node.peers.send(self.victim.id, Reserve(**key, task=PURE, version=1, variant="tiny", **ask))
+        return key
+
+
+async def friend(world: World) -> tuple[Eve, Node]:
+    a, b = world.nodes
+    await b.access.allow(a.id, {"test.*": FRIEND}, instead=True)
+    return Eve(a, b), b
+
+
+def taken_for_ever(world: World) -> Any:
+    """She offers a job, reserves when she is asked for it, and never starts it; twenty minutes of that."""
+
+    async def story() -> float:
+        eve, b = await friend(world)
+        eve.node.peers._tell_pool_if_any = lambda p: None  # type: ignore[method-assign]
+
+        def take(peer: DeviceId, message: Take) -> None:
+            eve.reserve(len(eve.claims), waited=100.0, taken=True)
+
+        eve.node.submitter.take = take  # type: ignore[method-assign]
+        eve.node.peers._put(eve.node.peers.peers[b.id], Pool(held=[BAIT]))
+        await asyncio.sleep(5)
+        assert b.executor._free() == 0
+        job = await b.submit(units=1, on=b)
+        kept = 0
+        for _ in range(1200):
+            await asyncio.sleep(1)
+            kept += b.executor._free() == 0
+        assert status(b, job)[0] == "SUCCEEDED"
+        return kept / 1200
+
+    return story()
+
+
+def test_a_slot_that_was_taken_and_is_not_used_is_given_back() -> None:
+    async def story(world: World) -> None:
+        assert await taken_for_ever(world) < 0.15
+
+    simulate(story)
+
+
+def test_without_the_end_of_its_time_one_peer_has_the_slot_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def for_ever(self: Executor, e: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Executor, "_kept", for_ever)
+
+    async def story(world: World) -> None:
+        with pytest.raises(AssertionError):
+            await taken_for_ever(world)
+
+    simulate(story)
+
+
+def test_a_place_that_was_called_for_and_is_not_filled_is_given_back() -> None:
+    async def story(world: World) -> None:
+        eve, b = await friend(world)
+        eve.reserve(1)
+        await asyncio.sleep(10)
+        assert b.executor._expected() == 1
+        await asyncio.sleep(10)
+        assert b.executor._expected() == 0
+        assert [m.reason for m in eve.heard if m.kind == "cancelled"] == ["not started"]  # type: ignore[attr-defined]
+
+    simulate(story)
