@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from moodmesh.mesh.memory import MemoryNet
 from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.mesh.seams import DeviceId, LinkClosed
 from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
+from moodmesh.nodes.blobs import NodeBlobs
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import acceptance, submitter
 from moodmesh.nodes.jobs.executor import GRACE_S, LEASE_S
@@ -543,5 +549,48 @@ def test_a_clock_that_was_wrong_for_a_while_costs_no_result() -> None:
         dropped = await a.jobs.age(86400.0, 86400.0)
         assert len(dropped) == 2, "its input and its output"
         assert [row["id"] for row in a.rows("SELECT id FROM job")] == [open_], "what goes on does not age"
+
+    simulate(story)
+
+
+def test_a_job_outlives_the_restarts_of_its_own_submitter_while_its_input_travels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def inline(call: Callable[..., Any], *args: Any) -> Any:
+        return call(*args)
+
+    monkeypatch.setattr(asyncio, "to_thread", inline)  # threads know nothing of virtual time
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+
+        async def travel(artefact: str, source: DeviceId, size: int) -> Any:
+            links = world.links.get((b.id, a.id))
+            for _ in range(30):
+                await asyncio.sleep(0.1)
+                if links is None or links.closed:
+                    raise LinkClosed("link lost during a transfer")
+            return SimpleNamespace(read_bytes=lambda: b"input")
+
+        async def put(data: bytes) -> Blob:
+            return Blob(size=len(data), id="a" * 64)
+
+        blobs = b.executor._blobs = NodeBlobs(tmp_path / "artefacts", b.peers, b.jobs, b.clock)
+        blobs._fetch = travel  # type: ignore[method-assign]
+        blobs.store = SimpleNamespace(delete=lambda artefact: None)  # type: ignore[assignment]
+        a.submitter._blobs.put = put  # type: ignore[method-assign]
+        job = await a.submit(on=b)
+        for _ in range(6):
+            while not any(e.start is not None for e in b.executor._held.values()):
+                await asyncio.sleep(0.1)
+            a.crash()
+            await asyncio.sleep(0.5)
+            await a.start()
+        await asyncio.sleep(15)
+        states = [row["state"] for row in a.rows("SELECT state FROM attempt WHERE job=? ORDER BY number", job)]
+        assert status(a, job)[0] == "SUCCEEDED"
+        assert states[-1] == "COMMITTED"
+        assert len(states) > 5
+        assert set(states[:-1]) == {"LOST"}
 
     simulate(story)

@@ -193,6 +193,8 @@ class Executor:
         """The input's bytes; its artefact does not stay, also when the attempt ends meanwhile."""
         try:
             return await self._blobs.get(start.input, e.held.requester)
+        except ConnectionError as error:  # no fault of the job, nor of either device: its submitter may have been restarted
+            raise AttemptFailed("lost", f"its input could not be fetched: {error}") from None
         except (OSError, ValueError) as error:
             raise AttemptFailed("transient", f"its input could not be fetched: {error}") from None
         finally:
