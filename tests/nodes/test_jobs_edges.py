@@ -581,8 +581,9 @@ def test_a_job_outlives_the_restarts_of_its_own_submitter_while_its_input_travel
         a.submitter._blobs.put = put  # type: ignore[method-assign]
         job = await a.submit(on=b)
         for _ in range(6):
-            while not any(e.start is not None for e in b.executor._held.values()):
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                while not any(e.start is not None for e in b.executor._held.values()):
+                    await asyncio.sleep(0.1)
             a.crash()
             await asyncio.sleep(0.5)
             await a.start()

@@ -58,7 +58,7 @@ Reason = Literal["invalid_input", "task_error", "out_of_memory", "worker_lost", 
 
 
 class AttemptFailed(Exception):
-    """The attempt ended without output: `invalid_input` everywhere, `lost` by nobody's fault; the others may succeed elsewhere."""
+    """The attempt ended without output: `invalid_input` everywhere, `lost` by nobody's fault; others may succeed elsewhere."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
