@@ -156,7 +156,7 @@ def test_forged_late_results_are_not_believed_and_end_nothing() -> None:
 
 
 def test_a_peer_cannot_fill_this_device_with_reservations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moodmesh.nodes.jobs.executor.MAX_LIVE", 20)
+    monkeypatch.setattr("moodmesh.nodes.jobs.bounds.MAX_LIVE", 20)
 
     async def story(world: World) -> None:
         a, b = world.nodes

@@ -9,10 +9,10 @@ import pytest
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.executor import Executor
-from moodmesh.nodes.messages import Attempted, HeapDoc, Live, Pool, Reserve, Take
+from moodmesh.nodes.messages import Attempted, Blob, Cancel, HeapDoc, Live, Pool, RefusedReservation, Reserve, Start, Take
 from moodmesh.nodes.permissions import FRIEND
 
-from .sim import PURE, Node, World, simulate, status
+from .sim import EFFECTS, PURE, Node, World, simulate, status
 
 BAIT = HeapDoc(task=PURE, variant="tiny", count=1, units=1.0, size=10, oldest=(1.0, 100.0), newest=(1.0, 100.0))
 
@@ -31,13 +31,21 @@ class Eve:
     async def _hear(self, peer: DeviceId, message: Attempted) -> None:
         self.heard.append(message)
 
-    def reserve(self, number: int, **more: Any) -> dict[str, Any]:
+    def reserve(self, number: int, task: str = PURE, **more: Any) -> dict[str, Any]:
         """Ask for a place; the key of the attempt."""
         key = {"job": f"{number:032x}", "attempt": 1}
         ask = {"units": 1.0, "input_bytes": 1, "result_bytes": 1, "personal": False, "waited": 0.0, **more}
         self.claims.append(Live(**key, phase="OFFERED"))
-        self.node.peers.send(self.victim.id, Reserve(**key, task=PURE, version=1, variant="tiny", **ask))
+        self.node.peers.send(self.victim.id, Reserve(**key, task=task, version=1, variant="tiny", **ask))
         return key
+
+    def say(self, message: Attempted) -> None:
+        """Anything else."""
+        self.node.peers.send(self.victim.id, message)
+
+    def refusals(self) -> list[str]:
+        """The gates that closed before her."""
+        return [message.gate for message in self.heard if isinstance(message, RefusedReservation)]
 
 
 async def friend(world: World) -> tuple[Eve, Node]:
@@ -100,5 +108,94 @@ def test_a_place_that_was_called_for_and_is_not_filled_is_given_back() -> None:
         await asyncio.sleep(10)
         assert b.executor._expected() == 0
         assert [m.reason for m in eve.heard if m.kind == "cancelled"] == ["not started"]  # type: ignore[attr-defined]
+
+    simulate(story)
+
+
+def test_results_that_are_never_acknowledged_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moodmesh.nodes.jobs.bounds.MAX_LIVE", 20)
+
+    async def story(world: World) -> None:
+        eve, b = await friend(world)
+        for n in range(60):
+            key = eve.reserve(n)
+            await asyncio.sleep(0.1)
+            eve.say(Start(**key, params={}, input=Blob(size=1, inline="!"), seed=1))
+        await asyncio.sleep(3)
+        assert len(b.executor._delivering) == 20
+        assert len(b.executor.live(eve.node.id)) == 20
+        assert eve.refusals() == ["full"] * 40
+
+    simulate(story)
+
+
+def test_what_was_not_called_for_is_not_kept() -> None:
+    async def story(world: World) -> None:
+        eve, b = await friend(world)
+        own = await b.submit(units=60, on=b)
+        await asyncio.sleep(1)
+        key = eve.reserve(1)
+        await asyncio.sleep(0.5)
+        eve.say(start := Start(**key, params={"units": 1.0}, input=Blob.of(b"y"), seed=1))
+        await asyncio.sleep(1)
+        (held,) = [e for e in b.executor._held.values() if e.held.requester == eve.node.id]
+        assert held.start is None
+        while status(b, own)[0] != "SUCCEEDED":
+            await asyncio.sleep(0.1)
+        eve.say(start)
+        await asyncio.sleep(3)
+        assert [r[2] for r in world.ran] == [b.id, b.id], "it ran once it was called for"
+
+    simulate(story)
+
+
+def test_no_more_is_called_for_than_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moodmesh.nodes.jobs.bounds.AHEAD_BYTES", 10 * Start.cap)
+
+    async def story(world: World) -> None:
+        eve, b = await friend(world)
+        with b.executor.borrowed_slot():
+            for n in range(40):
+                key = eve.reserve(n, units=1e-6, input_bytes=65536)
+                await asyncio.sleep(0.05)
+                eve.say(Start(**key, params={"units": 1e-6}, input=Blob.of(b"y" * 65536), seed=1))
+            await asyncio.sleep(2)
+            assert sum(e.start is not None for e in b.executor._held.values()) == 8
+
+    simulate(story)
+
+
+def fences(node: Node) -> list[str]:
+    return [row["job"] for row in node.rows("SELECT job FROM fence ORDER BY rowid")]
+
+
+def test_fences_of_pure_tasks_are_bounded_and_the_newest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moodmesh.nodes.jobs.journal.MOST_FENCES", 50)
+
+    async def story(world: World) -> None:
+        eve, b = await friend(world)
+        for n in range(200):
+            eve.say(Cancel(**eve.reserve(n)))
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
+        assert fences(b) == [f"{n:032x}" for n in range(150, 200)]
+
+    simulate(story)
+
+
+def test_a_fence_of_what_may_run_once_is_never_forgotten_for_a_newer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moodmesh.nodes.jobs.journal.MOST_FENCES", 5)
+    monkeypatch.setattr("moodmesh.nodes.jobs.journal.MOST_EFFECTS", 20)
+
+    async def story(world: World) -> None:
+        eve, b = await friend(world)
+        for n in range(30):
+            eve.say(Cancel(**eve.reserve(n, EFFECTS)))
+            await asyncio.sleep(0.05)
+        assert fences(b) == [f"{n:032x}" for n in range(20)]
+        eve.reserve(0, EFFECTS)
+        await asyncio.sleep(0.5)
+        assert eve.refusals() == ["fence"] * 11
+        assert not b.executor._held
 
     simulate(story)

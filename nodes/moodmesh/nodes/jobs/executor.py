@@ -15,13 +15,13 @@ from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.errors import StoreError
+from moodmesh.nodes.jobs.bounds import full, near
 from moodmesh.nodes.jobs.execution import Execution, Offers
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.jobs.outputs import Outputs
 from moodmesh.nodes.jobs.pulling import Pulling
 from moodmesh.nodes.messages import (
-    MAX_LIVE,
     Attempted,
     Cancel,
     CancelledAttempt,
@@ -48,6 +48,7 @@ LEASE_S = 5.0
 GRACE_S = 2.0
 """A worker is gone so long after the end of its lease, and what a dead daemon left so long after its end; `bench faults`
 takes both bounds from here."""
+NOT_YET_S = 2 * CALL_AHEAD_S
 KEEP_S = 24 * 3600.0
 FENCE_KEEP_S = 30 * 24 * 3600.0
 REPEAT_S = 5.0
@@ -127,8 +128,7 @@ class Executor:
         return self._full(peer) is None and self._offers.admit(peer, ask) is None
 
     def _full(self, peer: DeviceId) -> Gate | None:
-        """A peer may not fill this device's memory, nor a heartbeat, with reservations."""
-        return Gate("full", f"{MAX_LIVE} attempts wait here") if sum(k[0] == peer for k in self._held) >= MAX_LIVE else None
+        return full(peer, (*self._held, *self._delivering))
 
     async def _obey(self, key: tuple[DeviceId, str, int], ask: Reserve) -> Gate | None:
         """Journal the place and hold it, and drop lower attempts of the job; the fence is the gate that bars a repeated one."""
@@ -136,8 +136,8 @@ class Executor:
             key[0], ask.job, ask.attempt, ask.task, ask.variant, "RESERVED", ask.personal, ask.units, self._boot, None,
             self._clock.wall(),
         )  # fmt: skip
-        if not await self._journal.grant(held):
-            return Gate("fence", "this or a later attempt of the job was already obeyed")
+        if barred := await self._journal.grant(held, effects=self._offers.effects(ask.task)):
+            return Gate("fence", barred)
         for lower in [k for k in self._held if k[:2] == key[:2] and k[2] < ask.attempt]:
             self._background.spawn(self._end(lower, "superseded"))
         expected = bounded_s(self._offers.predicted_s(ask.task, ask.variant, ask.units))
@@ -146,11 +146,11 @@ class Executor:
         return None
 
     def _grant(self, e: Execution, wait: float) -> None:
-        if wait <= CALL_AHEAD_S and not e.called:
+        if not e.called and near(e, wait, self._held.values(), self._pool.slots):
             e.called = True
             self._timers.spawn(self._kept(e))
         self._said[e.key] = self._clock.now()
-        start_in_s = min(wait, CALL_AHEAD_S) if e.called else wait  # what was called for stays called for
+        start_in_s = min(wait, CALL_AHEAD_S) if e.called else max(wait, NOT_YET_S)  # what was called for stays called for
         self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=start_in_s, lease_s=LEASE_S))
 
     async def _kept(self, e: Execution) -> None:
@@ -169,7 +169,7 @@ class Executor:
 
     def _start(self, key: tuple[str, str, int], start: Start) -> None:
         e = self._held.get(key)
-        if e is None or e.start is not None:
+        if e is None or e.start is not None or not e.called:  # what was not called for is not kept: it will be called for
             return
         if e.promised:
             self._pulling.kept_word(e.held.requester)
@@ -241,8 +241,11 @@ class Executor:
             else:
                 free -= 1
         for e, wait in self._queue():
-            if e.start is None and not e.called and wait <= CALL_AHEAD_S:
-                self._grant(e, wait)
+            if e.called:
+                continue
+            if not near(e, wait, self._held.values(), self._pool.slots):
+                break
+            self._grant(e, wait)
         self._none_free = self._free() == 0
         self._changed()
 
