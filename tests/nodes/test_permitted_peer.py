@@ -9,7 +9,19 @@ import pytest
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.executor import Executor
-from moodmesh.nodes.messages import Attempted, Blob, Cancel, HeapDoc, Live, Pool, RefusedReservation, Reserve, Start, Take
+from moodmesh.nodes.messages import (
+    Attempted,
+    Blob,
+    Cancel,
+    HeapDoc,
+    Live,
+    Pool,
+    RefusedReservation,
+    Reserve,
+    Result,
+    Start,
+    Take,
+)
 from moodmesh.nodes.permissions import FRIEND
 
 from .sim import EFFECTS, PURE, Node, World, simulate, status
@@ -197,5 +209,55 @@ def test_a_fence_of_what_may_run_once_is_never_forgotten_for_a_newer_one(monkeyp
         await asyncio.sleep(0.5)
         assert eve.refusals() == ["fence"] * 11
         assert not b.executor._held
+
+    simulate(story)
+
+
+def test_an_input_larger_than_reserved_is_not_fetched() -> None:
+    async def story(world: World) -> None:
+        eve, b = await friend(world)
+        fetched: list[Blob] = []
+
+        async def get(blob: Blob, source: DeviceId) -> bytes:
+            fetched.append(blob)
+            return b"y" * blob.size
+
+        b.executor._blobs.get = get  # type: ignore[method-assign]
+        for n, size in enumerate((2**40, 11, 10)):
+            key = eve.reserve(n, input_bytes=10)
+            await asyncio.sleep(0.5)
+            eve.say(Start(**key, params={"units": 1.0}, input=Blob(size=size, id="a" * 64), seed=1))
+            await asyncio.sleep(1)
+        assert [blob.size for blob in fetched] == [10]
+        failed = [m.message for m in eve.heard if isinstance(m, Result) and m.reason == "transient"]
+        assert "its input has 11 bytes, 10 were reserved" in failed
+
+    simulate(story)
+
+
+@pytest.mark.parametrize(("more", "is_fetched"), [(0, True), (1, False)])
+def test_a_result_far_larger_than_expected_is_not_fetched(more: int, is_fetched: bool) -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        fetched: list[Blob] = []
+
+        async def get(blob: Blob, source: DeviceId) -> bytes:
+            fetched.append(blob)
+            raise OSError("far away")
+
+        a.submitter.desk.acceptance._blobs.get = get  # type: ignore[method-assign]
+        result = b.executor._outputs.result
+
+        async def huge(*args: Any) -> Result:
+            made = await result(*args)
+            outputs = {"value": Blob(size=64 * 2**20 + 16 * 10 + more, id="a" * 64)}  # 10 bytes are expected
+            return made.model_copy(update={"outputs": outputs})
+
+        b.executor._outputs.result = huge  # type: ignore[method-assign]
+        job = await a.submit(units=1, on=b)
+        await asyncio.sleep(3)
+        assert bool(fetched) == is_fetched
+        (row,) = a.rows("SELECT message FROM attempt WHERE job=? AND number=1", job)
+        assert ("at most 67109024 are fetched" in row["message"]) != is_fetched
 
     simulate(story)

@@ -9,6 +9,7 @@ from moodmesh.nodes.jobs.execution import Execution
 from moodmesh.nodes.messages import MAX_LIVE, Reserve, Start
 from moodmesh.nodes.placement.gates import Gate
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S
+from moodmesh.nodes.pool.seam import AttemptFailed
 
 AHEAD_BYTES = 64 * 2**20
 """Inputs that were called for and do not run yet; as many as there are slots may be larger."""
@@ -23,6 +24,12 @@ def near(e: Execution, wait: float, held: Iterable[Execution], slots: int) -> bo
     """Whether an input should travel: its attempt is near the head, and there is memory beside what was called for before."""
     ahead = [_bytes(one.ask) for one in held if one.called and one.given is None]
     return wait <= CALL_AHEAD_S and (len(ahead) < slots or sum(ahead) + _bytes(e.ask) <= AHEAD_BYTES)
+
+
+def check_size(ask: Reserve, start: Start) -> None:
+    """An input is no larger than what was reserved: the quota and the disk were asked for that. `AttemptFailed`."""
+    if start.input.size > ask.input_bytes:
+        raise AttemptFailed("transient", f"its input has {start.input.size} bytes, {ask.input_bytes} were reserved")
 
 
 def _bytes(ask: Reserve) -> int:

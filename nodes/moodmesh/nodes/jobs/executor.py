@@ -15,7 +15,7 @@ from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.errors import StoreError
-from moodmesh.nodes.jobs.bounds import full, near
+from moodmesh.nodes.jobs.bounds import check_size, full, near
 from moodmesh.nodes.jobs.execution import Execution, Offers
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Blobs, Network
@@ -178,6 +178,7 @@ class Executor:
 
     async def _stage(self, e: Execution, start: Start) -> None:
         """Have the input here; one that is too large for a message is fetched."""
+        check_size(e.ask, start)
         if start.input.id is None:
             try:
                 data = start.input.data()
