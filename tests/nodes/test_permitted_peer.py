@@ -261,3 +261,89 @@ def test_a_result_far_larger_than_expected_is_not_fetched(more: int, is_fetched:
         assert ("at most 67109024 are fetched" in row["message"]) != is_fetched
 
     simulate(story)
+
+
+async def dwarf(world: World, units: float) -> tuple[Eve, Node, list[Any]]:
+    """A job of hers that says it is tiny and has waited for thirty years."""
+    eve, b = await friend(world)
+    learned: list[Any] = []
+
+    async def observe(*args: Any) -> None:
+        learned.append(args)
+
+    b.offers.observe = observe  # type: ignore[method-assign]
+    key = eve.reserve(1, units=units, waited=1e9)
+    await asyncio.sleep(0.5)
+    eve.say(Start(**key, params={"units": 1000.0}, input=Blob.of(b""), seed=1))
+    await asyncio.sleep(1)
+    return eve, b, learned
+
+
+def test_a_request_that_is_larger_than_its_reservation_does_not_run() -> None:
+    async def story(world: World) -> None:
+        eve, _, learned = await dwarf(world, 1e-9)
+        (failed,) = [m.message for m in eve.heard if isinstance(m, Result)]
+        assert failed == "its request comes to 1000 units, 1e-09 were reserved"
+        assert not world.ran
+        assert not learned
+
+    simulate(story)
+
+
+def test_without_that_check_it_runs_past_every_limit_and_spoils_what_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moodmesh.nodes.jobs.executor.check_units", lambda ask, units: None)
+    monkeypatch.setattr("moodmesh.nodes.jobs.executor.LATE", 100.0)
+
+    async def story(world: World) -> None:
+        _, b, learned = await dwarf(world, 1e-9)
+        own = await b.submit(units=1, on=b)
+        await asyncio.sleep(10 * FRIEND.largest_s)  # type: ignore[operator]
+        assert status(b, own)[0] == "SUCCEEDED"
+        assert world.ran[0][1:] == (PURE, b.id)
+        assert learned[0][2] == 1e-9
+
+    simulate(story)
+
+
+def test_what_takes_far_longer_than_its_submitter_may_have_is_ended_and_learned() -> None:
+    async def story(world: World) -> None:
+        eve, b = await friend(world)
+        learned: list[float] = []
+
+        async def observe(task: str, variant: str, units: float, seconds: float, load_s: float | None) -> None:
+            learned.append(seconds)
+
+        b.offers.observe, b.slow = observe, 100.0  # type: ignore[method-assign]
+        key = eve.reserve(1, units=50.0)
+        await asyncio.sleep(0.5)
+        eve.say(Start(**key, params={"units": 50.0}, input=Blob.of(b""), seed=1))
+        began = world.now()
+        await asyncio.sleep(1)
+        while b.workers:
+            await asyncio.sleep(0.1)
+        assert world.now() - began == pytest.approx(2 * 60.0, abs=1)
+        await asyncio.sleep(1)
+        (failed,) = [m for m in eve.heard if isinstance(m, Result)]
+        assert failed.reason == "transient"
+        assert "this device's rule for its submitter" in failed.message
+        assert learned == [pytest.approx(120.0, abs=1)]
+
+    simulate(story)
+
+
+def test_who_says_it_has_waited_for_ever_is_overtaken_by_what_waits_here() -> None:
+    async def story(world: World) -> None:
+        eve, b = await friend(world)
+        own = await b.submit(units=600, on=b)
+        first = await b.submit(units=1, on=b)
+        for n in range(9):
+            eve.reserve(n, units=90.0, waited=1e9)
+        await asyncio.sleep(1)
+        order = [e.held.requester for e, _ in b.executor._queue()]
+        assert order == [eve.node.id] * 9 + [b.id]
+        late = [e for e, _ in b.executor._queue() if e.held.job == first]
+        late[0].since -= 4000  # it has waited here for an hour
+        assert b.executor._queue()[0][0] is late[0]
+        await b.submitter.cancel(own)
+
+    simulate(story)

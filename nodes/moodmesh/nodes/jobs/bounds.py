@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from moodmesh.mesh.seams import DeviceId
@@ -13,6 +14,9 @@ from moodmesh.nodes.pool.seam import AttemptFailed
 
 AHEAD_BYTES = 64 * 2**20
 """Inputs that were called for and do not run yet; as many as there are slots may be larger."""
+SAME = 0.01
+LATE = 2.0
+"""An attempt is ended when it takes so many times what its submitter may have run here: a prediction may be off by that."""
 
 
 def full(peer: DeviceId, keys: Iterable[tuple[str, str, int]]) -> Gate | None:
@@ -30,6 +34,12 @@ def check_size(ask: Reserve, start: Start) -> None:
     """An input is no larger than what was reserved: the quota and the disk were asked for that. `AttemptFailed`."""
     if start.input.size > ask.input_bytes:
         raise AttemptFailed("transient", f"its input has {start.input.size} bytes, {ask.input_bytes} were reserved")
+
+
+def check_units(ask: Reserve, units: float) -> None:
+    """A request comes to what was reserved: limits, the queue and what is learned of it all rest on that. `AttemptFailed`."""
+    if not math.isclose(units, ask.units, rel_tol=SAME):
+        raise AttemptFailed("transient", f"its request comes to {units:.6g} units, {ask.units:.6g} were reserved")
 
 
 def _bytes(ask: Reserve) -> int:

@@ -15,8 +15,8 @@ from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.errors import StoreError
-from moodmesh.nodes.jobs.bounds import check_size, full, near
-from moodmesh.nodes.jobs.execution import Execution, Offers
+from moodmesh.nodes.jobs.bounds import LATE, check_size, check_units, full, near
+from moodmesh.nodes.jobs.execution import Execution, Offers, load
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.jobs.outputs import Outputs
@@ -187,6 +187,8 @@ class Executor:
         else:
             await self._journal.phase(e.held, "STAGING")
             data = await self._fetched(e, start)
+        if e.held.requester != self._net.me:
+            check_units(e.ask, await self._offers.units(start, e.ask, data))
         e.data, e.task = data, None
         self._pump()
 
@@ -299,6 +301,16 @@ class Executor:
         name = f"{e.held.requester[:8]}-{e.held.job}-{e.held.number}"
         work = Work(name, e.ask.task, e.ask.variant, start.params, data, start.seed)
         try:
+            async with asyncio.timeout(None) as e.limit:
+                return await self._tried(e, work)
+        except TimeoutError:
+            if e.limit is None or not e.limit.expired():
+                raise
+            await self._learn_overrun(e)
+            raise AttemptFailed("transient", "it took far longer than this device's rule for its submitter allows") from None
+
+    async def _tried(self, e: Execution, work: Work) -> Done:
+        try:
             return await self._pool.run(work, lambda event: self._emit(e, event))
         except AttemptFailed as failed:
             if failed.reason != "worker_lost" or self._offers.effects(e.ask.task):
@@ -319,6 +331,9 @@ class Executor:
             case Started():
                 e.started, e.load_s = event, event.load_s
                 e.started_now, e.started_wall = self._clock.now(), self._clock.wall()
+                longest = self._offers.longest_s(peer, e.ask.task)
+                if longest is not None and e.limit is not None and not e.limit.expired():
+                    e.limit.reschedule(asyncio.get_running_loop().time() + LATE * longest)
                 assert e.journalled is not None
                 e.journalled.add_done_callback(lambda _: self._tell_started(e))
                 self._changed()
@@ -544,24 +559,14 @@ class Executor:
     def live(self, peer: DeviceId) -> list[Live]:
         """The attempts of a peer held here, for the heartbeat; one that ended without a result is none, forgotten or not."""
         waits = {e.key: wait for e, wait in self._queue()}
-        running = [
-            Live(job=k[1], attempt=k[2], phase=e.held.phase, start_in_s=waits.get(k))
-            for k, e in self._held.items()
-            if k[0] == peer
-        ]
+        running = [e.live(waits.get(k)) for k, e in self._held.items() if k[0] == peer]
         done = [k for k, held in self._delivering.items() if k[0] == peer and held.result is not None]
         return running + [Live(job=k[1], attempt=k[2], phase="DELIVERING") for k in done]
 
     def load(self) -> tuple[list[float], dict[str, tuple[int, float]], int]:
         """Seconds left of each running attempt; per class the queued count and seconds; free slots."""
-        now = self._clock.now()
-        running = [e.remaining(now) for e in self._held.values() if e.busy]
-        queue: dict[str, tuple[int, float]] = {}
-        for e in self._held.values():
-            if not e.busy:
-                count, so_far = queue.get(f"{e.ask.task}/{e.ask.variant}", (0, 0.0))
-                queue[f"{e.ask.task}/{e.ask.variant}"] = (count + 1, bounded_s(so_far + e.expected_s))
-        return running, queue, max(0, self._free() - sum(count for count, _ in queue.values()))
+        running, queue = load(self._held.values(), self._clock.now())
+        return running, queue, max(0, self._free() - self._expected())
 
     def names(self, peer: DeviceId, artefact: str) -> bool:
         """Whether a result waiting for the peer names this artefact."""
