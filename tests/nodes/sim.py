@@ -450,7 +450,7 @@ class World:
                 break
         await asyncio.sleep(30)
         for node in self.nodes:
-            await node.executor.expire()
+            await node.executor.expire(0.0)
 
     def open_jobs(self) -> list[str]:
         query = "SELECT id FROM job WHERE status IN ('PENDING', 'RUNNING')"

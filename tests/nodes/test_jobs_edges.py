@@ -595,3 +595,29 @@ def test_a_job_outlives_the_restarts_of_its_own_submitter_while_its_input_travel
         assert set(states[:-1]) == {"LOST"}
 
     simulate(story)
+
+
+def test_a_clock_that_was_wrong_at_the_executor_costs_no_result_and_no_fence() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.mains = True
+        b.clock.offset, right = 1000.0, b.clock.offset
+        await a.submit(units=10, on=b)
+        await asyncio.sleep(2)
+        world.islands = [{a.id}]
+        await asyncio.sleep(20)
+        b.clock.offset = right
+        for _ in range(2):
+            await b.executor.expire(600.0)
+            assert len(b.executor._delivering) == 1
+            assert len(b.rows("SELECT * FROM fence")) == 1
+            b.crash()
+            await b.start()
+        await b.executor.expire(86400.0)
+        assert not b.executor._delivering
+        assert not b.rows("SELECT * FROM execution")
+        assert len(b.rows("SELECT * FROM fence")) == 1
+        await b.executor.expire(30 * 86400.0)
+        assert not b.rows("SELECT * FROM fence")
+
+    simulate(story)

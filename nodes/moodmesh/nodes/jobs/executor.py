@@ -525,7 +525,7 @@ class Executor:
     async def resume(self) -> None:
         """After a restart: workers are gone, so what ran is lost; what was finished is offered again."""
         for held in await self._journal.load():
-            if held.phase in ("RESERVED", "STAGING") or held.created < self._clock.wall() - KEEP_S:
+            if held.phase in ("RESERVED", "STAGING"):
                 await self._journal.forget(held)
                 continue
             if held.phase == "RUNNING":
@@ -535,12 +535,12 @@ class Executor:
             if held.requester != self._net.me:  # a link may be up already; this device's own submitter reads its journal next
                 self._send_result(held)
 
-    async def expire(self) -> None:
-        """Forget results that nobody fetched for 24 hours, what could not be forgotten before, and old fences."""
-        old = self._clock.wall() - KEEP_S
-        for key in [k for k, held in self._delivering.items() if held.created < old or held.result is None]:
+    async def expire(self, passed_s: float) -> None:
+        """So many seconds have passed: forget results that nobody fetched for 24 hours, what could not be forgotten before,
+        and old fences."""
+        old = await self._journal.age(passed_s, KEEP_S, FENCE_KEEP_S)
+        for key in [*old, *(k for k, held in self._delivering.items() if held.result is None)]:
             await self._forget(key)
-        await self._journal.forget_fences(self._clock.wall() - FENCE_KEEP_S)
 
     def repeat(self, peer: DeviceId) -> None:
         """A link came up: say again where each attempt of the peer stands."""

@@ -280,9 +280,19 @@ class Executions:
         if held.personal and held.result is not None:
             await self._store.scrub()
 
-    async def forget_fences(self, at: float) -> None:
-        """Drop fences set before a wall time."""
-        await self._store.write("execution.fences", lambda db: db.execute("DELETE FROM fence WHERE at < ?", (at,)))
+    async def age(self, passed_s: float, result_s: float, fence_s: float) -> list[tuple[str, str, int]]:
+        """So many seconds have passed for results and fences: drop fences kept for longer than `fence_s`; the attempts whose
+        result was kept for longer than `result_s`."""
+
+        def write(db: sqlite3.Connection) -> list[tuple[str, str, int]]:
+            db.execute("UPDATE fence SET kept_s = kept_s + ?", (passed_s,))
+            db.execute("DELETE FROM fence WHERE kept_s > ?", (fence_s,))
+            db.execute("UPDATE execution SET kept_s = kept_s + ? WHERE result IS NOT NULL", (passed_s,))
+            return [
+                tuple(row) for row in db.execute("SELECT requester, job, number FROM execution WHERE kept_s > ?", (result_s,))
+            ]
+
+        return await self._store.write("execution.age", write)
 
     async def load(self) -> list[Held]:
         """Everything still held, for a restart."""
