@@ -15,6 +15,7 @@ import pytest
 from moodmesh.mesh.memory import MemoryNet
 from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.mesh.seams import DeviceId, LinkClosed
+from moodmesh.nodes.api.peers import PeersView
 from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
 from moodmesh.nodes.blobs import NodeBlobs
 from moodmesh.nodes.errors import StoreError
@@ -619,5 +620,33 @@ def test_a_clock_that_was_wrong_at_the_executor_costs_no_result_and_no_fence() -
         assert len(b.rows("SELECT * FROM fence")) == 1
         await b.executor.expire(30 * 86400.0)
         assert not b.rows("SELECT * FROM fence")
+
+    simulate(story)
+
+
+def test_a_device_that_is_forgotten_ends_what_it_runs_for_this_one() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.mains = True
+        job = await a.submit(units=100)
+        await asyncio.sleep(3)
+        assert b.workers
+
+        async def forget(peer: DeviceId) -> None:
+            """As the pair book does: the link closes at once."""
+            world.connecting = False
+            world.links[a.id, b.id].broken("forgotten")
+            world.links[b.id, a.id].broken("forgotten")
+            a.peers._pair_changed(peer, None)
+
+        book = SimpleNamespace(find=lambda name: a.peers._pairs.get(b.id), forget=forget)
+        view = PeersView(SimpleNamespace(book=book, peers=a.peers, submitter=a.submitter))  # type: ignore[arg-type]
+        await view.forget(SimpleNamespace(match_info={"name": "b"}))  # type: ignore[arg-type]
+        await asyncio.sleep(2)
+        assert not b.workers
+        assert not b.rows("SELECT * FROM execution")
+        assert a.rows("SELECT state, message FROM attempt WHERE number=1")[0][:] == ("LOST", "the peer was forgotten")
+        assert [device for _, _, device in world.ran] == [b.id, a.id]
+        assert status(a, job)[0] == "RUNNING"
 
     simulate(story)
