@@ -73,6 +73,7 @@ class Execution:
     journalled: asyncio.Task[None] | None = None
     seq: int = 0
     called: bool = False
+    awaited: asyncio.Task[None] | None = None  # until its input is here
     promised: bool = False
     limit: asyncio.Timeout | None = None
     detached: asyncio.Task[None] | None = None

@@ -80,7 +80,7 @@ class Executor:
         self._said: dict[tuple[str, str, int], float] = {}
         self._stopping = 0
         self._free_since, self._none_free = clock.now(), False  # since when any slot is free; whether none was at the last look
-        self._background, self._timers = Background(), Background()
+        self._background = Background()
         self._outputs = Outputs(network, blobs)
         self._pulling = Pulling(network, clock, self._admits, self._pump)
 
@@ -148,7 +148,7 @@ class Executor:
     def _grant(self, e: Execution, wait: float) -> None:
         if not e.called and near(e, wait, self._held.values(), self._pool.slots):
             e.called = True
-            self._timers.spawn(self._kept(e))
+            e.awaited = asyncio.create_task(self._kept(e))
         self._said[e.key] = self._clock.now()
         start_in_s = min(wait, CALL_AHEAD_S) if e.called else max(wait, NOT_YET_S)  # what was called for stays called for
         self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=start_in_s, lease_s=LEASE_S))
@@ -157,15 +157,13 @@ class Executor:
         """Who was called and sends no `start` loses its place; who was promised a slot and has no input there yet waits for
         one like everybody."""
         await self._clock.sleep(START_S)
-        if self._held.get(e.key) is not e or e.data is not None:
-            return
         if e.start is not None:
             e.promised = False
             self._pump()
             return
         self._pulling.disappointed(e.held.requester, START_S)
         self._net.send(e.held.requester, CancelledAttempt(job=e.held.job, attempt=e.held.number, reason="not started"))
-        await self._end(e.key, "not started")
+        self._background.spawn(self._end(e.key, "not started"))
 
     def _start(self, key: tuple[str, str, int], start: Start) -> None:
         e = self._held.get(key)
@@ -190,6 +188,8 @@ class Executor:
         if e.held.requester != self._net.me:
             check_units(e.ask, await self._offers.units(start, e.ask, data))
         e.data, e.task = data, None
+        if e.awaited is not None:
+            e.awaited.cancel()
         self._pump()
 
     async def _fetched(self, e: Execution, start: Start) -> bytes:
@@ -402,8 +402,9 @@ class Executor:
     async def _end(self, key: tuple[str, str, int], why: str) -> None:
         """Kill what runs, give the slot back, forget the attempt and its data."""
         e = self._held.pop(key, None)
-        if e is not None and e.detached is not None and e.detached is not asyncio.current_task():
-            e.detached.cancel()
+        for timer in (e.detached, e.awaited) if e is not None else ():
+            if timer is not None and timer is not asyncio.current_task():
+                timer.cancel()
         if e is not None and e.task is not None:
             await self._stop(e, e.task)
         held = e.held if e is not None else self._delivering.get(key)
@@ -514,7 +515,6 @@ class Executor:
         for requester, job, number in keys:
             self._net.send(DeviceId(requester), CancelledAttempt(job=job, attempt=number, reason="shutdown"))
         await self._pulling.close()
-        await self._timers.finish(cancel=True)
         await self._background.finish()
 
     async def _end_all(self, keys: list[tuple[str, str, int]], why: str) -> None:

@@ -87,6 +87,7 @@ async def _measured(rig: Rig, busy: bool) -> dict[str, float]:
     seconds = BUSY_S if busy else IDLE_S
     await asyncio.sleep(seconds)
     found = {kind: round(size / seconds, 1) for kind, size in sorted(heard.items())}
+    await rig.executor.close()
     for task in (asking, serving):
         if task is not None:
             task.cancel()
