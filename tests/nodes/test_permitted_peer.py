@@ -13,6 +13,7 @@ from moodmesh.nodes.messages import (
     Attempted,
     Blob,
     Cancel,
+    Granted,
     HeapDoc,
     Live,
     Pool,
@@ -66,8 +67,9 @@ async def friend(world: World) -> tuple[Eve, Node]:
     return Eve(a, b), b
 
 
-def taken_for_ever(world: World) -> Any:
-    """She offers a job, reserves when she is asked for it, and never starts it; ten minutes of that."""
+def taken_for_ever(world: World, *, starts: bool) -> Any:
+    """She offers a job, reserves when she is asked for it, and never starts it, or starts it with an input that never
+    arrives; ten minutes of that."""
 
     async def story() -> float:
         eve, b = await friend(world)
@@ -76,6 +78,18 @@ def taken_for_ever(world: World) -> Any:
         def take(peer: DeviceId, message: Take) -> None:
             eve.reserve(len(eve.claims), waited=100.0, taken=True)
 
+        async def granted(peer: DeviceId, message: Attempted) -> None:
+            if starts and isinstance(message, Granted):
+                key = {"job": message.job, "attempt": 1}
+                eve.say(Start(**key, params={"units": 1.0}, input=Blob(size=1, id="a" * 64), seed=1))
+
+        async def never(blob: Blob, source: DeviceId) -> bytes:
+            await asyncio.sleep(3600)
+            return b""
+
+        if starts:
+            b.executor._blobs.get = never  # type: ignore[method-assign]
+        eve.node.submitter.hear = granted  # type: ignore[method-assign]
         eve.node.submitter.take = take  # type: ignore[method-assign]
         eve.node.peers._put(eve.node.peers.peers[b.id], Pool(held=[BAIT]))
         await asyncio.sleep(5)
@@ -91,9 +105,10 @@ def taken_for_ever(world: World) -> Any:
     return story()
 
 
-def test_a_slot_that_was_taken_and_is_not_used_is_given_back() -> None:
+@pytest.mark.parametrize("starts", [False, True])
+def test_a_slot_that_was_taken_and_is_not_used_is_given_back(starts: bool) -> None:
     async def story(world: World) -> None:
-        assert await taken_for_ever(world) < 0.25
+        assert await taken_for_ever(world, starts=starts) < 0.25
 
     simulate(story)
 
@@ -106,7 +121,7 @@ def test_without_the_end_of_its_time_one_peer_has_the_slot_for_ever(monkeypatch:
 
     async def story(world: World) -> None:
         with pytest.raises(AssertionError):
-            await taken_for_ever(world)
+            await taken_for_ever(world, starts=False)
 
     simulate(story)
 

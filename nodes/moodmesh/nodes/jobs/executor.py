@@ -157,20 +157,19 @@ class Executor:
         """Who was called and sends no `start` loses its place; who was promised a slot and has no input there yet waits for
         one like everybody."""
         await self._clock.sleep(START_S)
-        if e.start is not None:
+        if e.promised or e.start is None:
+            self._pulling.disappointed(e.held.requester, START_S)
+        if e.start is None:
+            self._net.send(e.held.requester, CancelledAttempt(job=e.held.job, attempt=e.held.number, reason="not started"))
+            self._background.spawn(self._end(e.key, "not started"))
+        elif e.promised:
             e.promised = False
             self._pump()
-            return
-        self._pulling.disappointed(e.held.requester, START_S)
-        self._net.send(e.held.requester, CancelledAttempt(job=e.held.job, attempt=e.held.number, reason="not started"))
-        self._background.spawn(self._end(e.key, "not started"))
 
     def _start(self, key: tuple[str, str, int], start: Start) -> None:
         e = self._held.get(key)
         if e is None or e.start is not None or not e.called:  # what was not called for is not kept: it will be called for
             return
-        if e.promised:
-            self._pulling.kept_word(e.held.requester)
         e.start = start
         e.task = asyncio.create_task(self._guarded(e, lambda: self._stage(e, start)))
 
@@ -190,6 +189,8 @@ class Executor:
         e.data, e.task = data, None
         if e.awaited is not None:
             e.awaited.cancel()
+        if e.ask.taken:
+            self._pulling.kept_word(e.held.requester)
         self._pump()
 
     async def _fetched(self, e: Execution, start: Start) -> bytes:
