@@ -53,8 +53,7 @@ KEEP_S = 24 * 3600.0
 FENCE_KEEP_S = 30 * 24 * 3600.0
 REPEAT_S = 5.0
 START_S = 15.0
-"""How long a place that was called for, or a slot that was promised, is kept for its input; `granted` is said three times in
-it (`REPEAT_S`)."""
+"""A place that was called for, or a promised slot, is kept so long for its input: `granted` is said three times meanwhile."""
 log = logging.getLogger(__name__)
 
 
