@@ -35,7 +35,7 @@ from moodmesh.nodes.jobs.model import Spec
 from moodmesh.nodes.jobs.network import OwnJobs
 from moodmesh.nodes.jobs.replicas import Replicas
 from moodmesh.nodes.jobs.submitter import Submitter
-from moodmesh.nodes.messages import Blob, Capability, Dynamic, Reserve, TaskDoc, VariantDoc
+from moodmesh.nodes.messages import Blob, Capability, Dynamic, Reserve, Start, TaskDoc, VariantDoc
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.permissions import Conditions, Limits
 from moodmesh.nodes.placement.gates import Gate
@@ -166,6 +166,12 @@ class Offers:
     def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
         limit = None if peer == self._node.id else self._node.access.denial(peer, ask.task, self._mean, ask.input_bytes)
         return Gate("quota", limit) if limit else None
+
+    async def units(self, start: Start, ask: Reserve, data: bytes) -> float:
+        return float(start.params["units"])
+
+    def longest_s(self, peer: DeviceId, task: str) -> float | None:
+        return self._node.access.longest_s(peer, task)
 
     def predicted_s(self, task: str, variant: str, units: float) -> float:
         return units * self._mean
@@ -444,7 +450,7 @@ class World:
                 break
         await asyncio.sleep(30)
         for node in self.nodes:
-            await node.executor.expire()
+            await node.executor.expire(0.0)
 
     def open_jobs(self) -> list[str]:
         query = "SELECT id FROM job WHERE status IN ('PENDING', 'RUNNING')"

@@ -179,7 +179,7 @@ def test_without_the_conditional_update_a_stopped_job_succeeds_after_all(monkeyp
 
 
 def test_without_the_fence_what_has_effects_runs_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def grant(self: Executions, held: Held) -> bool:
+    async def grant(self: Executions, held: Held, *, effects: bool) -> str:
         def write(db: sqlite3.Connection) -> None:
             db.execute(
                 "INSERT OR IGNORE INTO execution (requester, job, number, task, variant, phase, personal, units, boot, created)"
@@ -188,7 +188,7 @@ def test_without_the_fence_what_has_effects_runs_twice(monkeypatch: pytest.Monke
             )
 
         await self._store.write("execution.grant", write)
-        return True
+        return ""
 
     monkeypatch.setattr(Executions, "grant", grant)
     assert first_bad("effects ran", storm) is not None

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from moodmesh.mesh.memory import MemoryNet
 from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.mesh.seams import DeviceId, LinkClosed
+from moodmesh.nodes.api.peers import PeersView
 from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
+from moodmesh.nodes.blobs import NodeBlobs
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import acceptance, submitter
 from moodmesh.nodes.jobs.executor import GRACE_S, LEASE_S
@@ -150,7 +157,7 @@ def test_forged_late_results_are_not_believed_and_end_nothing() -> None:
 
 
 def test_a_peer_cannot_fill_this_device_with_reservations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moodmesh.nodes.jobs.executor.MAX_LIVE", 20)
+    monkeypatch.setattr("moodmesh.nodes.jobs.bounds.MAX_LIVE", 20)
 
     async def story(world: World) -> None:
         a, b = world.nodes
@@ -543,5 +550,103 @@ def test_a_clock_that_was_wrong_for_a_while_costs_no_result() -> None:
         dropped = await a.jobs.age(86400.0, 86400.0)
         assert len(dropped) == 2, "its input and its output"
         assert [row["id"] for row in a.rows("SELECT id FROM job")] == [open_], "what goes on does not age"
+
+    simulate(story)
+
+
+def test_a_job_outlives_the_restarts_of_its_own_submitter_while_its_input_travels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def inline(call: Callable[..., Any], *args: Any) -> Any:
+        return call(*args)
+
+    monkeypatch.setattr(asyncio, "to_thread", inline)  # threads know nothing of virtual time
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+
+        async def travel(artefact: str, source: DeviceId, size: int) -> Any:
+            links = world.links.get((b.id, a.id))
+            for _ in range(30):
+                await asyncio.sleep(0.1)
+                if links is None or links.closed:
+                    raise LinkClosed("link lost during a transfer")
+            return SimpleNamespace(read_bytes=lambda: b"input")
+
+        async def put(data: bytes) -> Blob:
+            return Blob(size=len(data), id="a" * 64)
+
+        blobs = b.executor._blobs = NodeBlobs(tmp_path / "artefacts", b.peers, b.jobs, b.clock)
+        blobs._fetch = travel  # type: ignore[method-assign]
+        blobs.store = SimpleNamespace(delete=lambda artefact: None)  # type: ignore[assignment]
+        a.submitter._blobs.put = put  # type: ignore[method-assign]
+        job = await a.submit(on=b)
+        for _ in range(6):
+            async with asyncio.timeout(60):
+                while not any(e.start is not None for e in b.executor._held.values()):
+                    await asyncio.sleep(0.1)
+            a.crash()
+            await asyncio.sleep(0.5)
+            await a.start()
+        await asyncio.sleep(15)
+        states = [row["state"] for row in a.rows("SELECT state FROM attempt WHERE job=? ORDER BY number", job)]
+        assert status(a, job)[0] == "SUCCEEDED"
+        assert states[-1] == "COMMITTED"
+        assert len(states) > 5
+        assert set(states[:-1]) == {"LOST"}
+
+    simulate(story)
+
+
+def test_a_clock_that_was_wrong_at_the_executor_costs_no_result_and_no_fence() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.mains = True
+        b.clock.offset, right = 1000.0, b.clock.offset
+        await a.submit(units=10, on=b)
+        await asyncio.sleep(2)
+        world.islands = [{a.id}]
+        await asyncio.sleep(20)
+        b.clock.offset = right
+        for _ in range(2):
+            await b.executor.expire(600.0)
+            assert len(b.executor._delivering) == 1
+            assert len(b.rows("SELECT * FROM fence")) == 1
+            b.crash()
+            await b.start()
+        await b.executor.expire(86400.0)
+        assert not b.executor._delivering
+        assert not b.rows("SELECT * FROM execution")
+        assert len(b.rows("SELECT * FROM fence")) == 1
+        await b.executor.expire(30 * 86400.0)
+        assert not b.rows("SELECT * FROM fence")
+
+    simulate(story)
+
+
+def test_a_device_that_is_forgotten_ends_what_it_runs_for_this_one() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.mains = True
+        job = await a.submit(units=100)
+        await asyncio.sleep(3)
+        assert b.workers
+
+        async def forget(peer: DeviceId) -> None:
+            """As the pair book does: the link closes at once."""
+            world.connecting = False
+            world.links[a.id, b.id].broken("forgotten")
+            world.links[b.id, a.id].broken("forgotten")
+            a.peers._pair_changed(peer, None)
+
+        book = SimpleNamespace(find=lambda name: a.peers._pairs.get(b.id), forget=forget)
+        view = PeersView(SimpleNamespace(book=book, peers=a.peers, submitter=a.submitter))  # type: ignore[arg-type]
+        await view.forget(SimpleNamespace(match_info={"name": "b"}))  # type: ignore[arg-type]
+        await asyncio.sleep(2)
+        assert not b.workers
+        assert not b.rows("SELECT * FROM execution")
+        assert a.rows("SELECT state, message FROM attempt WHERE number=1")[0][:] == ("LOST", "the peer was forgotten")
+        assert [device for _, _, device in world.ran] == [b.id, a.id]
+        assert status(a, job)[0] == "RUNNING"
 
     simulate(story)

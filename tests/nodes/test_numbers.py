@@ -14,7 +14,7 @@ import pytest
 from moodmesh.nodes.api.jobs import JobRequest, make_spec
 from moodmesh.nodes.bench.work_task import WORK, WorkTask
 from moodmesh.nodes.errors import UsageError
-from moodmesh.nodes.jobs import executor
+from moodmesh.nodes.jobs import execution, executor
 from moodmesh.nodes.jobs.desk import Held, Live
 from moodmesh.nodes.jobs.inspection import INSPECT
 from moodmesh.nodes.jobs.model import Attempt, Job, Spec
@@ -176,7 +176,8 @@ def test_a_peer_whose_work_lasts_longer_than_a_message_can_say_silences_nobody(
 ) -> None:
     """An attack: units that a message may carry, and seconds that none may. Without the bound it ends the victim's daemon."""
     if not bounded:
-        monkeypatch.setattr(executor, "bounded_s", lambda value: value)
+        for module in (executor, execution):
+            monkeypatch.setattr(module, "bounded_s", lambda value: value)
 
     async def story(world: World) -> None:
         a, b = world.nodes

@@ -56,6 +56,11 @@ class Access:
         limits = rule_for(self._rules.get(peer, {}), action)
         return limits is not None and (limits.expires is None or self.now() < limits.expires)
 
+    def longest_s(self, peer: DeviceId, action: str) -> float | None:
+        """The longest attempt that its rule allows; None without a limit."""
+        limits = rule_for(self._rules.get(peer, {}), action)
+        return None if limits is None else limits.largest_s
+
     def denial(self, peer: DeviceId, action: str, seconds: float, size: int) -> str | None:
         """The rule or limit that bars an action of this cost now; None when it is allowed."""
         rules = self._rules.get(peer, {})

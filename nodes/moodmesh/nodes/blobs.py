@@ -52,8 +52,10 @@ class NodeBlobs:
             return blob.data()
         try:
             path = await self._fetch(blob.id, source, blob.size)
-        except (MeshError, LinkClosed, TimeoutError) as error:
-            raise OSError(str(error) or "the transfer timed out") from None
+        except TimeoutError:
+            raise ConnectionError("the transfer timed out") from None
+        except MeshError as error:
+            raise OSError(str(error)) from None
         return await asyncio.to_thread(path.read_bytes)
 
     async def drop(self, blob: Blob) -> None:

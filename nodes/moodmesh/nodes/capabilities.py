@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sqlite3
 import statistics
@@ -10,20 +11,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import probe, rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.config import Config
-from moodmesh.nodes.messages import Capability, Dynamic, Reserve, TaskDoc, VariantDoc, bounded_s
+from moodmesh.nodes.messages import INLINE_BYTES, Capability, Dynamic, Reserve, Start, TaskDoc, VariantDoc, bounded_s
 from moodmesh.nodes.permissions import in_hours
 from moodmesh.nodes.placement.gates import Gate, variant_gate
 from moodmesh.nodes.placement.view import Ask, Device
-from moodmesh.nodes.pool.seam import TaskPool
+from moodmesh.nodes.pool.seam import AttemptFailed, TaskPool
 from moodmesh.nodes.rates import Rate
 from moodmesh.nodes.store import Store
+from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.models import Card, ModelStore
-from moodmesh.tasks.task import Task, Variant
+from moodmesh.tasks.task import Request, Task, Variant
 
 if TYPE_CHECKING:
     from moodmesh.nodes.jobs.executor import Executor
@@ -207,6 +211,22 @@ class Capabilities:
         doc = self._variant(ask.task, task.spec.variant(ask.variant))
         question = Ask(ask.job, ask.task, ask.version, ask.units, ask.input_bytes, ask.result_bytes)
         return variant_gate(question, view, ask.variant, doc, seconds)
+
+    async def units(self, start: Start, ask: Reserve, data: bytes) -> float:
+        """What a request comes to by its own task, a large one beside the event loop; `AttemptFailed` when it is none."""
+        task = self.tasks[ask.task]
+        try:
+            params = task.spec.request.model_validate(start.params).model_dump(mode="json", exclude_unset=True)
+            request = Request(params, data, start.seed)
+            if len(data) <= INLINE_BYTES:
+                return task.units(request)
+            return await asyncio.to_thread(task.units, request)
+        except (ValidationError, InvalidInput) as error:
+            raise AttemptFailed("invalid_input", str(error)) from None
+
+    def longest_s(self, peer: DeviceId, task: str) -> float | None:
+        """The longest attempt that the peer's rule allows here."""
+        return None if peer == self._me else self._access.longest_s(peer, task)
 
     def predicted_s(self, task: str, variant: str, units: float) -> float:
         """The service seconds expected here."""

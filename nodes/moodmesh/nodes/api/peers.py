@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -14,6 +15,8 @@ from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.permissions import ACTIONS, Limits, preset
 from moodmesh.nodes.services import Services
+
+TOLD_S = 0.2
 
 
 class AllowRequest(BaseModel):
@@ -93,8 +96,12 @@ class PeersView:
         return web.json_response(self._show(pair))
 
     async def forget(self, request: web.Request) -> web.Response:
-        """Unpair."""
+        """Unpair; what it runs for this device it is told to end, where it still hears that, and such jobs go elsewhere."""
         pair = self._find(request)
+        if self._node.submitter.live(pair.peer):
+            self._node.peers.avoid(pair.peer)
+            self._node.submitter.lost(pair.peer, "the peer was forgotten")
+            await asyncio.sleep(TOLD_S)
         await self._node.book.forget(pair.peer)
         return web.json_response({"forgotten": pair.name, "device": pair.peer})
 

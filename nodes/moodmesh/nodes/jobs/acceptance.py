@@ -7,9 +7,11 @@ import json
 
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs.journal import Jobs
-from moodmesh.nodes.jobs.model import Attempt, Job
+from moodmesh.nodes.jobs.model import Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.messages import Blob, Provenance, Result
+
+RESULT_BYTES, RESULT_FACTOR = 64 * 2**20, 16
 
 
 class Acceptance:
@@ -24,6 +26,8 @@ class Acceptance:
         provenance, outputs = result.provenance, result.outputs
         if provenance is None or outputs is None or "value" not in outputs:
             raise ValueError("it is not whole")
+        if (size := sum(blob.size for blob in outputs.values())) > (most := most_bytes(job.spec)):
+            raise ValueError(f"it has {size} bytes: {job.spec.result_bytes} were expected, and at most {most} are fetched")
         if not self._net.verify(a.device, signed_bytes(result), bytes.fromhex(result.signature)):
             raise ValueError("bad signature")
         asked = (a.device, job.spec.task, job.spec.version, a.variant, job.spec.seed)
@@ -58,6 +62,12 @@ class Acceptance:
     async def _drop(self, result: Result) -> None:
         for blob in (result.outputs or {}).values():
             await self._blobs.drop(blob)
+
+
+def most_bytes(spec: Spec) -> int:
+    """The largest result that is fetched. A plug-in guesses its size, so a result may have many times as much; what small
+    ones carry in their message is never too much."""
+    return RESULT_BYTES + RESULT_FACTOR * spec.result_bytes
 
 
 def signed_bytes(result: Result) -> bytes:

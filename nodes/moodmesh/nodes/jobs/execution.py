@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.journal import Held
-from moodmesh.nodes.messages import Reserve, Start, bounded_s
+from moodmesh.nodes.messages import Live, Reserve, Start, bounded_s
 from moodmesh.nodes.placement.gates import Gate
-from moodmesh.nodes.placement.queue import left_s, order_key
+from moodmesh.nodes.placement.queue import AGEING, KEY_CAP_S, left_s, order_key
 from moodmesh.nodes.pool.seam import Started
+
+MOST_WAITED_S = KEY_CAP_S / AGEING
 
 
 class Offers(Protocol):
@@ -19,6 +22,12 @@ class Offers(Protocol):
 
     def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
         """The gate that bars an attempt here now; None when it may run."""
+
+    async def units(self, start: Start, ask: Reserve, data: bytes) -> float:
+        """What a request comes to by its own task; `AttemptFailed` when it is none."""
+
+    def longest_s(self, peer: DeviceId, task: str) -> float | None:
+        """The longest attempt that the peer may run here; None without a limit."""
 
     def predicted_s(self, task: str, variant: str, units: float) -> float:
         """The service seconds this device expects."""
@@ -64,7 +73,9 @@ class Execution:
     journalled: asyncio.Task[None] | None = None
     seq: int = 0
     called: bool = False
+    awaited: asyncio.Task[None] | None = None  # until its input is here
     promised: bool = False
+    limit: asyncio.Timeout | None = None
     detached: asyncio.Task[None] | None = None
     worked: bool = False
     delivered: bool = False
@@ -80,8 +91,9 @@ class Execution:
         return self.promised or (self.task is not None and self.data is not None)
 
     def order(self, now: float) -> float:
-        """Queue key: short first, with ageing (routing §7)."""
-        return order_key(self.expected_s, self.ask.waited + now - self.since)
+        """Queue key: short first, with ageing (routing §7); what it waited elsewhere, by its submitter's word, counts for no
+        more than it takes to come before everything fresh."""
+        return order_key(self.expected_s, min(self.ask.waited, MOST_WAITED_S) + now - self.since)
 
     def remaining(self, now: float) -> float:
         """Predicted seconds of service left."""
@@ -89,3 +101,21 @@ class Execution:
             return bounded_s(left_s(self.expected_s, now - self.started_now))
         waited = 0.0 if self.given is None else left_s(0.0, now - self.given)
         return bounded_s(self.expected_s + waited)
+
+    def live(self, start_in_s: float | None) -> Live:
+        """As a heartbeat lists it."""
+        return Live(job=self.held.job, attempt=self.held.number, phase=self.held.phase, start_in_s=start_in_s)
+
+
+def load(held: Iterable[Execution], now: float) -> tuple[list[float], dict[str, tuple[int, float]]]:
+    """Seconds left of each attempt that has a slot; per class the count and seconds of the others."""
+    running: list[float] = []
+    queue: dict[str, tuple[int, float]] = {}
+    for e in held:
+        kind = f"{e.ask.task}/{e.ask.variant}"
+        count, so_far = queue.get(kind, (0, 0.0))
+        if e.busy:
+            running.append(e.remaining(now))
+        else:
+            queue[kind] = (count + 1, bounded_s(so_far + e.expected_s))
+    return running, queue

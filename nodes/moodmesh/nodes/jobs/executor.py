@@ -15,13 +15,13 @@ from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.errors import StoreError
-from moodmesh.nodes.jobs.execution import Execution, Offers
+from moodmesh.nodes.jobs.bounds import LATE, check_size, check_units, full, near
+from moodmesh.nodes.jobs.execution import Execution, Offers, load
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.jobs.outputs import Outputs
 from moodmesh.nodes.jobs.pulling import Pulling
 from moodmesh.nodes.messages import (
-    MAX_LIVE,
     Attempted,
     Cancel,
     CancelledAttempt,
@@ -48,9 +48,12 @@ LEASE_S = 5.0
 GRACE_S = 2.0
 """A worker is gone so long after the end of its lease, and what a dead daemon left so long after its end; `bench faults`
 takes both bounds from here."""
+NOT_YET_S = 2 * CALL_AHEAD_S
 KEEP_S = 24 * 3600.0
 FENCE_KEEP_S = 30 * 24 * 3600.0
 REPEAT_S = 5.0
+START_S = 15.0
+"""A place that was called for, or a promised slot, is kept so long for its input: `granted` is said three times meanwhile."""
 log = logging.getLogger(__name__)
 
 
@@ -124,8 +127,7 @@ class Executor:
         return self._full(peer) is None and self._offers.admit(peer, ask) is None
 
     def _full(self, peer: DeviceId) -> Gate | None:
-        """A peer may not fill this device's memory, nor a heartbeat, with reservations."""
-        return Gate("full", f"{MAX_LIVE} attempts wait here") if sum(k[0] == peer for k in self._held) >= MAX_LIVE else None
+        return full(peer, (*self._held, *self._delivering))
 
     async def _obey(self, key: tuple[DeviceId, str, int], ask: Reserve) -> Gate | None:
         """Journal the place and hold it, and drop lower attempts of the job; the fence is the gate that bars a repeated one."""
@@ -133,8 +135,8 @@ class Executor:
             key[0], ask.job, ask.attempt, ask.task, ask.variant, "RESERVED", ask.personal, ask.units, self._boot, None,
             self._clock.wall(),
         )  # fmt: skip
-        if not await self._journal.grant(held):
-            return Gate("fence", "this or a later attempt of the job was already obeyed")
+        if barred := await self._journal.grant(held, effects=self._offers.effects(ask.task)):
+            return Gate("fence", barred)
         for lower in [k for k in self._held if k[:2] == key[:2] and k[2] < ask.attempt]:
             self._background.spawn(self._end(lower, "superseded"))
         expected = bounded_s(self._offers.predicted_s(ask.task, ask.variant, ask.units))
@@ -143,19 +145,36 @@ class Executor:
         return None
 
     def _grant(self, e: Execution, wait: float) -> None:
-        e.called = wait <= CALL_AHEAD_S
+        if not e.called and near(e, wait, self._held.values(), self._pool.slots):
+            e.called = True
+            e.awaited = asyncio.create_task(self._kept(e))
         self._said[e.key] = self._clock.now()
-        self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=wait, lease_s=LEASE_S))
+        start_in_s = min(wait, CALL_AHEAD_S) if e.called else max(wait, NOT_YET_S)  # what was called for stays called for
+        self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=start_in_s, lease_s=LEASE_S))
+
+    async def _kept(self, e: Execution) -> None:
+        """Who was called and sends no `start` loses its place; who was promised a slot and has no input there yet waits for
+        one like everybody."""
+        await self._clock.sleep(START_S)
+        if e.promised or e.start is None:
+            self._pulling.disappointed(e.held.requester, START_S)
+        if e.start is None:
+            self._net.send(e.held.requester, CancelledAttempt(job=e.held.job, attempt=e.held.number, reason="not started"))
+            self._background.spawn(self._end(e.key, "not started"))
+        elif e.promised:
+            e.promised = False
+            self._pump()
 
     def _start(self, key: tuple[str, str, int], start: Start) -> None:
         e = self._held.get(key)
-        if e is None or e.start is not None:
+        if e is None or e.start is not None or not e.called:  # what was not called for is not kept: it will be called for
             return
         e.start = start
         e.task = asyncio.create_task(self._guarded(e, lambda: self._stage(e, start)))
 
     async def _stage(self, e: Execution, start: Start) -> None:
         """Have the input here; one that is too large for a message is fetched."""
+        check_size(e.ask, start)
         if start.input.id is None:
             try:
                 data = start.input.data()
@@ -164,13 +183,21 @@ class Executor:
         else:
             await self._journal.phase(e.held, "STAGING")
             data = await self._fetched(e, start)
+        if e.held.requester != self._net.me:
+            check_units(e.ask, await self._offers.units(start, e.ask, data))
         e.data, e.task = data, None
+        if e.awaited is not None:
+            e.awaited.cancel()
+        if e.ask.taken:
+            self._pulling.kept_word(e.held.requester)
         self._pump()
 
     async def _fetched(self, e: Execution, start: Start) -> bytes:
         """The input's bytes; its artefact does not stay, also when the attempt ends meanwhile."""
         try:
             return await self._blobs.get(start.input, e.held.requester)
+        except ConnectionError as error:  # no fault of the job, nor of either device: its submitter may have been restarted
+            raise AttemptFailed("lost", f"its input could not be fetched: {error}") from None
         except (OSError, ValueError) as error:
             raise AttemptFailed("transient", f"its input could not be fetched: {error}") from None
         finally:
@@ -217,8 +244,11 @@ class Executor:
             else:
                 free -= 1
         for e, wait in self._queue():
-            if e.start is None and not e.called and wait <= CALL_AHEAD_S:
-                self._grant(e, wait)
+            if e.called:
+                continue
+            if not near(e, wait, self._held.values(), self._pool.slots):
+                break
+            self._grant(e, wait)
         self._none_free = self._free() == 0
         self._changed()
 
@@ -271,6 +301,16 @@ class Executor:
         name = f"{e.held.requester[:8]}-{e.held.job}-{e.held.number}"
         work = Work(name, e.ask.task, e.ask.variant, start.params, data, start.seed)
         try:
+            async with asyncio.timeout(None) as e.limit:
+                return await self._tried(e, work)
+        except TimeoutError:
+            if e.limit is None or not e.limit.expired():
+                raise
+            await self._learn_overrun(e)
+            raise AttemptFailed("transient", "it took far longer than this device's rule for its submitter allows") from None
+
+    async def _tried(self, e: Execution, work: Work) -> Done:
+        try:
             return await self._pool.run(work, lambda event: self._emit(e, event))
         except AttemptFailed as failed:
             if failed.reason != "worker_lost" or self._offers.effects(e.ask.task):
@@ -291,6 +331,9 @@ class Executor:
             case Started():
                 e.started, e.load_s = event, event.load_s
                 e.started_now, e.started_wall = self._clock.now(), self._clock.wall()
+                longest = self._offers.longest_s(peer, e.ask.task)
+                if longest is not None and e.limit is not None and not e.limit.expired():
+                    e.limit.reschedule(asyncio.get_running_loop().time() + LATE * longest)
                 assert e.journalled is not None
                 e.journalled.add_done_callback(lambda _: self._tell_started(e))
                 self._changed()
@@ -359,8 +402,9 @@ class Executor:
     async def _end(self, key: tuple[str, str, int], why: str) -> None:
         """Kill what runs, give the slot back, forget the attempt and its data."""
         e = self._held.pop(key, None)
-        if e is not None and e.detached is not None and e.detached is not asyncio.current_task():
-            e.detached.cancel()
+        for timer in (e.detached, e.awaited) if e is not None else ():
+            if timer is not None and timer is not asyncio.current_task():
+                timer.cancel()
         if e is not None and e.task is not None:
             await self._stop(e, e.task)
         held = e.held if e is not None else self._delivering.get(key)
@@ -481,7 +525,7 @@ class Executor:
     async def resume(self) -> None:
         """After a restart: workers are gone, so what ran is lost; what was finished is offered again."""
         for held in await self._journal.load():
-            if held.phase in ("RESERVED", "STAGING") or held.created < self._clock.wall() - KEEP_S:
+            if held.phase in ("RESERVED", "STAGING"):
                 await self._journal.forget(held)
                 continue
             if held.phase == "RUNNING":
@@ -491,12 +535,12 @@ class Executor:
             if held.requester != self._net.me:  # a link may be up already; this device's own submitter reads its journal next
                 self._send_result(held)
 
-    async def expire(self) -> None:
-        """Forget results that nobody fetched for 24 hours, what could not be forgotten before, and old fences."""
-        old = self._clock.wall() - KEEP_S
-        for key in [k for k, held in self._delivering.items() if held.created < old or held.result is None]:
+    async def expire(self, passed_s: float) -> None:
+        """So many seconds have passed: forget results that nobody fetched for 24 hours, what could not be forgotten before,
+        and old fences."""
+        old = await self._journal.age(passed_s, KEEP_S, FENCE_KEEP_S)
+        for key in [*old, *(k for k, held in self._delivering.items() if held.result is None)]:
             await self._forget(key)
-        await self._journal.forget_fences(self._clock.wall() - FENCE_KEEP_S)
 
     def repeat(self, peer: DeviceId) -> None:
         """A link came up: say again where each attempt of the peer stands."""
@@ -515,24 +559,14 @@ class Executor:
     def live(self, peer: DeviceId) -> list[Live]:
         """The attempts of a peer held here, for the heartbeat; one that ended without a result is none, forgotten or not."""
         waits = {e.key: wait for e, wait in self._queue()}
-        running = [
-            Live(job=k[1], attempt=k[2], phase=e.held.phase, start_in_s=waits.get(k))
-            for k, e in self._held.items()
-            if k[0] == peer
-        ]
+        running = [e.live(waits.get(k)) for k, e in self._held.items() if k[0] == peer]
         done = [k for k, held in self._delivering.items() if k[0] == peer and held.result is not None]
         return running + [Live(job=k[1], attempt=k[2], phase="DELIVERING") for k in done]
 
     def load(self) -> tuple[list[float], dict[str, tuple[int, float]], int]:
         """Seconds left of each running attempt; per class the queued count and seconds; free slots."""
-        now = self._clock.now()
-        running = [e.remaining(now) for e in self._held.values() if e.busy]
-        queue: dict[str, tuple[int, float]] = {}
-        for e in self._held.values():
-            if not e.busy:
-                count, so_far = queue.get(f"{e.ask.task}/{e.ask.variant}", (0, 0.0))
-                queue[f"{e.ask.task}/{e.ask.variant}"] = (count + 1, bounded_s(so_far + e.expected_s))
-        return running, queue, max(0, self._free() - sum(count for count, _ in queue.values()))
+        running, queue = load(self._held.values(), self._clock.now())
+        return running, queue, max(0, self._free() - self._expected())
 
     def names(self, peer: DeviceId, artefact: str) -> bool:
         """Whether a result waiting for the peer names this artefact."""

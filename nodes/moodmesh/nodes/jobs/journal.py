@@ -13,6 +13,13 @@ from moodmesh.nodes.jobs.model import OPEN, Attempt, AttemptState, Job, Spec, St
 from moodmesh.nodes.messages import Blob, Provenance, Result
 from moodmesh.nodes.store import Store
 
+MOST_FENCES, MOST_EFFECTS = 1000, 100_000
+"""Fences kept for each requester: of pure tasks, and of tasks with effects."""
+_TRIM = (
+    "DELETE FROM fence WHERE requester=? AND effects=0 AND rowid <= "
+    "(SELECT rowid FROM fence WHERE requester=? AND effects=0 ORDER BY rowid DESC LIMIT 1 OFFSET ?)"
+)
+
 
 @dataclass(frozen=True)
 class After:
@@ -220,21 +227,32 @@ class Executions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def grant(self, held: Held) -> bool:
-        """Before `granted` is sent; False when this or a higher attempt of the job was obeyed before (fence)."""
+    async def grant(self, held: Held, *, effects: bool) -> str:
+        """Before `granted` is sent; why not, when this or a higher attempt of the job was obeyed before (fence), else empty.
 
-        def write(db: sqlite3.Connection) -> bool:
+        A fence bars what comes twice or late. Without it a task with effects could run twice: those are all kept, and whoever
+        has too many gets no more. A pure task would at worst be worked on twice, its result accepted once: of those the
+        newest of each requester are kept, as a message that is overtaken is overtaken by few.
+        """
+
+        def write(db: sqlite3.Connection) -> str:
             key = (held.requester, held.job)
             row = db.execute("SELECT number FROM fence WHERE requester=? AND job=?", key).fetchone()
             if row is not None and row["number"] >= held.number:
-                return False
-            db.execute("INSERT OR REPLACE INTO fence VALUES (?, ?, ?, ?)", (*key, held.number, held.created))
+                return "this or a later attempt of the job was already obeyed"
+            if effects and row is None and _fences(db, held.requester) >= MOST_EFFECTS:
+                return f"{MOST_EFFECTS} jobs that may run only once are remembered already, for 30 days each"
+            db.execute(
+                "INSERT OR REPLACE INTO fence (requester, job, number, at, effects) VALUES (?, ?, ?, ?, ?)",
+                (*key, held.number, held.created, effects),
+            )
+            db.execute(_TRIM, (held.requester, held.requester, MOST_FENCES))
             db.execute(
                 "INSERT OR IGNORE INTO execution (requester, job, number, task, variant, phase, personal, units, boot, created)"
                 " VALUES (?, ?, ?, ?, ?, 'RESERVED', ?, ?, ?, ?)",
                 (*key, held.number, held.task, held.variant, held.personal, held.units, held.boot, held.created),
             )
-            return True
+            return ""
 
         return await self._store.write("execution.grant", write)
 
@@ -264,14 +282,30 @@ class Executions:
         if held.personal and held.result is not None:
             await self._store.scrub()
 
-    async def forget_fences(self, at: float) -> None:
-        """Drop fences set before a wall time."""
-        await self._store.write("execution.fences", lambda db: db.execute("DELETE FROM fence WHERE at < ?", (at,)))
+    async def age(self, passed_s: float, result_s: float, fence_s: float) -> list[tuple[str, str, int]]:
+        """So many seconds have passed for results and fences: drop fences kept for longer than `fence_s`; the attempts whose
+        result was kept for longer than `result_s`."""
+
+        def write(db: sqlite3.Connection) -> list[tuple[str, str, int]]:
+            db.execute("UPDATE fence SET kept_s = kept_s + ?", (passed_s,))
+            db.execute("DELETE FROM fence WHERE kept_s > ?", (fence_s,))
+            db.execute("UPDATE execution SET kept_s = kept_s + ? WHERE result IS NOT NULL", (passed_s,))
+            return [
+                tuple(row) for row in db.execute("SELECT requester, job, number FROM execution WHERE kept_s > ?", (result_s,))
+            ]
+
+        return await self._store.write("execution.age", write)
 
     async def load(self) -> list[Held]:
         """Everything still held, for a restart."""
         query = "SELECT * FROM execution ORDER BY created"
         return await self._store.read(lambda db: [_held(row) for row in db.execute(query)])
+
+
+def _fences(db: sqlite3.Connection, requester: DeviceId) -> int:
+    """How many jobs with effects of a requester are remembered."""
+    found = db.execute("SELECT count(*) FROM fence WHERE requester=? AND effects=1", (requester,)).fetchone()
+    return int(found[0])
 
 
 def _update(db: sqlite3.Connection, a: Attempt) -> None:

@@ -71,7 +71,8 @@ class Blobs(Protocol):
         """Keep bytes: inline when small, else as an artefact; raises OSError when the disk cannot take them."""
 
     async def get(self, blob: Blob, source: DeviceId) -> bytes:
-        """The bytes, fetched from `source` when they are not here; raises OSError or ValueError when they cannot be had."""
+        """The bytes, fetched from `source` when they are not here; ConnectionError when the link breaks meanwhile, OSError or
+        ValueError when they cannot be had."""
 
     async def drop(self, blob: Blob) -> None:
         """The blob is no longer needed here; what a job of this device names is kept."""

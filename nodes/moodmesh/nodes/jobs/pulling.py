@@ -48,13 +48,15 @@ class Pulling:
         if one is None:
             return False
         self._asked.remove(one)
-        if reserved:
-            self._vain.pop(peer, None)
-        else:
-            self._asked_in_vain(peer, GAP_S)
+        if not reserved:
+            self.disappointed(peer, GAP_S)
         return True
 
-    def _asked_in_vain(self, peer: DeviceId, pause_s: float) -> None:
+    def kept_word(self, peer: DeviceId) -> None:
+        """What it reserved has begun to come."""
+        self._vain.pop(peer, None)
+
+    def disappointed(self, peer: DeviceId, pause_s: float) -> None:
         """Who offers and does not give is asked ever more seldom: no slot stays empty for it."""
         times = self._vain[peer] = min(6, self._vain.get(peer, 0) + 1)
         self._not_before[peer] = self._clock.now() + pause_s * 2 ** (times - 1)
@@ -116,7 +118,7 @@ class Pulling:
         await self._clock.sleep(ANSWER_S)
         if (peer, at) in self._asked:
             self._asked.remove((peer, at))
-            self._asked_in_vain(peer, SILENT_GAP_S)
+            self.disappointed(peer, SILENT_GAP_S)
             self._look()
 
     def _look_in(self, seconds: float) -> None:

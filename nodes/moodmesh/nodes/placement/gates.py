@@ -56,7 +56,8 @@ def variant_gate(ask: Ask, device: Device, name: str, doc: VariantDoc, service_s
     if not doc.within_reach:
         return Gate("model", "its model is not there, and no peer linked with it has it: `moodmesh models pull`")
     now = device.dynamic
-    gate = _state_gate(ask, device, now, doc.memory_mb * MEMORY_MARGIN, service_s) if now is not None else None
+    need_mb = doc.memory_mb * MEMORY_MARGIN + (ask.input_bytes + ask.result_bytes) / 1e6  # both are held whole
+    gate = _state_gate(ask, device, now, need_mb, service_s) if now is not None else None
     if gate is None and ask.variant is not None and ask.variant != name:  # last: it alone is a choice
         return Gate("variant", f"the job asks for {ask.variant}")
     return gate

@@ -54,11 +54,11 @@ class Done:
     seconds: float = 0.0
 
 
-Reason = Literal["invalid_input", "task_error", "out_of_memory", "worker_lost", "transient"]
+Reason = Literal["invalid_input", "task_error", "out_of_memory", "worker_lost", "transient", "lost"]
 
 
 class AttemptFailed(Exception):
-    """The attempt ended without output. `invalid_input` fails everywhere; the others may succeed elsewhere."""
+    """The attempt ended without output: `invalid_input` everywhere, `lost` by nobody's fault; others may succeed elsewhere."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)

@@ -38,7 +38,7 @@ class Bystander:
                 self.say(Heartbeat(seq=self._seq, echo=beat.seq, held_s=0.0, mine=beat.yours, yours=[]))
             case Granted() as granted if granted.start_in_s < 1:
                 self.say(
-                    Start(job=granted.job, attempt=1, params={"texts": ["fine"]}, input=Blob.of(b""), seed=1)
+                    Start(job=granted.job, attempt=1, params={"text": "fine " * 20}, input=Blob.of(b""), seed=1)
                 )  # fmt: skip
             case Result() as result:
                 self.say(ResultAck(job=result.job, attempt=1))
@@ -87,6 +87,7 @@ async def _measured(rig: Rig, busy: bool) -> dict[str, float]:
     seconds = BUSY_S if busy else IDLE_S
     await asyncio.sleep(seconds)
     found = {kind: round(size / seconds, 1) for kind, size in sorted(heard.items())}
+    await rig.executor.close()
     for task in (asking, serving):
         if task is not None:
             task.cancel()
