@@ -47,10 +47,16 @@ class Live:
     log_room: int = LOG_ROOM
     answer_by: float | None = None
     starts: float = 0.0  # predicted, newest word
-    due: float = 0.0  # predicted when its input was sent for
+    begin_by: float | None = None  # what its device says of a start later than that is not believed
     started: float | None = None
     hedge_at: float | None = None
     moving_to: DeviceId | None = None
+    move_by: float = 0.0  # it is lost when its device has not said by then whether it may be moved
+
+    @property
+    def due(self) -> float:
+        """When it should have begun its work."""
+        return min(self.starts, math.inf if self.begin_by is None else self.begin_by) + self.load
 
     @property
     def key(self) -> tuple[str, int]:

@@ -39,12 +39,13 @@ from moodmesh.nodes.messages import (
 )
 from moodmesh.nodes.placement.afterwards import seconds
 from moodmesh.nodes.placement.explain import summary
-from moodmesh.nodes.placement.hedge import hedge_after, second
+from moodmesh.nodes.placement.hedge import far_after, hedge_after, second
 from moodmesh.nodes.placement.hold import Hold
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S
 from moodmesh.nodes.placement.score import Placement, Row
 
 RESERVE_TIMEOUT_S = 1.0
+WITHDRAW_TIMEOUT_S = 10.0
 RESTART_WAIT_S = 5.0
 MOST_WAITING = 1000
 DISK_RETRY_S = 5.0
@@ -53,6 +54,7 @@ LOG_LINE = 100
 LONG_WAY_S = 0.25
 FOR_NOW = ("absent", "suspect", "documents", "backoff", "full", "model")
 GIVEN_BACK = {"revoked": "revoked, this device may no longer run it there"}
+Beside = ProgressNow | LogLine  # no answer to a reservation
 log = logging.getLogger(__name__)
 
 
@@ -96,7 +98,8 @@ class Pursuit:
 
     def move(self, live: Live, peer: DeviceId) -> None:
         """A free device would be done sooner with an attempt that waits: it is asked back, until it is answered for."""
-        live.moving_to, live.answer_by = peer, self._desk.clock.now()
+        now = self._desk.clock.now()
+        live.moving_to, live.answer_by, live.move_by = peer, now, now + WITHDRAW_TIMEOUT_S
         self._inbox.put_nowait((live, None))
 
     # -- its life ------------------------------------------------------------------------------------------------------
@@ -226,13 +229,15 @@ class Pursuit:
             await self._overdue(self._desk.clock.now())
             return
         if live in self.lives:
-            if live.moving_to is None:
+            if live.moving_to is None and not (live.attempt.state == "OFFERED" and isinstance(message, Beside)):
                 live.answer_by = None
             await self._handle(live, message)
 
     async def _overdue(self, now: float) -> None:
         for live in list(self.lives):
-            if live.moving_to is not None and live.answer_by is not None and live.answer_by <= now:
+            if live.moving_to is not None and live.move_by <= now:
+                await self._handle(live, Over("LOST", f"asked back, it did not answer within {WITHDRAW_TIMEOUT_S:.0f} s"))
+            elif live.moving_to is not None and live.answer_by is not None and live.answer_by <= now:
                 live.answer_by = now + RESERVE_TIMEOUT_S
                 self._desk.net.send(live.attempt.device, Withdraw(job=self.job.id, attempt=live.attempt.number))
             elif live.answer_by is not None and live.answer_by <= now:
@@ -288,6 +293,9 @@ class Pursuit:
     async def _granted(self, live: Live, message: Granted) -> None:
         job, a = self.job, live.attempt
         live.starts = self._desk.clock.now() + message.start_in_s
+        if live.begin_by is None:
+            live.begin_by = live.starts + far_after(message.start_in_s + live.service)
+            self._watch(live)
         if a.state == "OFFERED":
             a.state, a.reserved = "RESERVED", self._desk.clock.wall()
             self._desk.net.pool_changed()  # it waits there: others may offer to take it
@@ -295,10 +303,10 @@ class Pursuit:
             return
         if job.spec.personal and not self._desk.net.owns(a.device):  # the owner may have thought better of it meanwhile
             raise Over("CANCELLED", "personal input goes to own devices only")
+        if not live.sent:  # from here on it is not put off any more
+            live.begin_by = min(live.begin_by, live.starts)
+            self._watch(live)
         a.state, live.sent = "STAGING", True
-        if self._hedged():
-            live.due = live.starts + live.load
-            live.hedge_at = live.due + hedge_after(live.service)
         start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
         if not self._desk.net.send(a.device, start):
             raise Over("LOST", "the link closed before the start")
@@ -307,9 +315,9 @@ class Pursuit:
         if live.moving_to is not None:  # too late to move it: whoever waits for it may go on
             live.moving_to = live.answer_by = None
             self._desk.net.pool_changed()
-        live.started = self._desk.clock.now() - ago_s
-        if self._hedged():
-            live.hedge_at = live.started + hedge_after(live.service)
+        began = self._desk.clock.now() - ago_s
+        live.started = began if live.started is None else min(began, live.started)
+        self._watch(live)
         await self._desk.jobs.step(live.attempt, "RUNNING", started=self._desk.clock.wall() - ago_s)
         await self._desk.jobs.status(self.job, "RUNNING", "hedged" if len(self.lives) > 1 else "running")
         self._desk.tell(self.job)
@@ -317,14 +325,23 @@ class Pursuit:
     async def _hedge(self, live: Live, now: float) -> None:
         """It runs, or does not begin, suspiciously long: start a second attempt of the same variant where that would be done
         sooner than it has taken already."""
+        self._watch(live)
+        if live.hedge_at is None or live.hedge_at > now:  # its queue has become longer
+            return
         live.hedge_at = now + max(live.service, 1.0)
-        if len(self.lives) > 1:
+        if len(self.lives) > 1 or live.moving_to is not None:
             return
         ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
-        begun = live.started is not None
-        row = second(ask, now - (live.started if live.started is not None else live.due), live.attempt.device, devices)
-        if row is not None and (not begun or self._desk.budget.spend()):  # what has not begun is no work done twice
+        took = now - (live.due if live.started is None else live.started)
+        row = second(ask, took, live.attempt.device, devices)
+        free = live.started is None or took >= far_after(live.service)  # what has not begun is no work done twice
+        if row is not None and (free or self._desk.budget.spend()):
             await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
+
+    def _watch(self, live: Live) -> None:
+        """When to look for a second attempt, as things are now."""
+        if self._hedged():
+            live.hedge_at = (live.due if live.started is None else live.started) + hedge_after(live.service)
 
     def _hedged(self) -> bool:
         """Whether a second attempt may run beside the first."""

@@ -1,0 +1,130 @@
+"""What a device that is faulty, or lies, cannot do to a job while others are idle (routing §4, §7, §8)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from moodmesh.nodes.messages import Granted, Live, LogLine, ProgressNow, Reserve, Take
+from moodmesh.nodes.placement.hedge import far_after
+
+from .sim import PURE, Node, World, simulate, status
+
+
+def attempts(node: Node, job: str) -> list[tuple[str, str]]:
+    if (held := node.submitter._open.get(job)) is not None:
+        return [(a.device, a.state) for a in held.attempts]
+    query = "SELECT device, state FROM attempt WHERE job=? ORDER BY number"
+    return [(row["device"], row["state"]) for row in node.rows(query, job)]
+
+
+def fast(node: Node) -> None:
+    """It says that it is ten times faster than all others."""
+    node.mean = node.offers._mean = 0.1
+    node.peers.retell()
+
+
+def never_called(node: Node) -> None:
+    """It grants a place, and says for ever that there is a moment left until its turn."""
+
+    def grant(e: Any, wait: float) -> None:
+        node.peers.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=2.5, lease_s=5.0))
+
+    usual = node.executor.live
+    node.executor._grant = grant  # type: ignore[method-assign]
+    node.executor.live = lambda peer: [one.model_copy(update={"start_in_s": 2.5}) for one in usual(peer)]  # type: ignore[method-assign]
+
+
+def never_granted(node: Node) -> None:
+    """It answers a reservation with anything but an answer."""
+
+    async def reserve(peer: Any, ask: Reserve) -> None:
+        held = [Live(job=ask.job, attempt=ask.attempt, phase="RESERVED")]
+        node.executor.live = lambda to: held if to == peer else []  # type: ignore[method-assign]
+        node.peers.send(peer, ProgressNow(job=ask.job, attempt=ask.attempt, seq=0, share=0.5))
+        node.peers.send(peer, LogLine(job=ask.job, attempt=ask.attempt, seq=1, line="soon"))
+
+    node.executor._reserve = reserve  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("fault", [never_called, never_granted])
+def test_a_place_whose_turn_never_comes_does_not_keep_the_job(fault: Any) -> None:
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        fast(box)
+        fault(box)
+        await asyncio.sleep(2)
+        job = await asks.submit(units=10)
+        await asyncio.sleep(far_after(2.5 + 1.0) + 30)
+        assert attempts(asks, job)[0][0] == box.id
+        assert attempts(asks, job)[-1] == (asks.id, "COMMITTED")
+        assert status(asks, job)[0] == "SUCCEEDED"
+
+    simulate(story)
+
+
+def test_a_long_queue_that_becomes_longer_is_no_failure() -> None:
+    """What is put off for a good reason gets no rival: the box is busy for longer than it thought, and says so."""
+
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        fast(box)
+        await asyncio.sleep(2)
+        box.slow = 3.5
+        await asks.submit(units=200, on=box)
+        await asyncio.sleep(0.5)
+        job = await asks.submit(units=40)
+        await asyncio.sleep(67)
+        assert attempts(asks, job) == [(box.id, "RESERVED")]
+        await asyncio.sleep(30)
+        assert attempts(asks, job) == [(box.id, "COMMITTED")]
+
+    simulate(story)
+
+
+def test_a_device_that_does_not_answer_when_it_is_asked_back_loses_the_attempt() -> None:
+    async def story(world: World) -> None:
+        asks, box, other = world.nodes
+
+        async def never(key: Any) -> None:
+            pass
+
+        box.executor._withdraw = never  # type: ignore[method-assign]
+        fast(box)
+        await asyncio.sleep(2)
+        await asks.submit(units=300, on=box)
+        for node in (asks, other):
+            await asks.submit(units=60, on=node)
+        await asyncio.sleep(0.5)
+        job = await asks.submit(units=20)
+        await asyncio.sleep(0.5)
+        assert attempts(asks, job) == [(box.id, "RESERVED")]
+        asks.submitter.take(other.id, Take(task=PURE, variant="tiny", queued=True))
+        await asyncio.sleep(9)
+        assert len(attempts(asks, job)) == 1
+        await asyncio.sleep(2)
+        assert [state for _, state in attempts(asks, job)] == ["LOST", "RESERVED"]
+        (said,) = asks.rows("SELECT message FROM attempt WHERE job=? AND number=1", job)
+        assert said["message"] == "asked back, it did not answer within 10 s"
+        await asyncio.sleep(120)
+        assert status(asks, job)[0] == "SUCCEEDED"
+
+    simulate(story, 3)
+
+
+def test_a_worker_that_never_ends_gets_its_rival_when_all_tokens_are_spent() -> None:
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        fast(box)
+        box.slow = 1e9
+        asks.submitter.desk.budget._tokens = 0.0
+        await asyncio.sleep(2)
+        job = await asks.submit(units=10)
+        await asyncio.sleep(far_after(1.0) - 5)
+        assert attempts(asks, job) == [(box.id, "RUNNING")]
+        await asyncio.sleep(25)
+        assert attempts(asks, job) == [(box.id, "CANCELLED"), (asks.id, "COMMITTED")]
+
+    simulate(story)
