@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from moodmesh.nodes.messages import Granted, Live, LogLine, ProgressNow, Reserve, Take
+from moodmesh.nodes.bench.faults.verdict import exhausted
+from moodmesh.nodes.errors import StoreError
+from moodmesh.nodes.messages import CancelledAttempt, Granted, Live, LogLine, ProgressNow, Reserve, Take
 from moodmesh.nodes.placement.hedge import far_after
 
 from .sim import PURE, Node, World, simulate, status
@@ -128,3 +130,87 @@ def test_a_worker_that_never_ends_gets_its_rival_when_all_tokens_are_spent() -> 
         assert attempts(asks, job) == [(box.id, "CANCELLED"), (asks.id, "COMMITTED")]
 
     simulate(story)
+
+
+def gives_back(node: Node) -> None:
+    """It gives every attempt back before it has begun."""
+
+    async def reserve(peer: Any, ask: Reserve) -> None:
+        node.peers.send(peer, CancelledAttempt(job=ask.job, attempt=ask.attempt, reason="shutdown"))
+
+    node.executor._reserve = reserve  # type: ignore[method-assign]
+
+
+def keeps_nothing(node: Node) -> None:
+    """Its disk takes no result: it does the work, and gives the attempt back."""
+    usual = node.disk.write
+
+    async def write(step: str, work: Any) -> Any:
+        if step == "execution.delivering":
+            raise StoreError("the disk is full")
+        return await usual(step, work)
+
+    node.disk.write = write  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("fault", [gives_back, keeps_nothing])
+def test_a_device_that_gives_all_back_does_not_use_up_the_attempts_of_a_job(fault: Any) -> None:
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        fast(box)
+        fault(box)
+        await asyncio.sleep(2)
+        job = await asks.submit(units=10)
+        await asyncio.sleep(20)
+        assert attempts(asks, job) == [(box.id, "LOST"), (asks.id, "COMMITTED")]
+
+    simulate(story)
+
+
+def test_the_only_device_is_asked_again_ever_more_seldom_until_ten_attempts_are_lost() -> None:
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        gives_back(box)
+        await asyncio.sleep(2)
+        job = await asks.submit(on=box)
+        for after_s, count in ((0.9, 1), (0.6, 2), (5, 3), (17, 4), (65, 5), (300, 6)):
+            await asyncio.sleep(after_s)
+            assert len(attempts(asks, job)) == count
+        await asyncio.sleep(2500)
+        assert status(asks, job) == ("FAILED", "attempts_exhausted")
+        (said,) = asks.rows("SELECT message FROM job WHERE id=?", job)
+        assert said["message"] == "10 attempts were lost on the same device; the last: given back: shutdown"
+
+    simulate(story)
+
+
+def test_a_restart_of_the_only_device_costs_a_job_about_a_second() -> None:
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        job = await asks.submit(units=10, on=box)
+        await asyncio.sleep(2)
+        box.crash()
+        await box.start()
+        await asyncio.sleep(2)
+        assert attempts(asks, job)[1:] == [(box.id, "RUNNING")]
+        await asyncio.sleep(10)
+        assert status(asks, job)[0] == "SUCCEEDED"
+
+    simulate(story)
+
+
+@pytest.mark.parametrize(
+    ("ends", "true"),
+    [
+        (["LOST"] * 10, True),
+        (["LOST"] * 9 + ["REFUSED"] * 5, False),
+        (["ERRORED"] * 4, True),
+        (["ERRORED"] * 3 + ["LOST"] * 3, False),
+        (["ERRORED task_error: x"] * 2, True),
+        (["ERRORED task_error: x", "ERRORED"], False),
+    ],
+)
+def test_the_judge_of_faults_counts_the_attempts_of_a_job_that_gave_up(ends: list[str], true: bool) -> None:
+    tried = [dict(zip(("state", "message"), (end + " ").split(" ", 1), strict=True)) for end in ends]
+    assert exhausted("attempts_exhausted", tried) is true
+    assert not exhausted("no_capable_device", tried)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import takewhile
 from typing import NamedTuple
 
 from moodmesh.mesh.clock import Clock
@@ -26,7 +25,10 @@ from moodmesh.nodes.placement.score import Z90, Placement, place
 from moodmesh.nodes.placement.view import Ask, Device
 
 ROUNDING_UP = 1 + 1e-9
-REFUSALS, LONGEST_PAUSE_S = 3, 600.0
+LONGEST_PAUSE_S = 600.0
+PAUSES = (("REFUSED", 3, 8.0, 2.0), ("ERRORED", 1, 4.0, 4.0), ("LOST", 1, 1.0, 4.0))
+"""A device that refused a job three times is not asked again for 8, 16, 32 ... s, one that failed it for 4, 16, 64 ..., one that
+lost it or gave it back for 1, 4, 16 ...: where it is the only one, a restart of it costs little."""
 LOG_ROOM = 16 * 2**20
 
 
@@ -116,20 +118,22 @@ class Desk:
             job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant,
             DeviceId(s.on) if s.on else None, s.quality, by_s,
             frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
-            {a.device: a.message for a in job.attempts if self._refuses(job, a.device)},
+            {a.device: a.message for a in job.attempts if self._pause(job, a.device) > 0},
             s.parent is not None and job.id == part_id(s.parent, "small"),
         )  # fmt: skip
 
-    def _refuses(self, job: Job, device: DeviceId) -> bool:
-        """Whether a device is to be left alone for now: it refused the job three times in a row (8, 16, 32 ... 600 s), or
-        failed it (4, 16, 64 ... 600 s): others come first then, and where there are none it is tried again."""
-        tried = [a for a in job.attempts[::-1] if a.device == device]
-        for state, least, base in (("REFUSED", REFUSALS, 2.0), ("ERRORED", 1, 4.0)):
-            row = list(takewhile(lambda a, state=state: a.state == state, tried))  # type: ignore[misc]
-            if len(row) >= least:
-                pause = min(LONGEST_PAUSE_S, base ** min(len(row), 10))
-                return 0 <= self.clock.wall() - (row[0].finished or 0.0) < pause
-        return False
+    def paused(self, job: Job) -> float:
+        """Seconds until the first device that is left alone for this job may be asked again; infinite when none is."""
+        return min((left for a in job.attempts if (left := self._pause(job, a.device)) > 0), default=math.inf)
+
+    def _pause(self, job: Job, device: DeviceId) -> float:
+        """Seconds for which a device is left alone, for how it ended attempts of this job: others come first meanwhile."""
+        now, left = self.clock.wall(), 0.0
+        for state, least, first_s, base in PAUSES:
+            ends = [a.finished or 0.0 for a in job.attempts if a.device == device and a.state == state]
+            if len(ends) >= least and (ago := now - ends[-1]) >= 0:
+                left = max(left, min(LONGEST_PAUSE_S, first_s * base ** min(len(ends) - least, 10)) - ago)
+        return left
 
     # -- what is held back ---------------------------------------------------------------------------------------------
 

@@ -145,4 +145,6 @@ class Job:
             return "the task failed on two devices"
         if errors >= MAX_ERRORS:
             return f"{errors} attempts failed"
-        return f"{losses} devices were lost while running it" if losses >= MAX_LOSSES else None
+        devices = len({a.device for a in self.attempts if a.state == "LOST"})
+        where = "the same device" if devices == 1 else f"{devices} devices"
+        return f"{losses} attempts were lost on {where}" if losses >= MAX_LOSSES else None

@@ -190,9 +190,10 @@ class Pursuit:
         self._desk.tell(self.job)
         if self.job.substate == "pooled":
             self._desk.net.pool_changed()
-        before, left = self._desk.clock.now(), self._until - self._desk.clock.now()
+        before = self._desk.clock.now()
+        left = min(self._until - before, self._desk.paused(self.job), 60.0)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, min(left, 60.0)))
+            await asyncio.wait_for(self._wake.wait(), max(0.0, left))
         self._wake.clear()
         rest = gap_s - (self._desk.clock.now() - before)
         if rest > 0 and self._taker is None:
