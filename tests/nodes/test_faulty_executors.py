@@ -9,8 +9,10 @@ import pytest
 
 from moodmesh.nodes.bench.faults.verdict import exhausted
 from moodmesh.nodes.errors import StoreError
+from moodmesh.nodes.jobs import pursuit
 from moodmesh.nodes.messages import CancelledAttempt, Granted, Live, LogLine, ProgressNow, Reserve, Take
 from moodmesh.nodes.placement.hedge import far_after
+from moodmesh.nodes.pool.seam import Done
 
 from .sim import PURE, Node, World, simulate, status
 
@@ -214,3 +216,29 @@ def test_the_judge_of_faults_counts_the_attempts_of_a_job_that_gave_up(ends: lis
     tried = [dict(zip(("state", "message"), (end + " ").split(" ", 1), strict=True)) for end in ends]
     assert exhausted("attempts_exhausted", tried) is true
     assert not exhausted("no_capable_device", tried)
+
+
+@pytest.mark.parametrize("rivals", [True, False])
+def test_a_device_that_claims_and_signs_for_too_little_is_corrected_by_the_clock_of_this_one(
+    rivals: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says 1 s, signs for 1 s and takes 100; here it would be 10 s. Also where it never wins, since a rival always does."""
+
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        fast(box)
+        box.slow = 100.0
+        box._perform = lambda work, emit: Done({"ok": 1}, seconds=1.0)  # type: ignore[method-assign]
+        if not rivals:
+            monkeypatch.setattr(pursuit, "second", lambda *_: None)
+        await asyncio.sleep(2)
+        first = []
+        for _ in range(12):
+            job = await asks.submit(units=10)
+            while status(asks, job)[0] in ("PENDING", "RUNNING"):
+                await asyncio.sleep(1)
+            first.append(attempts(asks, job)[0][0])
+        assert first[0] == box.id
+        assert first[10:] == [asks.id] * 2
+
+    simulate(story)

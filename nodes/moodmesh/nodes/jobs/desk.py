@@ -27,8 +27,8 @@ from moodmesh.nodes.placement.view import Ask, Device
 ROUNDING_UP = 1 + 1e-9
 LONGEST_PAUSE_S = 600.0
 PAUSES = (("REFUSED", 3, 8.0, 2.0), ("ERRORED", 1, 4.0, 4.0), ("LOST", 1, 1.0, 4.0))
-"""A device that refused a job three times is not asked again for 8, 16, 32 ... s, one that failed it for 4, 16, 64 ..., one that
-lost it or gave it back for 1, 4, 16 ...: where it is the only one, a restart of it costs little."""
+"""A device that refused a job three times is not asked again for 8, 16, 32 ... s, one that failed it for 4, 16, 64, one that
+lost it or gave it back for 1, 4, 16: where it is the only one, a restart of it costs little."""
 LOG_ROOM = 16 * 2**20
 
 

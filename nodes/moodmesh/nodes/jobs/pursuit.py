@@ -43,6 +43,7 @@ from moodmesh.nodes.placement.hedge import far_after, hedge_after, second
 from moodmesh.nodes.placement.hold import Hold
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S
 from moodmesh.nodes.placement.score import Placement, Row
+from moodmesh.nodes.rates import MOST_HAND_S
 
 RESERVE_TIMEOUT_S = 1.0
 WITHDRAW_TIMEOUT_S = 10.0
@@ -356,7 +357,7 @@ class Pursuit:
             self._desk.events.tell("log", job=self.job.id, attempt=live.attempt.number, line=line, at=now)
 
     async def _result(self, live: Live, result: Result) -> bool:
-        job, a, desk = self.job, live.attempt, self._desk
+        job, a, desk, took = self.job, live.attempt, self._desk, self._took(live)
         if result.outputs is None or result.provenance is None:
             acknowledge(desk, a)
             reason = result.reason or "task_error"
@@ -371,10 +372,16 @@ class Pursuit:
         if await desk.acceptance.commit(job, a, result, desk.clock.wall()):
             desk.tell(job)
         if live.claim and result.provenance is not None:
-            desk.net.measured(a.device, live.claim, result.provenance.seconds)
+            desk.net.measured(a.device, live.claim, max(took, result.provenance.seconds))
             self._learn_hand(live, result.provenance)
         acknowledge(desk, a)
         return True
+
+    def _took(self, live: Live) -> float:
+        """Seconds an attempt has worked by the clock of this device, less what messages may take: what its device signs for
+        can be too little. One that did not say it began should have by then."""
+        began = live.due if live.started is None and live.sent else live.started
+        return 0.0 if began is None else self._desk.clock.now() - began - MOST_HAND_S
 
     def _learn_hand(self, live: Live, done: Provenance) -> None:
         """What the attempt took beside its work, where it had nothing to wait for: a cold start and a long way have their own
@@ -418,6 +425,8 @@ class Pursuit:
         """The attempts that are no longer wanted."""
         for live in list(self.lives):
             self._close(live)
+            if live.started is not None and live.claim and (took := self._took(live)) > live.claim:
+                self._desk.net.measured(live.attempt.device, live.claim, took)
             try:
                 await self._desk.jobs.step(
                     live.attempt, "CANCELLED", unwanted(self._desk, self.job), finished=self._desk.clock.wall()
