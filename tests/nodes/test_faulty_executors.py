@@ -10,11 +10,21 @@ import pytest
 from moodmesh.nodes.bench.faults.verdict import exhausted
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import pursuit
-from moodmesh.nodes.messages import CancelledAttempt, Granted, Live, LogLine, ProgressNow, Reserve, Take
+from moodmesh.nodes.messages import (
+    CancelledAttempt,
+    Granted,
+    Live,
+    LogLine,
+    ProgressNow,
+    RefusedReservation,
+    Reserve,
+    Take,
+    Withdrawn,
+)
 from moodmesh.nodes.placement.hedge import far_after
 from moodmesh.nodes.pool.seam import Done
 
-from .sim import PURE, Node, World, simulate, status
+from .sim import EFFECTS, PURE, Node, World, simulate, status
 
 
 def attempts(node: Node, job: str) -> list[tuple[str, str]]:
@@ -240,5 +250,47 @@ def test_a_device_that_claims_and_signs_for_too_little_is_corrected_by_the_clock
             first.append(attempts(asks, job)[0][0])
         assert first[0] == box.id
         assert first[10:] == [asks.id] * 2
+
+    simulate(story)
+
+
+ENDS: dict[str, Any] = {
+    "refused": lambda key: RefusedReservation(job=key[1], attempt=key[2], gate="memory", detail="none left"),
+    "withdrawn": lambda key: Withdrawn(job=key[1], attempt=key[2]),
+    "cancelled": lambda key: CancelledAttempt(job=key[1], attempt=key[2], reason="cancel"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_has_effects_does_not_run_again_after_an_end_that_nobody_asked_for(end: str) -> None:
+    """Its device may have begun, whatever it says."""
+
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        fast(box)
+        box.executor._start = lambda key, start: box.peers.send(asks.id, ENDS[end](key))  # type: ignore[method-assign]
+        await asyncio.sleep(2)
+        job = await asks.submit(EFFECTS, units=1)
+        await asyncio.sleep(30)
+        assert attempts(asks, job) == [(box.id, "LOST")]
+        assert status(asks, job) == ("FAILED", "unknown_outcome")
+        assert not world.ran
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("end", ["withdrawn", "cancelled"])
+def test_a_place_that_is_given_back_unasked_pauses_its_device(end: str) -> None:
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+
+        async def reserve(peer: Any, ask: Reserve) -> None:
+            box.peers.send(peer, ENDS[end]((peer, ask.job, ask.attempt)))
+
+        box.executor._reserve = reserve  # type: ignore[method-assign]
+        await asyncio.sleep(2)
+        job = await asks.submit(on=box)
+        await asyncio.sleep(4)
+        assert attempts(asks, job) == [(box.id, "LOST")] * 2
 
     simulate(story)

@@ -271,7 +271,8 @@ class Pursuit:
         match message:
             case RefusedReservation():
                 self._desk.net.refused(a.device)
-                raise Over("REFUSED", f"{message.gate}: {message.detail}")
+                late = a.state != "OFFERED" or live.resumed  # it may have been granted, and begun
+                raise Over("LOST" if late else "REFUSED", f"{message.gate}: {message.detail}")
             case Granted():
                 await self._granted(live, message)
             case StartedAt():
@@ -282,12 +283,11 @@ class Pursuit:
             case LogLine():
                 await self._logged(live, message, now)
             case Withdrawn():
-                raise Over("WITHDRAWN", f"moved to {self._desk.name(live.moving_to)}" if live.moving_to else "withdrawn")
-            case CancelledAttempt():
-                raise Over(
-                    "LOST" if message.reason != "cancel" else "CANCELLED",
-                    f"given back: {GIVEN_BACK.get(message.reason, message.reason)}",
-                )
+                if live.moving_to is None:
+                    raise Over("LOST", "given back, and nobody had asked for it")
+                raise Over("WITHDRAWN", f"moved to {self._desk.name(live.moving_to)}")
+            case CancelledAttempt():  # also of one that was cancelled here: it would not be followed any more
+                raise Over("LOST", f"given back: {GIVEN_BACK.get(message.reason, message.reason)}")
             case Result():
                 return await self._result(live, message)
         return False
