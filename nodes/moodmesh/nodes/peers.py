@@ -266,7 +266,7 @@ class Peers:
         if p is None or p.link is None or not self._serving:
             return
         if p.capability is not None:  # work may wait for it
-            self.on_seen({peer: p.capability})
+            self.on_seen({**self.seen(), peer: p.capability})
         p.link, p.dynamic, p.gone_since = None, None, self._clock.now()
         p.held, p.waiting, p.told_pool, p.pool_there, p.unanswered = [], [], False, False, False
         self.on_down(peer)
@@ -354,7 +354,7 @@ class Peers:
                 await self._beaten(p, message)
             case Capability():
                 if p.dynamic is None:  # the first one of this link
-                    self.on_seen({p.id: message})
+                    self.on_seen({**self.seen(), p.id: message})
                 self.documented(p, message)
                 self.submitter.look_again()
                 self.executor.look_again()

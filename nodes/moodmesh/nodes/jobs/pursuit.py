@@ -105,11 +105,13 @@ class Pursuit:
 
     # -- its life ------------------------------------------------------------------------------------------------------
 
-    async def run(self, until: float) -> None:
-        """To the job's end. `until`: how long it waits for a device, on the monotonic clock. Cancelled with `closing`, its
-        attempts go on; cancelled otherwise, they are withdrawn."""
+    async def run(self, until: float, settled: float = 0.0) -> None:
+        """To the job's end. `until`: how long it waits for a device, on the monotonic clock; `settled`: for devices known from
+        before a restart. Cancelled with `closing`, its attempts go on; cancelled otherwise, they are withdrawn."""
         self._until = until
         try:
+            if not self.lives:
+                await self._settle(settled)
             await self._live()
         except asyncio.CancelledError as stop:
             if stop.args != ("closing",):
@@ -137,6 +139,15 @@ class Pursuit:
                 log.exception("a job cannot go on", extra={"job": self.job.id})
                 broken = f"the node itself failed ({type(error).__name__}); its log says where. Submit the job again"
                 await self._desk.clock.sleep(DISK_RETRY_S)
+
+    async def _settle(self, until: float) -> None:
+        """Until what is known from before a restart is linked again."""
+        while (left := until - self._desk.clock.now()) > 0:
+            self._wake.clear()
+            if all(d.dynamic is not None for d in self._desk.devices() if d.capability is not None):
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), left)
 
     # -- placing -------------------------------------------------------------------------------------------------------
 
