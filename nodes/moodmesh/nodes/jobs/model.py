@@ -66,7 +66,7 @@ class Spec:
 
     `figures` of the variants, in `measure`, say what a lower quality loses. `escalate`: the share of the answer that may go
     from a small to a large variant; such a job is answered by two others, whose `parent` it is. `expire_s` after its
-    submission it is stopped.
+    submission it is stopped; so long as `wait_s` no device may be able to run it (the configuration's time when None).
     """
 
     task: str
@@ -83,6 +83,7 @@ class Spec:
     quality: Literal["best", "fast"] = "best"
     by_s: float | None = None
     expire_s: float | None = None
+    wait_s: float | None = None
     measure: str = ""
     figures: dict[str, list[float]] = field(default_factory=dict)
     escalate: float | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -75,7 +76,7 @@ class Pursuit:
         self._inbox: asyncio.Queue[tuple[Live, Attempted | Over | None]] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._taker: tuple[DeviceId, str] | None = None
-        self._until = 0.0
+        self._patience, self._until = 0.0, math.inf
 
     # -- what happens to it --------------------------------------------------------------------------------------------
 
@@ -105,10 +106,11 @@ class Pursuit:
 
     # -- its life ------------------------------------------------------------------------------------------------------
 
-    async def run(self, until: float, settled: float = 0.0) -> None:
-        """To the job's end. `until`: how long it waits for a device, on the monotonic clock; `settled`: for devices known from
-        before a restart. Cancelled with `closing`, its attempts go on; cancelled otherwise, they are withdrawn."""
-        self._until = until
+    async def run(self, patience: float, settled: float = 0.0) -> None:
+        """To the job's end. `patience`: seconds for which no device may be able to run it; `settled`: until when, on the
+        monotonic clock, it waits for devices known from before a restart. Cancelled with `closing`, its attempts go on;
+        cancelled otherwise, they are withdrawn."""
+        self._patience = patience
         try:
             if not self.lives:
                 await self._settle(settled)
@@ -165,6 +167,7 @@ class Pursuit:
             desk.held.pop(job.id, None)
             await self._offered(placement, row, taken=True)
         elif (held := desk.hold(job, placement, devices)) is not None:
+            self._until = math.inf
             job.explain, job.substate, job.message = summary(placement), "pooled", parked(placement, held)
             await self._wait(LOOK_HELD_S)
         elif placement.chosen is not None:
@@ -192,9 +195,10 @@ class Pursuit:
         rows = [row for row in placement.rows if row.variant is None or job.spec.variant in (None, row.variant)]
         if errors and not any(row.gate and row.gate.name in FOR_NOW for row in rows):
             await self._fail("task_error", errors[-1].message)
-        elif self._until <= self._desk.clock.now():
+        elif self._until <= (now := self._desk.clock.now()):
             await self._fail("no_capable_device", job.message)
         else:
+            self._until = min(self._until, now + self._patience)
             await self._wait(LOOK_S)
 
     async def _wait(self, gap_s: float) -> None:
@@ -328,7 +332,7 @@ class Pursuit:
         if live.moving_to is not None:  # too late to move it: whoever waits for it may go on
             live.moving_to = live.answer_by = None
             self._desk.net.pool_changed()
-        began = self._desk.clock.now() - ago_s
+        began, self._until = self._desk.clock.now() - ago_s, math.inf  # it had a device
         live.started = began if live.started is None else min(began, live.started)
         self._watch(live)
         await self._desk.jobs.step(live.attempt, "RUNNING", started=self._desk.clock.wall() - ago_s)

@@ -204,12 +204,11 @@ class Submitter:
 
     def _pursue(self, job: Job, lives: Sequence[Live], settled: float = 0.0) -> None:
         """Take a job on, with the attempts it has already; without any it is placed once links are up, or at `settled`."""
-        waited = max(0.0, self._clock.wall() - job.created)
-        until = self._clock.now() + self._wait_for_device_s - waited
+        patience = self._wait_for_device_s if job.spec.wait_s is None else job.spec.wait_s
         self._open[job.id] = job
         self._blobs.keep(job.input)
         pursuit = self._pursuits[job.id] = Pursuit(self.desk, job, lives)
-        driver = self._drivers[job.id] = asyncio.create_task(pursuit.run(until, settled))
+        driver = self._drivers[job.id] = asyncio.create_task(pursuit.run(patience, settled))
         driver.add_done_callback(lambda task: self._left(job, task))
         if job.spec.expire_s is not None:
             self._expiring[job.id] = asyncio.create_task(expire(job, self._clock, self.cancel))
