@@ -294,3 +294,20 @@ def test_a_place_that_is_given_back_unasked_pauses_its_device(end: str) -> None:
         assert attempts(asks, job) == [(box.id, "LOST")] * 2
 
     simulate(story)
+
+
+@pytest.mark.parametrize("what", ["runs", "is asked"])
+def test_nobody_is_judged_after_this_device_stood_still(what: str) -> None:
+    """What the executor said meanwhile is read a moment later: no rival, no loss, and nothing learnt of its pace."""
+
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        job = await asks.submit(units=4)
+        await asyncio.sleep(1 if what == "runs" else 0.0004)
+        assert attempts(asks, job) == [(box.id, "RUNNING" if what == "runs" else "OFFERED")]
+        world.loop._timeless.now += 12.0  # type: ignore[attr-defined]
+        await asyncio.sleep(10)
+        assert attempts(asks, job) == [(box.id, "COMMITTED")]
+        assert asks.peers.peers[box.id].correction <= 0
+
+    simulate(story)

@@ -22,6 +22,7 @@ from moodmesh.mesh.signatures import verify
 from moodmesh.nodes import rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.background import Background
+from moodmesh.nodes.jobs.desk import STALL_S
 from moodmesh.nodes.jobs.executor import LEASE_S, Executor
 from moodmesh.nodes.jobs.network import Neighbour
 from moodmesh.nodes.jobs.pooled import heard, pool_for
@@ -55,7 +56,6 @@ from moodmesh.nodes.placement.view import WIRED, Device
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
 LOST_S, ABSENT_S = 4.5, 25.0  # lost half a second before the lease ends: elsewhere within 5 s
-STALL_S = 3.0
 UNREAD_S = 30.0  # as long as a link may be silent
 DOCUMENT_GAP_S = 0.2
 RECONNECT_S = 0.3  # one dial and its handshake; what a crash then took away runs elsewhere within 0.5 s

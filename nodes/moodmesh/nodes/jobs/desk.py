@@ -29,6 +29,7 @@ LONGEST_PAUSE_S = 600.0
 PAUSES = (("REFUSED", 3, 8.0, 2.0), ("ERRORED", 1, 4.0, 4.0), ("LOST", 1, 1.0, 4.0))
 """A device that refused a job three times is not asked again for 8, 16, 32 ... s, one that failed it for 4, 16, 64, one that
 lost it or gave it back for 1, 4, 16: where it is the only one, a restart of it costs little."""
+STALL_S = 3.0  # a timer that is later than this tells that this process stood still
 LOG_ROOM = 16 * 2**20
 
 
@@ -59,6 +60,12 @@ class Live:
     def due(self) -> float:
         """When it should have begun its work."""
         return min(self.starts, math.inf if self.begin_by is None else self.begin_by) + self.load
+
+    def excuse(self, until: float) -> None:
+        """This process stood still: nothing is due before `until`, and nothing is learnt of what went on meanwhile."""
+        self.claim, self.move_by = 0.0, max(self.move_by, until)
+        self.answer_by = None if self.answer_by is None else max(self.answer_by, until)
+        self.hedge_at = None if self.hedge_at is None else max(self.hedge_at, until)
 
     @property
     def key(self) -> tuple[str, int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import StoreError
-from moodmesh.nodes.jobs.desk import Desk, Live
+from moodmesh.nodes.jobs.desk import STALL_S, Desk, Live
 from moodmesh.nodes.jobs.journal import After
 from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job
 from moodmesh.nodes.messages import (
@@ -238,12 +238,17 @@ class Pursuit:
         After the first message the heartbeat of the link takes over: the attempt is over when that stops.
         """
         due = [at for live in self.lives for at in (live.answer_by, live.hedge_at) if at is not None]
-        wait = max(0.0, min(due) - self._desk.clock.now()) if due else None
+        before = self._desk.clock.now()
+        wait = max(0.0, min(due) - before) if due else None
         try:
             async with asyncio.timeout(wait):
                 live, message = await self._inbox.get()
         except TimeoutError:
-            await self._overdue(self._desk.clock.now())
+            now = self._desk.clock.now()
+            if now - before > (wait or 0.0) + STALL_S:  # what was said meanwhile is still unread: judge nobody, count anew
+                for one in self.lives:
+                    one.excuse(now + RESTART_WAIT_S)
+            await self._overdue(now)
             return
         if live in self.lives:
             if live.moving_to is None and not (live.attempt.state == "OFFERED" and isinstance(message, Beside)):
