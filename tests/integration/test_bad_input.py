@@ -205,6 +205,10 @@ def test_an_input_that_is_no_text_is_refused_before_anything_is_accepted(
         (["job", "submit", "emotion.text", "-p", "text=7"], "parameter text: input should be a valid string"),
         (["job", "submit", "emotion.text", "--by", "-3s"], "10s, 500ms or 2min"),
         (["job", "submit", "emotion.text", "--expire", "soon"], "--expire soon: write a time like 10s, 500ms or 2min"),
+        (
+            ["job", "submit", "emotion.text", "--wait-for-device", "x"],
+            "--wait-for-device x: write a time like 10s, 500ms or 2min",
+        ),
         (["peers", "allow", "", "--preset", "own"], "a name or an id is empty: `moodmesh peers list`"),
         (["peers", "forget", ""], "a name or an id is empty: `moodmesh peers list`"),
         (["job", "show", ""], "`moodmesh job list`"),

@@ -23,7 +23,7 @@ from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.nodes.access import Access
-from moodmesh.nodes.bench.faults.verdict import WATCH
+from moodmesh.nodes.bench.faults.verdict import WATCH, exhausted
 from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import submitter
@@ -470,7 +470,8 @@ class World:
                 wrong.append(f"{row['n']} committed attempts: {row['job']}")
             for row in node.rows("SELECT * FROM job WHERE status='FAILED'"):
                 once = row["task"] == EFFECTS and row["substate"] in ("unknown_outcome", "task_error")
-                if not once and row["substate"] != "attempts_exhausted":
+                tried = node.rows("SELECT state, message FROM attempt WHERE job=?", row["id"])
+                if not once and not exhausted(row["substate"], [dict(a) for a in tried]):
                     wrong.append(f"failed: {row['id']} {row['substate']} {row['message']}")
             if node.workers:
                 wrong.append(f"a worker is left: {node.workers}")

@@ -74,7 +74,7 @@ class PowerSection(Section):
 class JobsSection(Section):
     """What happens to jobs of this device."""
 
-    wait_for_device_h: float = Field(24, gt=0, description="How long a job waits when no device can run it.")
+    wait_for_device_h: float = Field(24, gt=0, description="How long a job waits while no device can run it.")
     keep_days: float = Field(7, gt=0, description="How many days of a running daemon finished jobs are kept.")
     detached_s: float = Field(
         600, ge=0, description="How long work for a device that has gone may run on, on mains; on battery it never does."

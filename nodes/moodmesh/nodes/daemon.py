@@ -56,6 +56,7 @@ from moodmesh.tasks import registry
 from moodmesh.tasks.models import ModelStore
 
 DAY = 86400.0
+SEEN_S = 60.0
 log = logging.getLogger(__name__)
 
 
@@ -90,8 +91,8 @@ class Node(Services):
             capabilities.elsewhere = peers.rates
             for peer, correction in book.corrections.items():
                 peers.peers[peer].correction = correction
-            for peer, (document, at) in book.remembered.items():
-                peers.remember(peer, document, clock.wall() - at)
+            for peer, (document, away_s) in book.away().items():
+                peers.remember(peer, document, away_s)
             events, jobs = Hub(), Jobs(store)
             blobs = NodeBlobs(where / "artefacts", peers, jobs, clock)
             pulled = Models(models, tasks, blobs, peers, access)
@@ -138,6 +139,7 @@ class Node(Services):
                 self._group.create_task(discovery.run())
                 self._group.create_task(self._benchmark())
                 self._group.create_task(self._housekeeping())
+                self._group.create_task(self._remember_peers())
                 async with serve(self, discovery, Pairing(self, discovery), run_dir(self.home) / "api.sock"):
                     log.info("ready", extra={"port": self.endpoint.port})
                     await asyncio.Event().wait()
@@ -182,6 +184,13 @@ class Node(Services):
         self.ready = True
         self.peers.retell()
         self.submitter.look_again()
+
+    async def _remember_peers(self) -> None:
+        """Who is here is on disk once a minute: after a crash, none of them counts as long absent."""
+        while True:
+            await asyncio.sleep(SEEN_S)
+            if here := self.peers.seen():
+                await _unless_full(self.book.seen(here))
 
     async def _check_clock(self) -> None:
         wall = self.clock.wall()

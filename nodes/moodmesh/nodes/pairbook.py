@@ -53,6 +53,12 @@ class PairBook:
         with contextlib.suppress(ValidationError):  # of another version: it says anew what it can do when it is back
             self.remembered[peer] = Capability.model_validate_json(document), at
 
+    def away(self) -> dict[DeviceId, tuple[Capability, float]]:
+        """What peers could do, and for how long each had been away when any peer was last here: the time that this device
+        itself was off is no absence of others."""
+        last = max((at for _, at in self.remembered.values()), default=0.0)
+        return {peer: (document, last - at) for peer, (document, at) in self.remembered.items()}
+
     async def add(self, pair: Pair) -> None:
         """Store a new pair, under a name no other peer has."""
         taken = {other.name for other in self.pairs if other.peer != pair.peer}

@@ -22,6 +22,7 @@ from moodmesh.mesh.signatures import verify
 from moodmesh.nodes import rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.background import Background
+from moodmesh.nodes.jobs.desk import STALL_S
 from moodmesh.nodes.jobs.executor import LEASE_S, Executor
 from moodmesh.nodes.jobs.network import Neighbour
 from moodmesh.nodes.jobs.pooled import heard, pool_for
@@ -55,7 +56,6 @@ from moodmesh.nodes.placement.view import WIRED, Device
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
 LOST_S, ABSENT_S = 4.5, 25.0  # lost half a second before the lease ends: elsewhere within 5 s
-STALL_S = 3.0
 UNREAD_S = 30.0  # as long as a link may be silent
 DOCUMENT_GAP_S = 0.2
 RECONNECT_S = 0.3  # one dial and its handshake; what a crash then took away runs elsewhere within 0.5 s
@@ -266,7 +266,7 @@ class Peers:
         if p is None or p.link is None or not self._serving:
             return
         if p.capability is not None:  # work may wait for it
-            self.on_seen({peer: p.capability})
+            self.on_seen({**self.seen(), peer: p.capability})
         p.link, p.dynamic, p.gone_since = None, None, self._clock.now()
         p.held, p.waiting, p.told_pool, p.pool_there, p.unanswered = [], [], False, False, False
         self.on_down(peer)
@@ -354,7 +354,7 @@ class Peers:
                 await self._beaten(p, message)
             case Capability():
                 if p.dynamic is None:  # the first one of this link
-                    self.on_seen({p.id: message})
+                    self.on_seen({**self.seen(), p.id: message})
                 self.documented(p, message)
                 self.submitter.look_again()
                 self.executor.look_again()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 WEIGHT = 0.2
 LOAD_WEIGHT = 0.3
 FIRST_LOG_VAR = 0.25
-CORRECTION_BOUNDS = (math.log(0.5), math.log(4))
+CORRECTION_BOUNDS = (math.log(0.5), math.log(1000))
 LEAST_HAND_S, MOST_HAND_S = 1e-3, 1.0
 FRESH_S = 30 * 86400.0
 
@@ -64,10 +64,11 @@ def hand(known: tuple[float, float] | None) -> tuple[float, float]:
 
 
 def correct(correction: float, actual_s: float, claim_s: float) -> float:
-    """EWMA of ln(actual / claim) of another device's claims, clipped to [ln 0.5, ln 4] (routing §3).
+    """EWMA of ln(actual / claim) of another device's claims, clipped (routing §3).
 
-    Against the claim, not the corrected prediction: else it would settle at half of what is missing.
+    Against the claim, not the corrected prediction: else it would settle at half of what is missing. Whoever claims a hundredth
+    of what it takes must not win by it, so the upper bound is far; and one attempt moves it fourfold at most.
     """
-    ratio = math.log(max(actual_s, 1e-6) / max(claim_s, 1e-6))
     low, high = CORRECTION_BOUNDS
-    return min(high, max(low, (1 - WEIGHT) * correction + WEIGHT * ratio))
+    ratio = min(high, math.log(max(actual_s, 1e-6) / max(claim_s, 1e-6)))
+    return max(low, (1 - WEIGHT) * correction + WEIGHT * ratio)

@@ -43,6 +43,7 @@ class JobRequest(BaseModel):
     on: str | None = None
     by_s: float | None = Field(None, gt=0, allow_inf_nan=False)
     expire_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    wait_s: float | None = Field(None, gt=0, allow_inf_nan=False)
     quality: Literal["best", "fast"] = "best"
     escalate: float | None = Field(None, gt=0, le=1)
     public: bool = False
@@ -107,7 +108,7 @@ class JobsView:
             raise UsageError(f"job {job.id[:8]}: {why}")
         anew = JobRequest(
             task=job.task, params=asked.params, variant=job.variant, on=asked.on or elsewhere.device_asked(self._node, there),
-            by_s=job.by_s, quality=job.quality, public=asked.public, seed=job.seed,
+            by_s=job.by_s, wait_s=job.wait_s, quality=job.quality, public=asked.public, seed=job.seed,
             escalate=job.escalation.share if job.escalation else None,
         )  # fmt: skip
         spec = replace(make_spec(self._node, anew, data), adopted_from=job.id)
@@ -260,7 +261,7 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         task=asked.task, version=task.spec.version, params=dict(request.params), units=units, input_bytes=len(data),
         result_bytes=size, personal=personal, effects=task.spec.effects, seed=seed,
         variant=asked.variant, on=_device(node, asked.on), quality=asked.quality, by_s=asked.by_s, expire_s=asked.expire_s,
-        escalate=asked.escalate,
+        wait_s=asked.wait_s, escalate=asked.escalate,
         input_sha256=None if personal else hashlib.sha256(data).hexdigest(), **_figures(task.spec, asked),
     )  # fmt: skip
 

@@ -50,6 +50,10 @@ def submit(
     expire: Annotated[
         str | None, typer.Option(help="Stop it if it has no result by then, like 10min; --by never does.")
     ] = None,
+    wait_for_device: Annotated[
+        str | None,
+        typer.Option(help="Fail when no device can run it for so long, like 10min; by default `jobs.wait_for_device_h`, 24h."),
+    ] = None,
     quality: Annotated[
         str, typer.Option(help="best: no smaller model while a better one is present. fast: the soonest.")
     ] = "best",
@@ -71,6 +75,8 @@ def submit(
     Example: moodmesh job submit emotion.text --input diary.txt --wait --json
 
     Example: moodmesh job submit emotion.text --input diary.txt --escalate 30% --wait
+
+    Example: moodmesh job submit emotion.text --input diary.txt --wait-for-device 10min
     """
     params = dict(_param(pair) for pair in param or [])
     if lines:
@@ -83,6 +89,7 @@ def submit(
         "on": on,
         "by_s": _seconds("--by", by) if by is not None else None,
         "expire_s": _seconds("--expire", expire) if expire is not None else None,
+        "wait_s": _seconds("--wait-for-device", wait_for_device) if wait_for_device is not None else None,
         "quality": quality,
         "escalate": _share(escalate) if escalate is not None else None,
         "public": public,

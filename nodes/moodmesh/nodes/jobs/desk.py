@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import takewhile
 from typing import NamedTuple
 
 from moodmesh.mesh.clock import Clock
@@ -26,7 +25,11 @@ from moodmesh.nodes.placement.score import Z90, Placement, place
 from moodmesh.nodes.placement.view import Ask, Device
 
 ROUNDING_UP = 1 + 1e-9
-REFUSALS, LONGEST_PAUSE_S = 3, 600.0
+LONGEST_PAUSE_S = 600.0
+PAUSES = (("REFUSED", 3, 8.0, 2.0), ("ERRORED", 1, 4.0, 4.0), ("LOST", 1, 1.0, 4.0))
+"""A device that refused a job three times is not asked again for 8, 16, 32 ... s, one that failed it for 4, 16, 64, one that
+lost it or gave it back for 1, 4, 16: where it is the only one, a restart of it costs little."""
+STALL_S = 3.0  # a timer that is later than this tells that this process stood still
 LOG_ROOM = 16 * 2**20
 
 
@@ -47,10 +50,22 @@ class Live:
     log_room: int = LOG_ROOM
     answer_by: float | None = None
     starts: float = 0.0  # predicted, newest word
-    due: float = 0.0  # predicted when its input was sent for
+    begin_by: float | None = None  # what its device says of a start later than that is not believed
     started: float | None = None
     hedge_at: float | None = None
     moving_to: DeviceId | None = None
+    move_by: float = 0.0  # it is lost when its device has not said by then whether it may be moved
+
+    @property
+    def due(self) -> float:
+        """When it should have begun its work."""
+        return min(self.starts, math.inf if self.begin_by is None else self.begin_by) + self.load
+
+    def excuse(self, until: float) -> None:
+        """This process stood still: nothing is due before `until`, and nothing is learnt of what went on meanwhile."""
+        self.claim, self.move_by = 0.0, max(self.move_by, until)
+        self.answer_by = None if self.answer_by is None else max(self.answer_by, until)
+        self.hedge_at = None if self.hedge_at is None else max(self.hedge_at, until)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -110,20 +125,22 @@ class Desk:
             job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant,
             DeviceId(s.on) if s.on else None, s.quality, by_s,
             frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
-            {a.device: a.message for a in job.attempts if self._refuses(job, a.device)},
+            {a.device: a.message for a in job.attempts if self._pause(job, a.device) > 0},
             s.parent is not None and job.id == part_id(s.parent, "small"),
         )  # fmt: skip
 
-    def _refuses(self, job: Job, device: DeviceId) -> bool:
-        """Whether a device is to be left alone for now: it refused the job three times in a row (8, 16, 32 ... 600 s), or
-        failed it (4, 16, 64 ... 600 s): others come first then, and where there are none it is tried again."""
-        tried = [a for a in job.attempts[::-1] if a.device == device]
-        for state, least, base in (("REFUSED", REFUSALS, 2.0), ("ERRORED", 1, 4.0)):
-            row = list(takewhile(lambda a, state=state: a.state == state, tried))  # type: ignore[misc]
-            if len(row) >= least:
-                pause = min(LONGEST_PAUSE_S, base ** min(len(row), 10))
-                return 0 <= self.clock.wall() - (row[0].finished or 0.0) < pause
-        return False
+    def paused(self, job: Job) -> float:
+        """Seconds until the first device that is left alone for this job may be asked again; infinite when none is."""
+        return min((left for a in job.attempts if (left := self._pause(job, a.device)) > 0), default=math.inf)
+
+    def _pause(self, job: Job, device: DeviceId) -> float:
+        """Seconds for which a device is left alone, for how it ended attempts of this job: others come first meanwhile."""
+        now, left = self.clock.wall(), 0.0
+        for state, least, first_s, base in PAUSES:
+            ends = [a.finished or 0.0 for a in job.attempts if a.device == device and a.state == state]
+            if len(ends) >= least and (ago := now - ends[-1]) >= 0:
+                left = max(left, min(LONGEST_PAUSE_S, first_s * base ** min(len(ends) - least, 10)) - ago)
+        return left
 
     # -- what is held back ---------------------------------------------------------------------------------------------
 

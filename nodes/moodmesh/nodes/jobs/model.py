@@ -66,7 +66,7 @@ class Spec:
 
     `figures` of the variants, in `measure`, say what a lower quality loses. `escalate`: the share of the answer that may go
     from a small to a large variant; such a job is answered by two others, whose `parent` it is. `expire_s` after its
-    submission it is stopped.
+    submission it is stopped; so long as `wait_s` no device may be able to run it (the configuration's time when None).
     """
 
     task: str
@@ -83,6 +83,7 @@ class Spec:
     quality: Literal["best", "fast"] = "best"
     by_s: float | None = None
     expire_s: float | None = None
+    wait_s: float | None = None
     measure: str = ""
     figures: dict[str, list[float]] = field(default_factory=dict)
     escalate: float | None = None
@@ -145,4 +146,6 @@ class Job:
             return "the task failed on two devices"
         if errors >= MAX_ERRORS:
             return f"{errors} attempts failed"
-        return f"{losses} devices were lost while running it" if losses >= MAX_LOSSES else None
+        devices = len({a.device for a in self.attempts if a.state == "LOST"})
+        where = "the same device" if devices == 1 else f"{devices} devices"
+        return f"{losses} attempts were lost on {where}" if losses >= MAX_LOSSES else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import StoreError
-from moodmesh.nodes.jobs.desk import Desk, Live
+from moodmesh.nodes.jobs.desk import STALL_S, Desk, Live
 from moodmesh.nodes.jobs.journal import After
 from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job
 from moodmesh.nodes.messages import (
@@ -39,12 +40,14 @@ from moodmesh.nodes.messages import (
 )
 from moodmesh.nodes.placement.afterwards import seconds
 from moodmesh.nodes.placement.explain import summary
-from moodmesh.nodes.placement.hedge import hedge_after, second
+from moodmesh.nodes.placement.hedge import far_after, hedge_after, second
 from moodmesh.nodes.placement.hold import Hold
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S
 from moodmesh.nodes.placement.score import Placement, Row
+from moodmesh.nodes.rates import MOST_HAND_S
 
 RESERVE_TIMEOUT_S = 1.0
+WITHDRAW_TIMEOUT_S = 10.0
 RESTART_WAIT_S = 5.0
 MOST_WAITING = 1000
 DISK_RETRY_S = 5.0
@@ -53,6 +56,7 @@ LOG_LINE = 100
 LONG_WAY_S = 0.25
 FOR_NOW = ("absent", "suspect", "documents", "backoff", "full", "model")
 GIVEN_BACK = {"revoked": "revoked, this device may no longer run it there"}
+Beside = ProgressNow | LogLine  # no answer to a reservation
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +76,7 @@ class Pursuit:
         self._inbox: asyncio.Queue[tuple[Live, Attempted | Over | None]] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._taker: tuple[DeviceId, str] | None = None
-        self._until = 0.0
+        self._patience, self._until = 0.0, math.inf
 
     # -- what happens to it --------------------------------------------------------------------------------------------
 
@@ -96,16 +100,20 @@ class Pursuit:
 
     def move(self, live: Live, peer: DeviceId) -> None:
         """A free device would be done sooner with an attempt that waits: it is asked back, until it is answered for."""
-        live.moving_to, live.answer_by = peer, self._desk.clock.now()
+        now = self._desk.clock.now()
+        live.moving_to, live.answer_by, live.move_by = peer, now, now + WITHDRAW_TIMEOUT_S
         self._inbox.put_nowait((live, None))
 
     # -- its life ------------------------------------------------------------------------------------------------------
 
-    async def run(self, until: float) -> None:
-        """To the job's end. `until`: how long it waits for a device, on the monotonic clock. Cancelled with `closing`, its
-        attempts go on; cancelled otherwise, they are withdrawn."""
-        self._until = until
+    async def run(self, patience: float, settled: float = 0.0) -> None:
+        """To the job's end. `patience`: seconds for which no device may be able to run it; `settled`: until when, on the
+        monotonic clock, it waits for devices known from before a restart. Cancelled with `closing`, its attempts go on;
+        cancelled otherwise, they are withdrawn."""
+        self._patience = patience
         try:
+            if not self.lives:
+                await self._settle(settled)
             await self._live()
         except asyncio.CancelledError as stop:
             if stop.args != ("closing",):
@@ -134,6 +142,15 @@ class Pursuit:
                 broken = f"the node itself failed ({type(error).__name__}); its log says where. Submit the job again"
                 await self._desk.clock.sleep(DISK_RETRY_S)
 
+    async def _settle(self, until: float) -> None:
+        """Until what is known from before a restart is linked again."""
+        while (left := until - self._desk.clock.now()) > 0:
+            self._wake.clear()
+            if all(d.dynamic is not None for d in self._desk.devices() if d.capability is not None):
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), left)
+
     # -- placing -------------------------------------------------------------------------------------------------------
 
     async def _place(self) -> None:
@@ -150,6 +167,7 @@ class Pursuit:
             desk.held.pop(job.id, None)
             await self._offered(placement, row, taken=True)
         elif (held := desk.hold(job, placement, devices)) is not None:
+            self._until = math.inf
             job.explain, job.substate, job.message = summary(placement), "pooled", parked(placement, held)
             await self._wait(LOOK_HELD_S)
         elif placement.chosen is not None:
@@ -177,9 +195,10 @@ class Pursuit:
         rows = [row for row in placement.rows if row.variant is None or job.spec.variant in (None, row.variant)]
         if errors and not any(row.gate and row.gate.name in FOR_NOW for row in rows):
             await self._fail("task_error", errors[-1].message)
-        elif self._until <= self._desk.clock.now():
+        elif self._until <= (now := self._desk.clock.now()):
             await self._fail("no_capable_device", job.message)
         else:
+            self._until = min(self._until, now + self._patience)
             await self._wait(LOOK_S)
 
     async def _wait(self, gap_s: float) -> None:
@@ -187,9 +206,10 @@ class Pursuit:
         self._desk.tell(self.job)
         if self.job.substate == "pooled":
             self._desk.net.pool_changed()
-        before, left = self._desk.clock.now(), self._until - self._desk.clock.now()
+        before = self._desk.clock.now()
+        left = min(self._until - before, self._desk.paused(self.job), 60.0)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, min(left, 60.0)))
+            await asyncio.wait_for(self._wake.wait(), max(0.0, left))
         self._wake.clear()
         rest = gap_s - (self._desk.clock.now() - before)
         if rest > 0 and self._taker is None:
@@ -218,21 +238,28 @@ class Pursuit:
         After the first message the heartbeat of the link takes over: the attempt is over when that stops.
         """
         due = [at for live in self.lives for at in (live.answer_by, live.hedge_at) if at is not None]
-        wait = max(0.0, min(due) - self._desk.clock.now()) if due else None
+        before = self._desk.clock.now()
+        wait = max(0.0, min(due) - before) if due else None
         try:
             async with asyncio.timeout(wait):
                 live, message = await self._inbox.get()
         except TimeoutError:
-            await self._overdue(self._desk.clock.now())
+            now = self._desk.clock.now()
+            if now - before > (wait or 0.0) + STALL_S:  # what was said meanwhile is still unread: judge nobody, count anew
+                for one in self.lives:
+                    one.excuse(now + RESTART_WAIT_S)
+            await self._overdue(now)
             return
         if live in self.lives:
-            if live.moving_to is None:
+            if live.moving_to is None and not (live.attempt.state == "OFFERED" and isinstance(message, Beside)):
                 live.answer_by = None
             await self._handle(live, message)
 
     async def _overdue(self, now: float) -> None:
         for live in list(self.lives):
-            if live.moving_to is not None and live.answer_by is not None and live.answer_by <= now:
+            if live.moving_to is not None and live.move_by <= now:
+                await self._handle(live, Over("LOST", f"asked back, it did not answer within {WITHDRAW_TIMEOUT_S:.0f} s"))
+            elif live.moving_to is not None and live.answer_by is not None and live.answer_by <= now:
                 live.answer_by = now + RESERVE_TIMEOUT_S
                 self._desk.net.send(live.attempt.device, Withdraw(job=self.job.id, attempt=live.attempt.number))
             elif live.answer_by is not None and live.answer_by <= now:
@@ -264,7 +291,8 @@ class Pursuit:
         match message:
             case RefusedReservation():
                 self._desk.net.refused(a.device)
-                raise Over("REFUSED", f"{message.gate}: {message.detail}")
+                late = a.state != "OFFERED" or live.resumed  # it may have been granted, and begun
+                raise Over("LOST" if late else "REFUSED", f"{message.gate}: {message.detail}")
             case Granted():
                 await self._granted(live, message)
             case StartedAt():
@@ -275,12 +303,11 @@ class Pursuit:
             case LogLine():
                 await self._logged(live, message, now)
             case Withdrawn():
-                raise Over("WITHDRAWN", f"moved to {self._desk.name(live.moving_to)}" if live.moving_to else "withdrawn")
-            case CancelledAttempt():
-                raise Over(
-                    "LOST" if message.reason != "cancel" else "CANCELLED",
-                    f"given back: {GIVEN_BACK.get(message.reason, message.reason)}",
-                )
+                if live.moving_to is None:
+                    raise Over("LOST", "given back, and nobody had asked for it")
+                raise Over("WITHDRAWN", f"moved to {self._desk.name(live.moving_to)}")
+            case CancelledAttempt():  # also of one that was cancelled here: it would not be followed any more
+                raise Over("LOST", f"given back: {GIVEN_BACK.get(message.reason, message.reason)}")
             case Result():
                 return await self._result(live, message)
         return False
@@ -288,6 +315,9 @@ class Pursuit:
     async def _granted(self, live: Live, message: Granted) -> None:
         job, a = self.job, live.attempt
         live.starts = self._desk.clock.now() + message.start_in_s
+        if live.begin_by is None:
+            live.begin_by = live.starts + far_after(message.start_in_s + live.service)
+            self._watch(live)
         if a.state == "OFFERED":
             a.state, a.reserved = "RESERVED", self._desk.clock.wall()
             self._desk.net.pool_changed()  # it waits there: others may offer to take it
@@ -295,10 +325,10 @@ class Pursuit:
             return
         if job.spec.personal and not self._desk.net.owns(a.device):  # the owner may have thought better of it meanwhile
             raise Over("CANCELLED", "personal input goes to own devices only")
+        if not live.sent:  # from here on it is not put off any more
+            live.begin_by = min(live.begin_by, live.starts)
+            self._watch(live)
         a.state, live.sent = "STAGING", True
-        if self._hedged():
-            live.due = live.starts + live.load
-            live.hedge_at = live.due + hedge_after(live.service)
         start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
         if not self._desk.net.send(a.device, start):
             raise Over("LOST", "the link closed before the start")
@@ -307,9 +337,9 @@ class Pursuit:
         if live.moving_to is not None:  # too late to move it: whoever waits for it may go on
             live.moving_to = live.answer_by = None
             self._desk.net.pool_changed()
-        live.started = self._desk.clock.now() - ago_s
-        if self._hedged():
-            live.hedge_at = live.started + hedge_after(live.service)
+        began, self._until = self._desk.clock.now() - ago_s, math.inf  # it had a device
+        live.started = began if live.started is None else min(began, live.started)
+        self._watch(live)
         await self._desk.jobs.step(live.attempt, "RUNNING", started=self._desk.clock.wall() - ago_s)
         await self._desk.jobs.status(self.job, "RUNNING", "hedged" if len(self.lives) > 1 else "running")
         self._desk.tell(self.job)
@@ -317,14 +347,23 @@ class Pursuit:
     async def _hedge(self, live: Live, now: float) -> None:
         """It runs, or does not begin, suspiciously long: start a second attempt of the same variant where that would be done
         sooner than it has taken already."""
+        self._watch(live)
+        if live.hedge_at is None or live.hedge_at > now:  # its queue has become longer
+            return
         live.hedge_at = now + max(live.service, 1.0)
-        if len(self.lives) > 1:
+        if len(self.lives) > 1 or live.moving_to is not None:
             return
         ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
-        begun = live.started is not None
-        row = second(ask, now - (live.started if live.started is not None else live.due), live.attempt.device, devices)
-        if row is not None and (not begun or self._desk.budget.spend()):  # what has not begun is no work done twice
+        took = now - (live.due if live.started is None else live.started)
+        row = second(ask, took, live.attempt.device, devices)
+        free = live.started is None or took >= far_after(live.service)  # what has not begun is no work done twice
+        if row is not None and (free or self._desk.budget.spend()):
             await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
+
+    def _watch(self, live: Live) -> None:
+        """When to look for a second attempt, as things are now."""
+        if self._hedged():
+            live.hedge_at = (live.due if live.started is None else live.started) + hedge_after(live.service)
 
     def _hedged(self) -> bool:
         """Whether a second attempt may run beside the first."""
@@ -338,7 +377,7 @@ class Pursuit:
             self._desk.events.tell("log", job=self.job.id, attempt=live.attempt.number, line=line, at=now)
 
     async def _result(self, live: Live, result: Result) -> bool:
-        job, a, desk = self.job, live.attempt, self._desk
+        job, a, desk, took = self.job, live.attempt, self._desk, self._took(live)
         if result.outputs is None or result.provenance is None:
             acknowledge(desk, a)
             reason = result.reason or "task_error"
@@ -353,10 +392,16 @@ class Pursuit:
         if await desk.acceptance.commit(job, a, result, desk.clock.wall()):
             desk.tell(job)
         if live.claim and result.provenance is not None:
-            desk.net.measured(a.device, live.claim, result.provenance.seconds)
+            desk.net.measured(a.device, live.claim, max(took, result.provenance.seconds))
             self._learn_hand(live, result.provenance)
         acknowledge(desk, a)
         return True
+
+    def _took(self, live: Live) -> float:
+        """Seconds an attempt has worked by the clock of this device, less what messages may take: what its device signs for
+        can be too little. One that did not say it began should have by then."""
+        began = live.due if live.started is None and live.sent else live.started
+        return 0.0 if began is None else self._desk.clock.now() - began - MOST_HAND_S
 
     def _learn_hand(self, live: Live, done: Provenance) -> None:
         """What the attempt took beside its work, where it had nothing to wait for: a cold start and a long way have their own
@@ -400,6 +445,8 @@ class Pursuit:
         """The attempts that are no longer wanted."""
         for live in list(self.lives):
             self._close(live)
+            if live.started is not None and live.claim and (took := self._took(live)) > live.claim:
+                self._desk.net.measured(live.attempt.device, live.claim, took)
             try:
                 await self._desk.jobs.step(
                     live.attempt, "CANCELLED", unwanted(self._desk, self.job), finished=self._desk.clock.wall()

@@ -55,7 +55,8 @@ def seen(
     quotes = not words and (s.escalate is not None or any(a.state == "ERRORED" for a in job.attempts))
     return Seen(
         id=job.id, task=s.task, version=s.version, personal=s.personal, variant=s.variant, on=s.on, quality=s.quality,
-        by_s=min(s.by_s, LONGEST_S) if s.by_s is not None else None, seed=s.seed,
+        by_s=min(s.by_s, LONGEST_S) if s.by_s is not None else None,
+        wait_s=min(s.wait_s, LONGEST_S) if s.wait_s is not None else None, seed=s.seed,
         given=sorted(name for name in s.params if len(name) <= LONGEST_NAME)[:SEEN_PARAMS],
         units=s.units, input_bytes=s.input_bytes, result_bytes=s.result_bytes,
         input_sha256=s.input_sha256 if own and not s.personal else None, adopted_from=s.adopted_from, parent=s.parent,

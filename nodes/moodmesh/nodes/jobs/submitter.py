@@ -101,9 +101,10 @@ class Submitter:
 
         What is heard before this is done waits: a result must not meet a submitter that has not read its journal yet.
         """
+        settled = self._clock.now() + RESTART_WAIT_S
         for job in await self._jobs.load(only_open=True, limit=-1):
             if job.spec.escalate is None:  # else it never runs itself: see `escalation`
-                self._pursue(job, [self._known(job, a) for a in job.attempts if a.state in ATTEMPT_LIVE])
+                self._pursue(job, [self._known(job, a) for a in job.attempts if a.state in ATTEMPT_LIVE], settled)
         self._resumed.set()
 
     def _known(self, job: Job, attempt: Attempt) -> Live:
@@ -201,14 +202,13 @@ class Submitter:
 
     # -- pursuits ------------------------------------------------------------------------------------------------------
 
-    def _pursue(self, job: Job, lives: Sequence[Live]) -> None:
-        """Take a job on, with the attempts it has already."""
-        waited = max(0.0, self._clock.wall() - job.created)
-        until = self._clock.now() + self._wait_for_device_s - waited
+    def _pursue(self, job: Job, lives: Sequence[Live], settled: float = 0.0) -> None:
+        """Take a job on, with the attempts it has already; without any it is placed once links are up, or at `settled`."""
+        patience = self._wait_for_device_s if job.spec.wait_s is None else job.spec.wait_s
         self._open[job.id] = job
         self._blobs.keep(job.input)
         pursuit = self._pursuits[job.id] = Pursuit(self.desk, job, lives)
-        driver = self._drivers[job.id] = asyncio.create_task(pursuit.run(until))
+        driver = self._drivers[job.id] = asyncio.create_task(pursuit.run(patience, settled))
         driver.add_done_callback(lambda task: self._left(job, task))
         if job.spec.expire_s is not None:
             self._expiring[job.id] = asyncio.create_task(expire(job, self._clock, self.cancel))

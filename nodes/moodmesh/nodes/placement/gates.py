@@ -37,7 +37,9 @@ def device_gate(ask: Ask, device: Device) -> Gate | None:
     if device.backoff:
         return Gate("backoff", "refused three times in 10 s, or sent a broken result")
     if device.id in ask.refused_by:
-        return Gate("backoff", f"it refused this job again and again, or failed it a moment ago: {ask.refused_by[device.id]}")
+        return Gate(
+            "backoff", f"it refused this job again and again, failed it or lost it a moment ago: {ask.refused_by[device.id]}"
+        )
     if device.full:
         return Gate("full", "it holds as many attempts of one submitter as it may")
     if ask.personal and not device.own:

@@ -9,11 +9,18 @@ from moodmesh.nodes.placement.score import Row, place
 from moodmesh.nodes.placement.view import Ask, Device
 
 PER_JOB, MOST, FIRST = 0.05, 20.0, 2.0
+FAR, FAR_LEAST_S = 20.0, 60.0
 
 
 def hedge_after(expected_s: float) -> float:
     """Seconds of running after which a second attempt may start."""
     return max(2 * expected_s, expected_s + 1.0)
+
+
+def far_after(expected_s: float) -> float:
+    """Seconds that nothing honest takes which is expected to take so long: a rival needs no token then, and no promise of a
+    later start is believed any more."""
+    return FAR * expected_s + FAR_LEAST_S
 
 
 def second(ask: Ask, elapsed_s: float, first: DeviceId, devices: Iterable[Device]) -> Row | None:

@@ -6,7 +6,7 @@ import bisect
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,8 +112,15 @@ def _promises(played: Played, jobs: dict[str, list[dict[str, Any]]]) -> Iterator
         once = job["task"] == work_task.EFFECT and job["substate"] in ("unknown_outcome", "task_error")
         if job["status"] in ("PENDING", "RUNNING"):
             yield Breach("lost", f"never ended: {_told(job)}")
-        elif job["status"] == "FAILED" and not once and job["substate"] != "attempts_exhausted":
+        elif job["status"] == "FAILED" and not once and not exhausted(job["substate"], job["attempts"]):
             yield Breach("lost", f"failed: {_told(job)}")
+
+
+def exhausted(reason: str, attempts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a job that says so was tried as often as a job may be: ten losses, four errors, two of them of the task."""
+    ends = Counter(a["state"] for a in attempts)
+    ends["task"] = sum(a["state"] == "ERRORED" and a["message"].startswith("task_error") for a in attempts)
+    return reason == "attempts_exhausted" and (ends["LOST"] >= 10 or ends["ERRORED"] >= 4 or ends["task"] >= 2)
 
 
 def _ends(member: Member, jobs: list[dict[str, Any]]) -> Iterator[Breach]:
