@@ -89,6 +89,7 @@ class Relays:
     async def _end(self) -> None:
         for server in self._servers:
             server.close()
+        await asyncio.sleep(0.05)  # what was accepted just now has its task
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
