@@ -450,7 +450,7 @@ class World:
                 break
         await asyncio.sleep(30)
         for node in self.nodes:
-            await node.executor.expire(0.0)
+            await node.executor.results.expire(0.0)
 
     def open_jobs(self) -> list[str]:
         query = "SELECT id FROM job WHERE status IN ('PENDING', 'RUNNING')"
@@ -475,8 +475,9 @@ class World:
                     wrong.append(f"failed: {row['id']} {row['substate']} {row['message']}")
             if node.workers:
                 wrong.append(f"a worker is left: {node.workers}")
-            if node.executor._held or node.executor._delivering or node.submitter.desk.live or node.submitter._open:
-                wrong.append(f"held in memory: {node.executor._held} {node.executor._delivering} {node.submitter.desk.live}")
+            kept = node.executor._held, node.executor.results.waiting, node.submitter.desk.live, node.submitter._open
+            if any(kept):
+                wrong.append(f"held in memory: {kept}")
             if node.rows("SELECT * FROM execution"):
                 wrong.append("an execution is left in a journal")
         wrong += [f"committed {n} times: {what}" for what, n in commits.items() if n > 1]

@@ -270,7 +270,7 @@ def test_an_attempt_whose_end_is_not_on_disk_is_not_listed_as_live() -> None:
         assert not [row for row in b.rows("SELECT number FROM execution") if row["number"] == 1], "forgotten with a heartbeat"
         await asyncio.sleep(40)
         assert status(a, job)[0] == "SUCCEEDED"
-        assert not b.executor._delivering
+        assert not b.executor.results.waiting
         assert not b.rows("SELECT * FROM execution")
 
     simulate(story)
@@ -609,16 +609,16 @@ def test_a_clock_that_was_wrong_at_the_executor_costs_no_result_and_no_fence() -
         await asyncio.sleep(20)
         b.clock.offset = right
         for _ in range(2):
-            await b.executor.expire(600.0)
-            assert len(b.executor._delivering) == 1
+            await b.executor.results.expire(600.0)
+            assert len(b.executor.results.waiting) == 1
             assert len(b.rows("SELECT * FROM fence")) == 1
             b.crash()
             await b.start()
-        await b.executor.expire(86400.0)
-        assert not b.executor._delivering
+        await b.executor.results.expire(86400.0)
+        assert not b.executor.results.waiting
         assert not b.rows("SELECT * FROM execution")
         assert len(b.rows("SELECT * FROM fence")) == 1
-        await b.executor.expire(30 * 86400.0)
+        await b.executor.results.expire(30 * 86400.0)
         assert not b.rows("SELECT * FROM fence")
 
     simulate(story)

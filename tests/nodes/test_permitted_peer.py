@@ -149,7 +149,7 @@ def test_results_that_are_never_acknowledged_are_bounded(monkeypatch: pytest.Mon
             await asyncio.sleep(0.1)
             eve.say(Start(**key, params={}, input=Blob(size=1, inline="!"), seed=1))
         await asyncio.sleep(3)
-        assert len(b.executor._delivering) == 20
+        assert len(b.executor.results.waiting) == 20
         assert len(b.executor.live(eve.node.id)) == 20
         assert eve.refusals() == ["full"] * 40
 

@@ -91,7 +91,7 @@ class NodeBlobs:
         return await asyncio.to_thread(self.store.path, artefact)
 
     def _may_read(self, peer: DeviceId, artefact: str) -> bool:
-        named = self._peers.submitter.names(peer, artefact) or self._peers.executor.names(peer, artefact)
+        named = self._peers.submitter.names(peer, artefact) or self._peers.executor.results.names(peer, artefact)
         return named or (peer, artefact) in self._offered
 
     def _route(self, link: PeerLink, envelope: Envelope) -> bool:

@@ -210,7 +210,7 @@ class Node(Services):
                 for blob in await self.jobs.age(passed, self.config.jobs.keep_days * DAY):
                     await self.blobs.drop(blob)
                 await self.book.expire()
-                await self.executor.expire(passed)
+                await self.executor.results.expire(passed)
                 await self.inspection.replicas.expire()
             except StoreError as error:
                 log.warning("%s", error)

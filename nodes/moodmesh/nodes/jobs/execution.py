@@ -73,6 +73,7 @@ class Execution:
     journalled: asyncio.Task[None] | None = None
     seq: int = 0
     called: bool = False
+    said: float = 0.0  # when `granted` was last said
     awaited: asyncio.Task[None] | None = None  # until its input is here
     promised: bool = False
     limit: asyncio.Timeout | None = None

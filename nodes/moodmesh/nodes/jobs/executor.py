@@ -16,6 +16,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs.bounds import LATE, check_size, check_units, full, near
+from moodmesh.nodes.jobs.delivery import REPEAT_S, Delivery
 from moodmesh.nodes.jobs.execution import Execution, Offers, load
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Blobs, Network
@@ -49,9 +50,6 @@ GRACE_S = 2.0
 """A worker is gone so long after the end of its lease, and what a dead daemon left so long after its end; `bench faults`
 takes both bounds from here."""
 NOT_YET_S = 2 * CALL_AHEAD_S
-KEEP_S = 24 * 3600.0
-FENCE_KEEP_S = 30 * 24 * 3600.0
-REPEAT_S = 5.0
 START_S = 15.0
 """A place that was called for, or a promised slot, is kept so long for its input: `granted` is said three times meanwhile."""
 log = logging.getLogger(__name__)
@@ -75,12 +73,11 @@ class Executor:
         self._clock, self._boot, self._changed = clock, boot, changed
         self._held: dict[tuple[str, str, int], Execution] = {}
         self._borrowed = 0
-        self._delivering: dict[tuple[str, str, int], Held] = {}
-        self._said: dict[tuple[str, str, int], float] = {}
         self._stopping = 0
         self._free_since, self._none_free = clock.now(), False  # since when any slot is free; whether none was at the last look
         self._background = Background()
         self._outputs = Outputs(network, blobs)
+        self.results = Delivery(network, executions, self._outputs, clock)
         self._pulling = Pulling(network, clock, self._admits, self._pump)
 
     # -- messages ------------------------------------------------------------------------------------------------------
@@ -99,11 +96,11 @@ class Executor:
             case Withdraw():
                 await self._withdraw(key)
             case ResultAck():
-                await self._forget(key)
+                await self.results.forget(key)
 
     async def _reserve(self, peer: DeviceId, ask: Reserve) -> None:
         key = (peer, ask.job, ask.attempt)
-        if key in self._held or key in self._delivering:
+        if key in self._held or key in self.results.waiting:
             self._repeat_one(key)
             return
         try:
@@ -127,7 +124,7 @@ class Executor:
         return self._full(peer) is None and self._offers.admit(peer, ask) is None
 
     def _full(self, peer: DeviceId) -> Gate | None:
-        return full(peer, (*self._held, *self._delivering))
+        return full(peer, (*self._held, *self.results.waiting))
 
     async def _obey(self, key: tuple[DeviceId, str, int], ask: Reserve) -> Gate | None:
         """Journal the place and hold it, and drop lower attempts of the job; the fence is the gate that bars a repeated one."""
@@ -148,7 +145,7 @@ class Executor:
         if not e.called and near(e, wait, self._held.values(), self._pool.slots):
             e.called = True
             e.awaited = asyncio.create_task(self._kept(e))
-        self._said[e.key] = self._clock.now()
+        e.said = self._clock.now()
         start_in_s = min(wait, CALL_AHEAD_S) if e.called else max(wait, NOT_YET_S)  # what was called for stays called for
         self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=start_in_s, lease_s=LEASE_S))
 
@@ -377,9 +374,8 @@ class Executor:
             raise AttemptFailed("task_error", f"its small files together have more than {Result.cap >> 20} MiB")
         await self._journal.deliver(e.held, result)
         e.delivered = True
-        self._delivering[e.key] = e.held
         self._held.pop(e.key, None)
-        self._send_result(e.held)
+        self.results.offer(e.held)
 
     async def _deliver_failure(self, e: Execution, reason: FailReason, message: str) -> None:
         if e.delivered:
@@ -389,13 +385,8 @@ class Executor:
         except StoreError as error:
             log.warning("attempt dropped: %s", error)
             self._held.pop(e.key, None)
-            self._delivering[e.key] = e.held
+            self.results.waiting[e.key] = e.held
             self._net.send(e.held.requester, CancelledAttempt(job=e.held.job, attempt=e.held.number, reason="disk"))
-
-    def _send_result(self, held: Held) -> None:
-        assert held.result is not None
-        self._said[held.requester, held.job, held.number] = self._clock.now()
-        self._net.send(held.requester, held.result)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
@@ -407,17 +398,17 @@ class Executor:
                 timer.cancel()
         if e is not None and e.task is not None:
             await self._stop(e, e.task)
-        held = e.held if e is not None else self._delivering.get(key)
+        held = e.held if e is not None else self.results.waiting.get(key)
         if held is not None:
             log.info("attempt ended", extra={"job": held.job, "attempt": held.number, "why": why})
-            self._delivering.setdefault(key, held)
-            await self._forget(key)
+            self.results.waiting.setdefault(key, held)
+            await self.results.forget(key)
         self._pump()
 
     async def _withdraw(self, key: tuple[str, str, int]) -> None:
         """Give an attempt back that has not started; one that has says so again."""
         e = self._held.get(key)
-        if key in self._delivering or (e is not None and e.task is not None and e.data is not None):
+        if key in self.results.waiting or (e is not None and e.task is not None and e.data is not None):
             self._repeat_one(key)
         else:
             # Said first: it is true whatever the disk does, for a reservation does not outlive this process.
@@ -449,16 +440,6 @@ class Executor:
             other.expected_s = bounded_s(self._offers.predicted_s(other.ask.task, other.ask.variant, other.ask.units))
         self._changed()
 
-    async def _forget(self, key: tuple[str, str, int]) -> None:
-        """Row, result and its data go; what a full disk keeps is tried again by `reconcile`, or by `expire`."""
-        held = self._delivering.get(key)
-        if held is None:
-            return
-        await self._journal.forget(held)
-        self._delivering.pop(key, None)
-        self._said.pop(key, None)
-        await self._outputs.drop(held.result)
-
     async def lapse(self, peer: DeviceId) -> None:
         """The lease of a peer's attempts lapsed: reservations are dropped, what runs is detached, finished results are kept."""
         for key, e in list(self._held.items()):
@@ -476,14 +457,14 @@ class Executor:
 
     async def stop(self, requester: DeviceId, jobs: Collection[str]) -> bool:
         """End what is held here of some jobs of a submitter, results that wait for it too; False when nothing was."""
-        keys = [k for k in (*self._held, *self._delivering) if k[0] == requester and k[1] in jobs]
+        keys = [k for k in (*self._held, *self.results.waiting) if k[0] == requester and k[1] in jobs]
         await self._end_all(keys, "stopped for its user")
         return bool(keys)
 
     async def drop_peer(self, peer: DeviceId, keep: Callable[[str], bool] = lambda task: False) -> None:
         """The peer was forgotten, or may no longer use the tasks that `keep` denies: nothing of those attempts stays."""
         running = [k for k, e in self._held.items() if k[0] == peer and not keep(e.ask.task)]
-        done = [k for k, held in self._delivering.items() if k[0] == peer and not keep(held.task)]
+        done = [k for k, held in self.results.waiting.items() if k[0] == peer and not keep(held.task)]
         for _, job, number in running + done:  # before its heartbeat misses them, and does not say why
             self._net.send(peer, CancelledAttempt(job=job, attempt=number, reason="revoked"))
         await self._end_all(running + done, "revoked")
@@ -498,14 +479,10 @@ class Executor:
                 known.detached = None
         for key in [k for k in self._held if k[0] == peer and k[1:] not in keep]:
             self._background.spawn(self._end(key, "no longer wanted"))  # takes up to 2 s: the link does not wait for it
+        self.results.reconcile(peer)
         before = self._clock.now() - REPEAT_S
-        for key in [k for k, held in self._delivering.items() if k[0] == peer and held.result is None]:
-            if self._said.get(key, 0.0) < before:
-                self._said[key] = self._clock.now()
-                self._background.spawn(self._forget(key))
-        for key in [k for k, at in self._said.items() if k[0] == peer and at < before]:
-            e = self._held.get(key)
-            if key in self._delivering or (e is not None and e.called and e.start is None):
+        for key, e in list(self._held.items()):
+            if key[0] == peer and e.called and e.start is None and e.said < before:
                 self._repeat_one(key)
 
     async def close(self) -> None:
@@ -516,6 +493,7 @@ class Executor:
             self._net.send(DeviceId(requester), CancelledAttempt(job=job, attempt=number, reason="shutdown"))
         await self._pulling.close()
         await self._background.finish()
+        await self.results.close()
 
     async def _end_all(self, keys: list[tuple[str, str, int]], why: str) -> None:
         await asyncio.gather(*(self._end(key, why) for key in keys))
@@ -531,25 +509,16 @@ class Executor:
             if held.phase == "RUNNING":
                 lost = Result(job=held.job, attempt=held.number, reason="lost", message="the device restarted")
                 await self._journal.deliver(held, lost)
-            self._delivering[held.requester, held.job, held.number] = held
-            if held.requester != self._net.me:  # a link may be up already; this device's own submitter reads its journal next
-                self._send_result(held)
-
-    async def expire(self, passed_s: float) -> None:
-        """So many seconds have passed: forget results that nobody fetched for 24 hours, what could not be forgotten before,
-        and old fences."""
-        old = await self._journal.age(passed_s, KEEP_S, FENCE_KEEP_S)
-        for key in [*old, *(k for k, held in self._delivering.items() if held.result is None)]:
-            await self._forget(key)
+            self.results.offer(held, unless=self._net.me)
 
     def repeat(self, peer: DeviceId) -> None:
         """A link came up: say again where each attempt of the peer stands."""
-        for key in [k for k in (*self._held, *self._delivering) if k[0] == peer]:
+        for key in [k for k in (*self._held, *self.results.waiting) if k[0] == peer]:
             self._repeat_one(key)
 
     def _repeat_one(self, key: tuple[str, str, int]) -> None:
-        if (held := self._delivering.get(key)) is not None and held.result is not None:
-            self._send_result(held)
+        if (held := self.results.waiting.get(key)) is not None and held.result is not None:
+            self.results.offer(held)
         elif (e := self._held.get(key)) is not None:
             if e.started is not None:
                 self._tell_started(e)
@@ -560,18 +529,12 @@ class Executor:
         """The attempts of a peer held here, for the heartbeat; one that ended without a result is none, forgotten or not."""
         waits = {e.key: wait for e, wait in self._queue()}
         running = [e.live(waits.get(k)) for k, e in self._held.items() if k[0] == peer]
-        done = [k for k, held in self._delivering.items() if k[0] == peer and held.result is not None]
-        return running + [Live(job=k[1], attempt=k[2], phase="DELIVERING") for k in done]
+        return running + self.results.live(peer)
 
     def load(self) -> tuple[list[float], dict[str, tuple[int, float]], int]:
         """Seconds left of each running attempt; per class the queued count and seconds; free slots."""
         running, queue = load(self._held.values(), self._clock.now())
         return running, queue, max(0, self._free() - self._expected())
-
-    def names(self, peer: DeviceId, artefact: str) -> bool:
-        """Whether a result waiting for the peer names this artefact."""
-        results = [held.result for held in self._delivering.values() if held.requester == peer and held.result]
-        return any(blob.id == artefact for result in results for blob in (result.outputs or {}).values())
 
     @contextlib.contextmanager
     def borrowed_slot(self) -> Iterator[None]:
