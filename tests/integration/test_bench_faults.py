@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -93,10 +93,14 @@ def relayed() -> Iterator[tuple[Relays, int]]:
 async def test_a_wire_passes_delays_holds_and_breaks() -> None:
     with relayed() as (relays, port):
 
+        ended = asyncio.Event()
+
         async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while data := await reader.read(100):
-                writer.write(data)
-            writer.close()
+            with suppress(OSError):
+                while data := await reader.read(100):
+                    writer.write(data)
+            writer.transport.abort()
+            ended.set()
 
         server = await asyncio.start_server(echo, "127.0.0.1", port)
         reader, writer = await asyncio.open_connection("127.0.0.1", relays.routes["a"][port])
@@ -126,6 +130,8 @@ async def test_a_wire_passes_delays_holds_and_breaks() -> None:
             await answer(b"four")
         writer.close()
         server.close()
+        await ended.wait()
+        await asyncio.sleep(0)  # its transport ends in the next step of the loop
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------------
