@@ -92,7 +92,6 @@ def relayed() -> Iterator[tuple[Relays, int]]:
 
 async def test_a_wire_passes_delays_holds_and_breaks() -> None:
     with relayed() as (relays, port):
-
         ended = asyncio.Event()
 
         async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
