@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import rates
 from moodmesh.nodes.bench.routing.board import Board
+from moodmesh.nodes.bench.routing.documents import capability, changed, priors
 from moodmesh.nodes.bench.routing.engine import LATENCY_S, SIZES, Attempt, Box, Run
-from moodmesh.nodes.bench.routing.world import KINDS, NAMES, moved
+from moodmesh.nodes.bench.routing.world import NAMES, moved
 from moodmesh.nodes.jobs.pursuit import LOOK_HELD_S, LOOK_S, RESERVE_TIMEOUT_S
-from moodmesh.nodes.messages import Capability, Dynamic, TaskDoc, VariantDoc
+from moodmesh.nodes.messages import Capability, Dynamic
 from moodmesh.nodes.placement.hedge import Budget, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
 from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull
@@ -24,7 +25,6 @@ from moodmesh.nodes.placement.score import Row, place
 from moodmesh.nodes.placement.view import Ask, Device
 from moodmesh.nodes.rates import Rate
 
-FIELDS = tuple(Device.__dataclass_fields__)
 SUSPEND_RATIO, SUSPEND_LEAST_S = 4.0, 2.0
 
 
@@ -92,7 +92,7 @@ class Meshed:
             Ask(f"{i:032x}", NAMES[j.kind].split("/")[0], 1, 1.0, SIZES[j.kind].bytes_in, SIZES[j.kind].bytes_out)
             for i, j in enumerate(jobs)
         ]
-        self.seats = [Seat(box, _priors(box)) for box in run.boxes]
+        self.seats = [Seat(box, priors(box)) for box in run.boxes]
         self.desks = [Desk(i) for i in range(len(run.boxes))]
         self.version = [0] * len(run.boxes)
         self.left_at = [0.0] * len(run.boxes)
@@ -529,7 +529,7 @@ class Meshed:
     def _view(self, seat: Seat) -> Device:
         """The device as its newest documents show it."""
         seat.revision += 1
-        seat.capability = seat.capability or _capability(seat, cold=self.run.world.cold)
+        seat.capability = seat.capability or capability(seat.box, seat.rates, seat.revision, cold=self.run.world.cold)
         index = DeviceId(str(seat.box.index))
         return Device(
             index, str(index), own=True, capability=seat.capability, dynamic=self._dynamic(seat),
@@ -566,7 +566,7 @@ class Meshed:
             seat = self.seats[i]
             return replace(view, here=True, present=seat.box.up, dynamic=self._dynamic(seat))
         known, pending = desk.pending.get(i, (-1, 0.0))
-        return _changed(
+        return changed(
             view, bandwidth=min(mine, view.bandwidth), correction=desk.corrections.get(i, 0.0),
             pending_s=pending if known == self.version[i] else 0.0,
             suspect=desk.suspect.get(i) == self.version[i],
@@ -580,43 +580,6 @@ class Meshed:
         """A device with how long it has been away, if it is."""
         view = self.views[index]
         return view if view.present else replace(view, absent_s=self.run.now - self.left_at[index])
-
-
-def _changed(view: Device, **changes: object) -> Device:
-    """What `dataclasses.replace` gives, in a tenth of its time: 200 devices are seen anew with every job."""
-    made = object.__new__(Device)
-    made.__dict__.update({name: view.__dict__[name] for name in FIELDS}, **changes)
-    return made
-
-
-def _priors(box: Box) -> list[Rate | None]:
-    """What the benchmark at install found: the truth with an error."""
-    pairs = zip(box.machine.seconds, box.machine.prior, strict=True)
-    return [
-        rates.first(seconds * error / box.machine.flattery, 0.0, 0.0) if seconds < math.inf else None
-        for seconds, error in pairs
-    ]
-
-
-def _capability(seat: Seat, *, cold: bool) -> Capability:
-    tasks = {}
-    for name, rate in zip(NAMES, seat.rates, strict=True):
-        if rate is not None:
-            task, _, variant = name.partition("/")
-            tasks[task] = TaskDoc.model_construct(
-                version=1, variants={variant: _variant(rate, KINDS[name].load_s if cold else 0.0)}
-            )
-    slots = seat.box.machine.slots
-    return Capability.model_construct(
-        revision=seat.revision, engine="sim", slots=slots, own=True, cores=1, gpus=[], tasks=tasks
-    )
-
-
-def _variant(rate: Rate, load_s: float) -> VariantDoc:
-    return VariantDoc.model_construct(
-        quality=1, memory_mb=1, mean=rate.mean, log_mean=rate.log_mean, log_var=rate.log_var, count=rate.count, guess=False,
-        within_reach=True, load_s=load_s, fetch_bytes=0,
-    )  # fmt: skip
 
 
 def worth_suspending(left: float, service: float) -> bool:
