@@ -55,13 +55,12 @@ class LoopClock:
 
 
 def run(work: Coroutine[Any, Any, T], loop: VirtualLoop) -> T:
-    """Run to the end, then cancel what is left."""
+    """Run to the end, then cancel what is left, and what begins while that ends."""
     try:
         return loop.run_until_complete(work)
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
+        while left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
