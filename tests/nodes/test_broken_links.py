@@ -14,7 +14,7 @@ def test_links_that_come_back_late_after_this_device_slept_cost_no_attempt(task:
     """A laptop wakes up, and its radio takes two seconds more: what ran elsewhere meanwhile is not given up."""
 
     async def story(world: World) -> None:
-        asks, box = world.nodes
+        asks = world.nodes[0]
         job = await asks.submit(task, units=20)
         await asyncio.sleep(2)
         world.loop._timeless.now += 7.3  # type: ignore[attr-defined]

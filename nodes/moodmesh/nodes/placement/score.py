@@ -56,9 +56,9 @@ class Placement:
         return frozenset(row.device for row in self.rows if row.terms is not None and row.variant == variant)
 
     def at(self, device: DeviceId, variant: str) -> Row | None:
-        """The row of one device and variant that could run it."""
-        found = (row for d in self.devices if d.id == device for row in _rows(self.ask, d))
-        return next((self.verdict(row) for row in found if row.variant == variant and row.terms is not None), None)
+        """The row of one device and variant that may run it now."""
+        found = (self.verdict(row) for d in self.devices if d.id == device for row in _rows(self.ask, d))
+        return next((row for row in found if row.variant == variant and row.terms is not None and row.gate is None), None)
 
     def is_chosen(self, row: Row) -> bool:
         """Whether it is the chosen one."""
