@@ -42,7 +42,7 @@ from moodmesh.nodes.placement.afterwards import seconds
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.placement.hedge import far_after, hedge_after, second
 from moodmesh.nodes.placement.hold import Hold
-from moodmesh.nodes.placement.queue import CALL_AHEAD_S
+from moodmesh.nodes.placement.queue import CALL_AHEAD_S, FAR_TOO_LATE
 from moodmesh.nodes.placement.score import Placement, Row
 from moodmesh.nodes.rates import MOST_HAND_S
 
@@ -346,24 +346,34 @@ class Pursuit:
 
     async def _hedge(self, live: Live, now: float) -> None:
         """It runs, or does not begin, suspiciously long: start a second attempt of the same variant where that would be done
-        sooner than it has taken already."""
+        sooner than it has taken already; else, far too late, tell its owner, who alone can end it."""
         self._watch(live)
         if live.hedge_at is None or live.hedge_at > now:  # its queue has become longer
             return
         live.hedge_at = now + max(live.service, 1.0)
         if len(self.lives) > 1 or live.moving_to is not None:
             return
-        ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
         took = now - (live.due if live.started is None else live.started)
+        if took >= FAR_TOO_LATE * max(live.service, 1.0):
+            self._tell_late(live)
+        if not self._hedged():
+            return
+        ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
         row = second(ask, took, live.attempt.device, devices)
         free = live.started is None or took >= far_after(live.service)  # what has not begun is no work done twice
         if row is not None and (free or self._desk.budget.spend()):
             await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
 
+    def _tell_late(self, live: Live) -> None:
+        where, said = self._desk.name(live.attempt.device), seconds(live.service)
+        late = f"attempt {live.attempt.number} takes far longer than the {said} predicted on {where}"
+        if not self.job.message.startswith(late):
+            self.job.message = f"{late}; `moodmesh job cancel` ends it"
+            self._desk.tell(self.job)
+
     def _watch(self, live: Live) -> None:
-        """When to look for a second attempt, as things are now."""
-        if self._hedged():
-            live.hedge_at = (live.due if live.started is None else live.started) + hedge_after(live.service)
+        """When to look whether it is late, as things are now."""
+        live.hedge_at = (live.due if live.started is None else live.started) + hedge_after(live.service)
 
     def _hedged(self) -> bool:
         """Whether a second attempt may run beside the first."""
