@@ -52,6 +52,7 @@ class Live:
     starts: float = 0.0  # predicted, newest word
     begin_by: float | None = None  # what its device says of a start later than that is not believed
     started: float | None = None
+    cold: bool = False  # its model was not loaded, by its device's word
     hedge_at: float | None = None
     moving_to: DeviceId | None = None
     move_by: float = 0.0  # it is lost when its device has not said by then whether it may be moved

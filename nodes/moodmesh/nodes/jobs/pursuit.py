@@ -296,7 +296,7 @@ class Pursuit:
             case Granted():
                 await self._granted(live, message)
             case StartedAt():
-                await self._started(live, message.ago_s)
+                await self._started(live, message)
             case ProgressNow():
                 job.share = message.share if len(self.lives) == 1 else max(job.share, message.share)
                 self._desk.tell(job)
@@ -333,14 +333,15 @@ class Pursuit:
         if not self._desk.net.send(a.device, start):
             raise Over("LOST", "the link closed before the start")
 
-    async def _started(self, live: Live, ago_s: float) -> None:
+    async def _started(self, live: Live, said: StartedAt) -> None:
         if live.moving_to is not None:  # too late to move it: whoever waits for it may go on
             live.moving_to = live.answer_by = None
             self._desk.net.pool_changed()
-        began, self._until = self._desk.clock.now() - ago_s, math.inf  # it had a device
+        began, self._until = self._desk.clock.now() - said.ago_s, math.inf  # it had a device
         live.started = began if live.started is None else min(began, live.started)
+        live.cold = live.cold or said.load_s > 0
         self._watch(live)
-        await self._desk.jobs.step(live.attempt, "RUNNING", started=self._desk.clock.wall() - ago_s)
+        await self._desk.jobs.step(live.attempt, "RUNNING", started=self._desk.clock.wall() - said.ago_s)
         await self._desk.jobs.status(self.job, "RUNNING", "hedged" if len(self.lives) > 1 else "running")
         self._desk.tell(self.job)
 
@@ -409,9 +410,13 @@ class Pursuit:
 
     def _took(self, live: Live) -> float:
         """Seconds an attempt has worked by the clock of this device, less what messages may take: what its device signs for
-        can be too little. One that did not say it began should have by then."""
-        began = live.due if live.started is None and live.sent else live.started
-        return 0.0 if began is None else self._desk.clock.now() - began - MOST_HAND_S
+        can be too little. One that was sent all it needs works from when its device last expected it to begin, whatever it says
+        later; that its queue has become longer, or its model was not loaded, is believed as far as anything honest takes."""
+        began = [] if live.started is None else [live.started]
+        if live.sent and live.begin_by is not None:
+            most = live.begin_by + live.load + far_after(live.claim)
+            began.append(most if live.load or live.cold else min(live.starts, most))
+        return self._desk.clock.now() - min(began, default=math.inf) - MOST_HAND_S
 
     def _learn_hand(self, live: Live, done: Provenance) -> None:
         """What the attempt took beside its work, where it had nothing to wait for: a cold start and a long way have their own
@@ -455,7 +460,7 @@ class Pursuit:
         """The attempts that are no longer wanted."""
         for live in list(self.lives):
             self._close(live)
-            if live.started is not None and live.claim and (took := self._took(live)) > live.claim:
+            if live.claim and (took := self._took(live)) > live.claim:
                 self._desk.net.measured(live.attempt.device, live.claim, took)
             try:
                 await self._desk.jobs.step(
