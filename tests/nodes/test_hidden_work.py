@@ -36,9 +36,9 @@ def hides(node: Node, *, still_waits: bool) -> None:
     ("still_waits", "alone", "known"), [(False, True, True), (False, False, True), (True, True, True), (True, False, False)]
 )
 def test_a_device_that_says_late_that_it_began_is_corrected(still_waits: bool, alone: bool, known: bool) -> None:
-    """Also where a rival always wins. It says 1 s and takes 40 or 100; here it would be 10 s. Only who says time and again that it is
-    about to begin, and then is overtaken, has shown nothing that an honest queue does not: it costs each job
-    as long again as its rival takes."""
+    """Also where a rival always wins. It says 1 s and takes 40 or 100; here it would be 10 s. Only who says time and again that
+    it is about to begin, and then is overtaken, has shown nothing that an honest queue does not: it costs each job as long
+    again as its rival takes."""
 
     async def story(world: World) -> None:
         asks, box = world.nodes

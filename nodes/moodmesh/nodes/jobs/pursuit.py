@@ -17,6 +17,7 @@ from typing import Any
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs.desk import STALL_S, Desk, Live
+from moodmesh.nodes.jobs.expiry import left_s
 from moodmesh.nodes.jobs.journal import After
 from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job
 from moodmesh.nodes.messages import (
@@ -329,7 +330,11 @@ class Pursuit:
             live.begin_by = min(live.begin_by, live.starts)
             self._watch(live)
         a.state, live.sent = "STAGING", True
-        start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
+        left = left_s(job, self._desk.clock.wall())
+        start = Start(
+            job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed,
+            expire_s=None if left is None else bounded_s(left),
+        )  # fmt: skip
         if not self._desk.net.send(a.device, start):
             raise Over("LOST", "the link closed before the start")
 
