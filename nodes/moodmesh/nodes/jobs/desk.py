@@ -14,7 +14,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.acceptance import Acceptance
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.journal import Jobs
-from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job, part_id
+from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, RESTARTED, Attempt, Job, part_id
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.messages import MAX_LIVE
 from moodmesh.nodes.placement.gates import device_gate
@@ -67,6 +67,11 @@ class Live:
         self.claim, self.move_by = 0.0, max(self.move_by, until)
         self.answer_by = None if self.answer_by is None else max(self.answer_by, until)
         self.hedge_at = None if self.hedge_at is None else max(self.hedge_at, until)
+
+    @property
+    def unheard(self) -> bool:
+        """Whether nothing was heard of it since this device was restarted."""
+        return self.resumed and self.begin_by is None and self.started is None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -138,7 +143,8 @@ class Desk:
         """Seconds for which a device is left alone, for how it ended attempts of this job: others come first meanwhile."""
         now, left = self.clock.wall(), 0.0
         for state, least, first_s, base in PAUSES:
-            ends = [a.finished or 0.0 for a in job.attempts if a.device == device and a.state == state]
+            ended = [a for a in job.attempts if a.device == device and a.state == state]
+            ends = [a.finished or 0.0 for a in ended if not a.message.startswith(RESTARTED)]
             if len(ends) >= least and (ago := now - ends[-1]) >= 0:
                 left = max(left, min(LONGEST_PAUSE_S, first_s * base ** min(len(ends) - least, 10)) - ago)
         return left

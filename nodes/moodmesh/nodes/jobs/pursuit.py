@@ -19,7 +19,7 @@ from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs.desk import STALL_S, Desk, Live
 from moodmesh.nodes.jobs.expiry import left_s
 from moodmesh.nodes.jobs.journal import After
-from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job
+from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, RESTARTED, Attempt, Job
 from moodmesh.nodes.messages import (
     Attempted,
     Cancel,
@@ -451,7 +451,8 @@ class Pursuit:
         """The attempt's end, and what it means for the job: nothing while another attempt lives."""
         job, a = self.job, live.attempt
         then = After(job.status, "running", job.message) if self.lives else _after(live, over)
-        await self._desk.jobs.end(job, a, over.state, str(over), self._desk.clock.wall(), then)
+        words = f"{RESTARTED}: {over}" if live.unheard and over.state == "LOST" else str(over)
+        await self._desk.jobs.end(job, a, over.state, words, self._desk.clock.wall(), then)
         if over.state in ("LOST", "CANCELLED"):
             self._desk.net.send(a.device, Cancel(job=job.id, attempt=a.number))
         job.share = 0.0 if not self.lives else job.share
