@@ -50,6 +50,7 @@ from moodmesh.nodes.rates import MOST_HAND_S
 RESERVE_TIMEOUT_S = 1.0
 WITHDRAW_TIMEOUT_S = 10.0
 RESTART_WAIT_S = 5.0
+SAID_S = 0.3  # a word of a device that has just been linked takes a way there and back
 MOST_WAITING = 1000
 DISK_RETRY_S = 5.0
 LOOK_S, LOOK_HELD_S = 0.2, 1.0
@@ -77,7 +78,7 @@ class Pursuit:
         self._inbox: asyncio.Queue[tuple[Live, Attempted | Over | None]] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._taker: tuple[DeviceId, str] | None = None
-        self._patience, self._until = 0.0, math.inf
+        self._patience, self._until, self._settled = 0.0, math.inf, 0.0
 
     # -- what happens to it --------------------------------------------------------------------------------------------
 
@@ -111,10 +112,8 @@ class Pursuit:
         """To the job's end. `patience`: seconds for which no device may be able to run it; `settled`: until when, on the
         monotonic clock, it waits for devices known from before a restart. Cancelled with `closing`, its attempts go on;
         cancelled otherwise, they are withdrawn."""
-        self._patience = patience
+        self._patience, self._settled = patience, settled
         try:
-            if not self.lives:
-                await self._settle(settled)
             await self._live()
         except asyncio.CancelledError as stop:
             if stop.args != ("closing",):
@@ -133,6 +132,7 @@ class Pursuit:
                 elif self.lives:
                     await self._follow()
                 else:
+                    await self._settle()
                     await self._place()
             except StoreError as error:
                 self.job.message = str(error)
@@ -143,14 +143,16 @@ class Pursuit:
                 broken = f"the node itself failed ({type(error).__name__}); its log says where. Submit the job again"
                 await self._desk.clock.sleep(DISK_RETRY_S)
 
-    async def _settle(self, until: float) -> None:
-        """Until what is known from before a restart is linked again."""
-        while (left := until - self._desk.clock.now()) > 0:
+    async def _settle(self) -> None:
+        """Until what is known from before a restart is linked again, and had a moment to say what its user did meanwhile."""
+        while (left := self._settled - self._desk.clock.now()) > 0:
             self._wake.clear()
             if all(d.dynamic is not None for d in self._desk.devices() if d.capability is not None):
-                return
+                await self._desk.clock.sleep(SAID_S)
+                break
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), left)
+        self._settled = 0.0
 
     # -- placing -------------------------------------------------------------------------------------------------------
 
