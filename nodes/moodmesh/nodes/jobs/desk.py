@@ -46,6 +46,7 @@ class Live:
     taken: bool = False
     resumed: bool = False
     sent: bool = False
+    lacks_input: bool | None = None  # None: not known, it was not asked for
     log_seq: int = 0
     log_room: int = LOG_ROOM
     answer_by: float | None = None

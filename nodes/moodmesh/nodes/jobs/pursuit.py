@@ -540,7 +540,7 @@ def _row_of(placement: Placement, taker: tuple[DeviceId, str] | None) -> Row | N
 
 def _after(live: Live, over: Over) -> After:
     """What the end of a job's only attempt means for it: another attempt, or the end."""
-    may_have_run = live.sent or live.resumed  # what was sent before a restart is not known
+    may_have_run = (live.sent and not live.lacks_input) or live.resumed  # what was sent before a restart is not known
     if over.reason == "invalid_input":
         return After("FAILED", "invalid_input", str(over))
     if live.job.spec.effects and may_have_run and over.state == "LOST":
