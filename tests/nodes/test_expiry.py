@@ -95,3 +95,53 @@ def test_a_full_disk_only_delays_it() -> None:
         assert ended(a, job) == EXPIRED
 
     simulate(story)
+
+
+@pytest.mark.parametrize("expires", [True, False])
+def test_who_runs_it_ends_it_in_time_while_its_owner_is_away(expires: bool) -> None:
+    async def story(world: World) -> None:
+        a, _, c = world.nodes
+        spec = replace(SPEC, on=c.id, expire_s=20.0 if expires else None)
+        began, job = world.now(), await a.world.loop.create_task(a.submitter.submit(spec, b"input"), context=a._context())
+        await asyncio.sleep(3)
+        a.crash()
+        await asyncio.sleep(began + 19.8 - world.now())
+        assert c.workers, "it runs on for as long as somebody may want it"
+        await asyncio.sleep(0.5)
+        assert bool(c.workers) == (not expires)
+        await asyncio.sleep(30)
+        await a.start()
+        await asyncio.sleep(5)
+        assert ended(a, job.id)[:2] == (("STOPPED", "expired") if expires else ("SUCCEEDED", ""))
+
+    simulate(story, 3)
+
+
+def test_what_expires_before_its_lease_ends_does_not_run_on_at_all() -> None:
+    async def story(world: World) -> None:
+        a, _, c = world.nodes
+        await ask(a, c)
+        await asyncio.sleep(6)
+        a.crash()
+        await asyncio.sleep(5.5)
+        assert not c.workers
+
+    simulate(story, 3)
+
+
+def test_an_owner_that_is_back_in_time_ends_it_itself() -> None:
+    async def story(world: World) -> None:
+        a, _, c = world.nodes
+        spec = replace(SPEC, on=c.id, expire_s=20.0)
+        job = await a.world.loop.create_task(a.submitter.submit(spec, b"input"), context=a._context())
+        await asyncio.sleep(3)
+        a.crash()
+        await asyncio.sleep(10)
+        await a.start()
+        await asyncio.sleep(6)
+        assert c.workers
+        await asyncio.sleep(3)
+        assert not c.workers
+        assert ended(a, job.id)[:2] == ("STOPPED", "expired")
+
+    simulate(story, 3)

@@ -20,6 +20,7 @@ from moodmesh.nodes.permissions import Limits
 
 from .sim import Node, World
 from .test_inspection import SEE, kept, simulate, spy, there
+from .test_submitter_restart import restart
 
 FRIEND = {**SEE, "test.*": Limits()}
 """May look into jobs and run some, and is no own device."""
@@ -169,6 +170,29 @@ def test_an_owner_that_has_not_read_its_journal_yet_is_asked_again() -> None:
         assert status(a, job) == "STOPPED"
 
     simulate(story)
+
+
+@pytest.mark.parametrize("away_s", [0.0, 3.0, 60.0])
+def test_a_stopped_job_is_not_offered_again_before_its_owner_has_heard_of_that(away_s: float) -> None:
+    """Neither while the device that stopped it has no link yet, nor while its word is on the way. Who is not back within five
+    seconds is not waited for."""
+
+    async def story(world: World) -> None:
+        a, b, c = world.nodes
+        job = await orphan(world, c)
+        await b.inspection.cancel(await there(b, job))
+        world.connecting = False
+        await restart(a, [b, c])
+        world.link(a, c)
+        await asyncio.sleep(away_s)
+        assert status(a, job) != "STOPPED"
+        world.link(a, b)
+        await asyncio.sleep(3)
+        assert status(a, job) == "STOPPED"
+        tried = a.rows("SELECT state FROM attempt WHERE job=?", job)
+        assert len(tried) == (1 if away_s < 5 else 2)
+
+    simulate(story, seeing=((0, 1), (0, 2)))
 
 
 # -- attacks: each defence is also taken out, and then the attack succeeds ----------------------------------------------------

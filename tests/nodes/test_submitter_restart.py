@@ -108,3 +108,56 @@ async def test_who_is_here_is_on_disk_once_a_minute(monkeypatch: pytest.MonkeyPa
     task.cancel()
     assert len(written) > 1
     assert written[0] == here
+
+
+async def lost_while_away(world: World, units: float = 100.0) -> tuple[Node, Node, str]:
+    """A job on another device, which ends it, as it runs on battery, while its owner is away."""
+    asks, box = world.nodes[:2]
+    job = await asks.submit(units=units, on=box)
+    await asyncio.sleep(2)
+    asks.crash()
+    await asyncio.sleep(8)
+    assert not box.workers
+    return asks, box, job
+
+
+def test_what_was_lost_by_our_own_restart_is_no_reason_to_leave_its_device_alone() -> None:
+    async def story(world: World) -> None:
+        asks, box, job = await lost_while_away(world)
+        await asks.start()
+        async with asyncio.timeout(20):
+            while len(attempts(asks, job)) < 2:
+                await asyncio.sleep(0.01)
+        (first, second) = asks.rows("SELECT finished, created, message FROM attempt WHERE job=? ORDER BY number", job)
+        assert second["created"] - first["finished"] < 0.6
+        assert first["message"] == f"this device was restarted meanwhile: {box.id[:6]} no longer holds it"
+        await asyncio.sleep(1)
+        box.crash()  # and this is its own loss
+        await box.start()
+        await asyncio.sleep(0.9)
+        assert attempts(asks, job) == [(box.id, "LOST")] * 2
+        await asyncio.sleep(2)
+        assert attempts(asks, job)[2:] == [(box.id, "RUNNING")]
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_what_is_lost_after_a_restart_once_its_device_was_heard_is_its_own_loss(heard: bool) -> None:
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        job = await asks.submit(units=100.0, on=box)
+        await asyncio.sleep(2)
+        asks.crash()
+        if not heard:
+            box.crash()
+        await asyncio.sleep(0.5)
+        await asks.start()
+        await asyncio.sleep(1)
+        box.crash()
+        await box.start()
+        await asyncio.sleep(6)
+        (lost,) = [row["message"] for row in asks.rows("SELECT message FROM attempt WHERE job=? AND state='LOST'", job)]
+        assert lost.startswith("this device was restarted") != heard
+
+    simulate(story)

@@ -189,13 +189,14 @@ class RefusedReservation(Attempted):
 
 
 class Start(Attempted):
-    """S: here is the request; run it when its turn comes."""
+    """S: here is the request; run it when its turn comes. Nobody wants its result `expire_s` after this message was made."""
 
     cap = 256 * KIB
     kind: Literal["start"] = "start"
     params: dict[str, Any]
     input: Blob
     seed: Seed
+    expire_s: Seconds | None = None
 
 
 class StartedAt(Attempted):

@@ -228,6 +228,10 @@ class Peers:
         if p is not None and size > 256 * 1024 and seconds > 0:
             p.bandwidth = (1 - RTT_WEIGHT) * p.bandwidth + RTT_WEIGHT * size / seconds
 
+    def gives(self, peer: DeviceId, artefact: str, whole: bool) -> None:
+        """A peer takes an artefact from here; `whole`: it may have all of it from here on."""
+        self.submitter.gives(peer, artefact, whole)
+
     def refused(self, peer: DeviceId) -> None:
         """Count a refusal."""
         if peer in self.peers:

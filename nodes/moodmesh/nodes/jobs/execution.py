@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -63,6 +64,7 @@ class Execution:
     expected_s: float
     since: float
     start: Start | None = None
+    expires: float = math.inf
     data: bytes | None = None
     task: asyncio.Task[None] | None = None
     given: float | None = None

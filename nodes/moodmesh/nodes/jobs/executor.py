@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Collection, Coroutine, Iterator
 
 from moodmesh.mesh.clock import Clock
@@ -167,6 +168,7 @@ class Executor:
         if e is None or e.start is not None or not e.called:  # what was not called for is not kept: it will be called for
             return
         e.start = start
+        e.expires = math.inf if start.expire_s is None else self._clock.now() + start.expire_s
         e.task = asyncio.create_task(self._guarded(e, lambda: self._stage(e, start)))
 
     async def _stage(self, e: Execution, start: Start) -> None:
@@ -442,8 +444,9 @@ class Executor:
 
     async def lapse(self, peer: DeviceId) -> None:
         """The lease of a peer's attempts lapsed: reservations are dropped, what runs is detached, finished results are kept."""
+        now = self._clock.now()
         for key, e in list(self._held.items()):
-            lease = self._offers.detached_s(e.remaining(self._clock.now())) if e.started is not None else 0.0
+            lease = min(self._offers.detached_s(e.remaining(now)), e.expires - now) if e.started is not None else 0.0
             if key[0] == peer and lease > 0 and e.detached is None:
                 log.info("attempt detached", extra={"job": key[1], "attempt": key[2], "lease_s": round(lease)})
                 e.detached = asyncio.create_task(self._detached(key, lease))

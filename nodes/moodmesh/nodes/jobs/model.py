@@ -38,6 +38,8 @@ MAX_TASK_ERRORS = 2
 MAX_ERRORS = 4
 MAX_LOSSES = 10
 NOT_AGAIN_HERE = ("task_error", "out_of_memory")
+RESTARTED = "this device was restarted meanwhile"
+"""So begin the words of an attempt that was lost before anything was heard of it again: its device may not be to blame."""
 
 
 def may_change(old: str, new: str) -> bool:

@@ -164,6 +164,12 @@ class Submitter:
         """Whether a live attempt at the peer has this artefact as its input."""
         return any(live.attempt.device == peer and live.job.input.id == artefact for live in self.desk.live.values())
 
+    def gives(self, peer: DeviceId, artefact: str, whole: bool) -> None:
+        """A peer takes an input: so it lacks it, until it may have had the whole once."""
+        for live in self.desk.live.values():
+            if live.attempt.device == peer and live.job.input.id == artefact and live.lacks_input is not False:
+                live.lacks_input = not whole
+
     def reconcile(self, peer: DeviceId, held: list[LiveDoc]) -> None:
         """The peer's list of what it holds: an attempt it granted and no longer holds is lost; the rest has its place."""
         theirs = {(h.job, h.attempt): h for h in held}
