@@ -79,6 +79,27 @@ def test_a_place_whose_turn_never_comes_does_not_keep_the_job(fault: Any) -> Non
     simulate(story)
 
 
+def test_a_job_whose_rival_is_refused_is_said_to_wait_where_it_waits() -> None:
+    """Nothing runs: the first attempt has a place, and the second was not taken."""
+
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        fast(box)
+        never_called(box)
+
+        async def refuse(peer: Any, ask: Reserve) -> None:
+            asks.peers.send(peer, RefusedReservation(job=ask.job, attempt=ask.attempt, gate="quota", detail="no"))
+
+        await asyncio.sleep(2)
+        job = await asks.submit(units=10)
+        asks.executor._reserve = refuse  # type: ignore[method-assign]
+        await asyncio.sleep(far_after(2.5 + 1.0) + 30)
+        assert ("REFUSED", "RESERVED") == (attempts(asks, job)[-1][1], attempts(asks, job)[0][1])
+        assert status(asks, job) == ("PENDING", "reserved")
+
+    simulate(story)
+
+
 def test_a_long_queue_that_becomes_longer_is_no_failure() -> None:
     """What is put off for a good reason gets no rival: the box is busy for longer than it thought, and says so."""
 

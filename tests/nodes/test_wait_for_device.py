@@ -57,6 +57,28 @@ def test_the_time_begins_when_no_device_can_run_it_and_not_with_the_submission()
     simulate(story)
 
 
+def test_a_place_in_a_queue_is_a_device_too() -> None:
+    """It waited for a device, then in one's queue: when that is lost, the time begins anew."""
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.crash()
+        await asyncio.sleep(1)
+        job = await ask(a, b)
+        await asyncio.sleep(5)
+        await b.start()
+        await b.submit(units=60)
+        await asyncio.sleep(6)
+        assert [attempt.state for attempt in a.submitter._open[job].attempts] == ["RESERVED"]
+        b.crash()
+        await asyncio.sleep(5)
+        assert status(a, job)[0] == "PENDING"
+        await asyncio.sleep(10)
+        assert status(a, job) == ("FAILED", "no_capable_device")
+
+    simulate(story)
+
+
 def test_who_adopts_the_job_waits_as_long() -> None:
     async def story(world: World) -> None:
         a, b = world.nodes

@@ -127,7 +127,7 @@ class Desk:
     def ask(self, job: Job) -> Ask:
         """A job as placement needs it."""
         s = job.spec
-        by_s = None if s.by_s is None else max(0.0, s.by_s - max(0.0, self.clock.wall() - job.created))
+        by_s = None if s.by_s is None else max(0.0, s.by_s - job.age_s(self.clock.wall()))
         return Ask(
             job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant,
             DeviceId(s.on) if s.on else None, s.quality, by_s,
@@ -166,8 +166,8 @@ class Desk:
         field = Field(kind, ask.units, ask.input_bytes + ask.result_bytes, able, totals(self.heaps()))
         why = hold(chosen, field, held=was)
         if why is not None:
-            waited = max(0.0, self.clock.wall() - job.created)
-            self.held[job.id] = Held(job, kind, self.clock.now() - waited, _takers(placement, chosen.variant))
+            since = self.clock.now() - job.age_s(self.clock.wall())
+            self.held[job.id] = Held(job, kind, since, _takers(placement, chosen.variant))
         return why
 
     def heaps(self) -> Iterator[Heap]:

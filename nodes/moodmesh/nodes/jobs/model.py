@@ -140,6 +140,10 @@ class Job:
         """The next fence."""
         return max((a.number for a in self.attempts), default=0) + 1
 
+    def age_s(self, wall: float) -> float:
+        """Seconds since it was submitted; a clock that was set back shortens nothing."""
+        return max(0.0, wall - self.created)
+
     def spent(self) -> str | None:
         """Why no further attempt is allowed (routing §8): two task errors, four errors, ten losses; None while one is."""
         failed = [a for a in self.attempts if a.state == "ERRORED"]

@@ -41,7 +41,7 @@ from moodmesh.nodes.messages import (
 )
 from moodmesh.nodes.placement.afterwards import seconds
 from moodmesh.nodes.placement.explain import summary
-from moodmesh.nodes.placement.hedge import far_after, hedge_after, second
+from moodmesh.nodes.placement.hedge import far_after, free, hedge_after, second
 from moodmesh.nodes.placement.hold import Hold
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S, FAR_TOO_LATE
 from moodmesh.nodes.placement.score import Placement, Row
@@ -228,7 +228,7 @@ class Pursuit:
         message = Reserve(
             job=job.id, attempt=a.number, task=job.spec.task, version=job.spec.version, variant=a.variant, units=job.spec.units,
             input_bytes=job.spec.input_bytes, result_bytes=job.spec.result_bytes, personal=job.spec.personal,
-            waited=bounded_s(max(0.0, self._desk.clock.wall() - job.created)), taken=live.taken,
+            waited=bounded_s(job.age_s(self._desk.clock.wall())), taken=live.taken,
         )  # fmt: skip
         live.answer_by = self._desk.clock.now() + RESERVE_TIMEOUT_S
         await self._handle(live, None if self._desk.net.send(a.device, message) else Over("LOST", "no link"))
@@ -322,7 +322,7 @@ class Pursuit:
             live.begin_by = live.starts + far_after(message.start_in_s + live.service)
             self._watch(live)
         if a.state == "OFFERED":
-            a.state, a.reserved = "RESERVED", self._desk.clock.wall()
+            a.state, a.reserved, self._until = "RESERVED", self._desk.clock.wall(), math.inf
             self._desk.net.pool_changed()  # it waits there: others may offer to take it
         if message.start_in_s > CALL_AHEAD_S or a.state not in ("RESERVED", "STAGING") or live.moving_to is not None:
             return
@@ -368,8 +368,7 @@ class Pursuit:
             return
         ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
         row = second(ask, took, live.attempt.device, devices)
-        free = live.started is None or took >= far_after(live.service)  # what has not begun is no work done twice
-        if row is not None and (free or self._desk.budget.spend()):
+        if row is not None and (free(took, live.service, live.started is not None) or self._desk.budget.spend()):
             await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
 
     def _tell_late(self, live: Live) -> None:
@@ -452,13 +451,18 @@ class Pursuit:
     async def _ended(self, live: Live, over: Over) -> None:
         """The attempt's end, and what it means for the job: nothing while another attempt lives."""
         job, a = self.job, live.attempt
-        then = After(job.status, "running", job.message) if self.lives else _after(live, over)
+        then = self._still() if self.lives else _after(live, over)
         words = f"{RESTARTED}: {over}" if live.unheard and over.state == "LOST" else str(over)
         await self._desk.jobs.end(job, a, over.state, words, self._desk.clock.wall(), then)
         if over.state in ("LOST", "CANCELLED"):
             self._desk.net.send(a.device, Cancel(job=job.id, attempt=a.number))
         job.share = 0.0 if not self.lives else job.share
         self._desk.tell(job)
+
+    def _still(self) -> After:
+        """Where the job stands by the attempts that live."""
+        begun = any(live.started is not None for live in self.lives)
+        return After("RUNNING", "running", self.job.message) if begun else After("PENDING", "reserved", self.job.message)
 
     async def _fail(self, reason: str, message: str) -> None:
         await self._desk.jobs.status(self.job, "FAILED", reason, message, at=self._desk.clock.wall())

@@ -18,9 +18,14 @@ def hedge_after(expected_s: float) -> float:
 
 
 def far_after(expected_s: float) -> float:
-    """Seconds that nothing honest takes which is expected to take so long: a rival needs no token then, and no promise of a
-    later start is believed any more."""
+    """Seconds that nothing honest takes which is expected to take so long: no promise of a later start is believed any more."""
     return FAR * expected_s + FAR_LEAST_S
+
+
+def free(took_s: float, expected_s: float, begun: bool) -> bool:
+    """Whether a second attempt needs no token: what has not begun when it should is no work done twice, and nothing honest
+    takes so long."""
+    return not begun or took_s >= far_after(expected_s)
 
 
 def second(ask: Ask, elapsed_s: float, first: DeviceId, devices: Iterable[Device]) -> Row | None:
