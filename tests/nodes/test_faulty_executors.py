@@ -94,7 +94,7 @@ def test_a_job_whose_rival_is_refused_is_said_to_wait_where_it_waits() -> None:
         job = await asks.submit(units=10)
         asks.executor._reserve = refuse  # type: ignore[method-assign]
         await asyncio.sleep(far_after(2.5 + 1.0) + 30)
-        assert ("REFUSED", "RESERVED") == (attempts(asks, job)[-1][1], attempts(asks, job)[0][1])
+        assert (attempts(asks, job)[-1][1], attempts(asks, job)[0][1]) == ("REFUSED", "RESERVED")
         assert status(asks, job) == ("PENDING", "reserved")
 
     simulate(story)
