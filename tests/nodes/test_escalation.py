@@ -25,9 +25,8 @@ from moodmesh.nodes.pool.seam import Done, Event, Work
 from moodmesh.tasks import Escalation, Request, Rest
 
 from . import sim
-from .sim import PURE, Died, Faults, World
+from .sim import PURE, SEE, Died, Faults, World
 from .test_histories import first_bad, trouble
-from .test_inspection import SEE
 
 SEEDS = range(16)
 ITEMS = 6
@@ -83,7 +82,7 @@ class Node(sim.Node):
             return call(*args)
 
         self.escalations = Escalations(
-            self.submitter, self.jobs, sim.Blobs(), self.submitter.desk.events, self.clock, {PURE: TASK}, self.id, aside
+            self.submitter, self.jobs, sim.InlineBlobs(), self.submitter.desk.events, self.clock, {PURE: TASK}, self.id, aside
         )
         self._inspect(self.escalations)
 

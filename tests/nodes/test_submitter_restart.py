@@ -15,14 +15,9 @@ from moodmesh.nodes.messages import Capability
 from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.store import Store
 
-from .sim import IDENTITIES, Node, World, simulate, status
+from .sim import IDENTITIES, Node, World, attempts, simulate, status
 
 DOCUMENT = Capability(revision=1, engine="memory", slots=1, own=True, cores=1, gpus=[], tasks={})
-
-
-def attempts(node: Node, job: str) -> list[tuple[str, str]]:
-    query = "SELECT device, state FROM attempt WHERE job=? ORDER BY number"
-    return [(row["device"], row["state"]) for row in node.rows(query, job)]
 
 
 async def restart(node: Node, known: list[Node]) -> None:
