@@ -21,6 +21,7 @@ from moodmesh.nodes.messages import (
     Take,
     Withdrawn,
 )
+from moodmesh.nodes.permissions import Limits
 from moodmesh.nodes.placement.hedge import far_after
 from moodmesh.nodes.pool.seam import Done
 
@@ -196,6 +197,19 @@ def test_the_only_device_is_asked_again_ever_more_seldom_until_ten_attempts_are_
     simulate(story)
 
 
+def test_a_peer_that_refuses_again_and_again_is_asked_ever_more_seldom() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        await b.access.allow(a.id, {"test.*": Limits(jobs_per_hour=0)}, instead=True)
+        job = await a.submit(units=1, on=b)
+        await asyncio.sleep(3600)
+        assert status(a, job)[0] == "PENDING"
+        (count,) = a.rows("SELECT count(*) FROM attempt WHERE job=?", job)
+        assert 3 < count[0] < 25
+
+    simulate(story)
+
+
 def test_a_restart_of_the_only_device_costs_a_job_about_a_second() -> None:
     async def story(world: World) -> None:
         asks, box = world.nodes
@@ -275,6 +289,18 @@ def test_what_has_effects_does_not_run_again_after_an_end_that_nobody_asked_for(
         assert attempts(asks, job) == [(box.id, "LOST")]
         assert status(asks, job) == ("FAILED", "unknown_outcome")
         assert not world.ran
+
+    simulate(story)
+
+
+def test_a_task_with_effects_is_not_tried_again_after_an_error() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        b.fails = True
+        job = await a.submit(EFFECTS, units=1, on=b)
+        await asyncio.sleep(10)
+        assert status(a, job) == ("FAILED", "task_error")
+        assert len(world.ran) == 1
 
     simulate(story)
 

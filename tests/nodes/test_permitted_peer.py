@@ -139,6 +139,24 @@ def test_a_place_that_was_called_for_and_is_not_filled_is_given_back() -> None:
     simulate(story)
 
 
+def test_a_peer_cannot_fill_this_device_with_reservations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moodmesh.nodes.jobs.bounds.MAX_LIVE", 20)
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        for n in range(60):
+            ask = Reserve(
+                job=f"{n:032x}", attempt=1, task=PURE, version=1, variant="tiny", units=1.0, input_bytes=0, result_bytes=0,
+                personal=False, waited=0.0,
+            )  # fmt: skip
+            await b.executor.hear(a.id, ask)
+        assert len(b.executor._held) <= 20
+        await asyncio.sleep(3)
+        assert not b.executor._held  # and what its submitter does not know of is gone with the next heartbeat
+
+    simulate(story)
+
+
 def test_results_that_are_never_acknowledged_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moodmesh.nodes.jobs.bounds.MAX_LIVE", 20)
 
