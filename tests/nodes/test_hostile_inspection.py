@@ -1,4 +1,4 @@
-"""Attacks on what devices tell each other of jobs: each defence is also taken out, and then the attack succeeds (routing §8)."""
+"""Attacks on what devices tell each other of jobs: each defence is also taken out, and then they succeed (routing §8)."""
 
 from __future__ import annotations
 
