@@ -101,6 +101,7 @@ def test_text_has_one_line_a_finding(home: Path) -> None:
     found = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
     lines = found.stdout.splitlines()
     assert lines[-1] == "nothing is broken"
+    assert len(lines) > 10
     assert all(line.startswith(("ok ", "missing ")) for line in lines[1:-2])
 
 
@@ -289,5 +290,7 @@ def test_the_unit_starts_the_node_as_its_user_with_less(tmp_path: Path) -> None:
 
 
 def test_an_examination_of_all_software_breaks_nothing(home: Path) -> None:
-    assert {f.state for f in on_software.software(Config(), home)} <= {"ok", "missing"}
+    found = {f.subject: f.state for f in on_software.software(Config(), home)}
+    assert {"model emotion-text-tiny", "Ray"} <= found.keys()
+    assert set(found.values()) <= {"ok", "missing"}
     assert [f.subject for f in on_network.families(MeshSection(interfaces=("lo",)))] == ["IPv4", "IPv6"]

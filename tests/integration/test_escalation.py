@@ -143,12 +143,12 @@ def test_a_lower_quality_states_its_loss_before_and_in_the_result(two: list[Daem
     words = ("job", "submit", "emotion.text", "-p", "text=I love it.", "--wait", "--json")
     for way in (("--quality", "fast"), ("--by", "1ms"), ("--variant", "tiny")):
         done = desktop.typed(*words, *way)
-        quality = json.loads(done.stdout)["quality"]
-        if quality["variant"] == "tiny":
-            assert quality["best_present"] == "base"
-            assert quality["loss"] == [0.177, 0.064, 0.102]
-            assert ".549/.478/.273 instead of .726/.542/.375" in done.stderr
-    assert quality["variant"] == "tiny"
+        quality, lower = json.loads(done.stdout)["quality"], ".549/.478/.273 instead of .726/.542/.375" in done.stderr
+        assert (quality["variant"], quality["loss"], lower) in (
+            ("tiny", [0.177, 0.064, 0.102], True),
+            ("base", None, False),  # loaded already, it may be the faster one
+        )
+    assert (quality["variant"], quality["best_present"]) == ("tiny", "base")
     plain = json.loads(desktop.typed(*words).stdout)["quality"]
     assert (plain["variant"], plain["loss"], plain["words"]) == ("base", None, "")
 
@@ -161,7 +161,7 @@ def test_a_restart_between_the_parts_and_a_cancel(tmp_path: Path) -> None:
         phone.linked()
         job = phone.submit("emotion.text", PAGE, escalate=1.0)
         assert phone.process is not None
-        phone.process.wait(20)
+        assert phone.process.wait(20) == -signal.SIGKILL
         phone.process = None
         phone.start()
         done = phone.ended(job)

@@ -132,8 +132,8 @@ def test_a_job_is_looked_at_stopped_and_adopted_from_another_device(tmp_path: Pa
         looked_at(a, b, job, file)
         stopped(a, b, c, job, file)
         job, doomed, personal = orphaned(a, b)
-        looked_at_alone(b, job)
         stopped_alone(b, c, doomed)
+        looked_at_alone(b, job)
         adopted(b, job, personal, file, other)
         owner_is_back(a, b, job, doomed, file)
         b.client.delete("peers", "alpha")  # forgotten, it leaves nothing

@@ -312,7 +312,6 @@ def test_one_that_expires_is_stopped_with_its_part(down: bool) -> None:
 @pytest.mark.parametrize("broken", ["nonsense", "wrong"])
 def test_an_answer_that_does_not_fit_is_not_merged(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if broken == "wrong":
-        monkeypatch.setattr(Answer, "model_validate", Answer.model_validate)
         strict = SimpleNamespace(
             escalation=Escalation("small", "large", uncertain, lambda *_: {"items": "no list"}), result=Answer
         )

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from moodmesh.nodes.errors import NotFound, Refused, UsageError
-from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.model import Job
 from moodmesh.nodes.jobs.replicas import KEPT_S
 from moodmesh.nodes.messages import Replica
@@ -161,11 +160,13 @@ def test_a_full_disk_stops_no_inspection() -> None:
 
 def test_the_work_of_inspection_ends_with_the_node() -> None:
     async def story(world: World) -> None:
-        _, b, _ = world.nodes
-        b.inspection.hear(world.nodes[0].id, Replica(job=example("e" * 32)))
+        a, b, _ = world.nodes
+        b.inspection.hear(a.id, Replica(job=example("e" * 32)))
+        await asyncio.sleep(1)
+        b.inspection.hear(a.id, Replica(job=example("f" * 32)))
         b.inspecting.cancel()
         await asyncio.sleep(1)
-        assert kept(b) == {}
-        assert isinstance(b.inspection, Inspection)
+        assert b.inspecting.cancelled()
+        assert set(kept(b)) == {(a.id, "e" * 32)}
 
     simulate(story)

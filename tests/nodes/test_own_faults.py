@@ -30,6 +30,7 @@ def test_an_unexpected_error_ends_the_attempt_and_not_the_job(
         assert status(a, job)[0] == "SUCCEEDED"
         states = [row["state"] for row in a.rows("SELECT state FROM attempt WHERE job=? ORDER BY number", job)]
         assert states.count("COMMITTED") == 1, "its result came again, or it ran again"
+        assert next(failures, None) is None, "the error was met"
         assert not b.executor._held
 
     simulate(story)

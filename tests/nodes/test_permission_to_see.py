@@ -91,15 +91,17 @@ def test_a_device_that_is_no_longer_ones_own_leaves_nothing_here_and_tells_nothi
 def test_a_permission_taken_back_in_the_middle_of_a_round_holds_at_once() -> None:
     async def story(world: World) -> None:
         a, b, _ = world.nodes
-        sent = spy(a, Replica)
+        sent, read = spy(a, Replica), []
 
         async def tail(job: str, count: int) -> list[dict[str, Any]]:
+            read.append(job)
             await a.access.deny(b.id)
             return []
 
         a.jobs.tail = tail  # type: ignore[method-assign]
-        await a.submit(units=30, on=a)
+        job = await a.submit(units=30, on=a)
         await asyncio.sleep(2)
+        assert read == [job], "it was about to be told"
         assert not sent
 
     simulate(story)
