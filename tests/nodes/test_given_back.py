@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from moodmesh.nodes.messages import Granted
+from moodmesh.nodes.messages import Cancel, Granted
 from moodmesh.nodes.permissions import Limits
 
-from .sim import PURE, World, simulate, status
+from .sim import PURE, World, simulate, spy, status
 
 
 def test_a_killed_attempt_no_longer_counts_as_running() -> None:
@@ -50,8 +50,10 @@ def test_a_slot_is_free_only_when_its_worker_is_gone() -> None:
         await asyncio.sleep(1)
         second = await a.submit(units=1, on=a)
         await a.submitter.cancel(first)
-        await asyncio.sleep(6)
-        assert status(a, second)[0] == "SUCCEEDED"
+        await asyncio.sleep(0.5)
+        third = await a.submit(units=1, on=a)  # what comes meanwhile finds no slot either
+        await asyncio.sleep(8)
+        assert [status(a, job)[0] for job in (second, third)] == ["SUCCEEDED"] * 2
         assert most == 1
 
     simulate(story)
@@ -69,10 +71,12 @@ def test_a_late_grant_is_cancelled_and_its_slot_free_again() -> None:
             return sent(peer, message)
 
         b.peers.send = late  # type: ignore[method-assign]
+        cancelled = spy(a, Cancel)
         job = await a.submit(units=1)
         a.submitter.look_again()
         await asyncio.sleep(10)
         assert status(a, job)[0] == "SUCCEEDED"
+        assert [(peer, m.attempt) for _, peer, m in cancelled] == [(b.id, 1)] * 2, "given up, and when the grant came after all"
         assert not b.executor._held
 
     simulate(story)

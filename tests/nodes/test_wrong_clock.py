@@ -20,7 +20,7 @@ def test_a_clock_that_was_wrong_for_a_while_costs_no_result() -> None:
         assert status(a, job)[0] == "SUCCEEDED"
         assert [row["finished"] < 2000 for row in a.rows("SELECT finished FROM job")] == [True]
         open_ = await a.submit(units=1000)
-        dropped = await a.jobs.age(86400.0, 86400.0)
+        dropped = await a.jobs.age(86401.0, 86400.0)
         assert len(dropped) == 2, "its input and its output"
         assert [row["id"] for row in a.rows("SELECT id FROM job")] == [open_], "what goes on does not age"
 
