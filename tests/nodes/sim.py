@@ -377,10 +377,18 @@ class World:
             node.mains = False
         loop.set_task_factory(_task)
         submitter.uuid = SimpleNamespace(uuid4=lambda: uuid.UUID(int=self.random.getrandbits(128)))  # type: ignore[attr-defined]
-        loop.set_exception_handler(lambda loop, context: None)
+        self.unhandled: list[str] = []
+        """What no code handled, but for the death of a node: callbacks that failed, tasks that nobody waited for."""
+        loop.set_exception_handler(self._fault)
 
     def now(self) -> float:
         return self.loop.time()
+
+    def _fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        left = error.split(Died)[1] if isinstance(error, BaseExceptionGroup) else error
+        if left is not None and not isinstance(left, Died):
+            self.unhandled.append(f"{context['message']}: {left!r}")
 
     def reachable(self, one: Node, other: Node) -> bool:
         return not any((one.id in island) != (other.id in island) for island in self.islands)
@@ -445,7 +453,7 @@ class World:
 
     def verdict(self, accepted: set[str]) -> list[str]:
         """Everything that must never be; empty when all is well."""
-        wrong = [f"never ended: {job}" for job in self.open_jobs()]
+        wrong = self.unhandled + [f"never ended: {job}" for job in self.open_jobs()]
         known = {row["id"] for node in self.nodes for row in node.rows("SELECT id FROM job")}
         wrong += [f"forgotten: {job}" for job in accepted - known]
         commits: Counter[str] = Counter()
@@ -485,6 +493,7 @@ def simulate(story: Callable[[World], Awaitable[None]], count: int = 2, seeing: 
             await world.nodes[owner].access.allow(world.nodes[peer].id, SEE)
         await asyncio.sleep(1 if seeing else 0)
         await story(world)
+        assert not world.unhandled
 
     run(whole(), loop)
 
