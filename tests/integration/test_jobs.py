@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from integration.daemons import Daemon, daemons, pair
+from integration.daemons import Daemon, daemons, pair, traces
 from moodmesh.nodes.errors import NotFound, Refused, UsageError
 
 TEXT = b"I love it. I hate it.\nNothing happened today."
@@ -52,11 +52,8 @@ def test_after_the_acknowledgement_no_byte_of_a_personal_job_is_left(two: list[D
     secret = b"The purple heron of Zanzibar made me weep."
     assert a.ended(a.submit("emotion.text", secret, on="beta", **TINY))["status"] == "SUCCEEDED"
     b.wait_for(lambda: not b.rows("SELECT * FROM execution"), "done with it")
-    for file in b.home.rglob("*"):
-        if file.is_file():
-            content = file.read_bytes()
-            assert b"heron" not in content, file
-            assert b"valence_sd" not in content, file
+    assert traces(b.home, b"heron", b"valence_sd") == []
+    assert traces(a.home, b"heron", b"valence_sd"), "its owner keeps both"
 
 
 def test_explain_names_every_device_and_its_terms_add_up(two: list[Daemon]) -> None:
