@@ -52,7 +52,7 @@ def test_after_the_acknowledgement_no_byte_of_a_personal_job_is_left(two: list[D
     secret = b"The purple heron of Zanzibar made me weep."
     assert a.ended(a.submit("emotion.text", secret, on="beta", **TINY))["status"] == "SUCCEEDED"
     b.wait_for(lambda: not b.rows("SELECT * FROM execution"), "done with it")
-    assert traces(b.home, b"heron", b"valence_sd") == []
+    b.wait_for(lambda: not traces(b.home, b"heron", b"valence_sd"), "rid of every byte: the row goes first", 5)
     assert traces(a.home, b"heron", b"valence_sd"), "its owner keeps both"
 
 
