@@ -11,8 +11,8 @@ import pytest
 from moodmesh.nodes.messages import StartedAt
 from moodmesh.nodes.pool.seam import Done, Event, Work
 
-from .sim import Node, World, simulate, status
-from .test_faulty_executors import attempts, fast
+from .sim import Node, World, attempts, held, simulate, status
+from .test_faulty_executors import fast
 
 
 def hides(node: Node, *, still_waits: bool) -> None:
@@ -72,7 +72,7 @@ def test_a_device_whose_queue_takes_longer_than_it_thought_is_not_corrected_for_
             box.slow = 1.0
             job = await asks.submit(units=1.0, on=box)
             await asyncio.sleep(8)
-            assert attempts(asks, job) == [(box.id, "STAGING")]
+            assert held(asks, job) == [(box.id, "STAGING")]
             if cancelled:
                 await asks.submitter.cancel(job)
             await asyncio.sleep(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,19 +11,16 @@ from typing import Any
 import pytest
 
 from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.mesh.seams import DeviceId, LinkClosed
 from moodmesh.nodes import daemon
-from moodmesh.nodes.messages import Capability
+from moodmesh.nodes.blobs import NodeBlobs
+from moodmesh.nodes.messages import Blob, Capability
 from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.store import Store
 
-from .sim import IDENTITIES, Node, World, simulate, status
+from .sim import IDENTITIES, Node, World, attempts, simulate, status
 
 DOCUMENT = Capability(revision=1, engine="memory", slots=1, own=True, cores=1, gpus=[], tasks={})
-
-
-def attempts(node: Node, job: str) -> list[tuple[str, str]]:
-    query = "SELECT device, state FROM attempt WHERE job=? ORDER BY number"
-    return [(row["device"], row["state"]) for row in node.rows(query, job)]
 
 
 async def restart(node: Node, known: list[Node]) -> None:
@@ -159,5 +157,49 @@ def test_what_is_lost_after_a_restart_once_its_device_was_heard_is_its_own_loss(
         await asyncio.sleep(6)
         (lost,) = [row["message"] for row in asks.rows("SELECT message FROM attempt WHERE job=? AND state='LOST'", job)]
         assert lost.startswith("this device was restarted") != heard
+
+    simulate(story)
+
+
+def test_a_job_outlives_the_restarts_of_its_own_submitter_while_its_input_travels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def inline(call: Callable[..., Any], *args: Any) -> Any:
+        return call(*args)
+
+    monkeypatch.setattr(asyncio, "to_thread", inline)  # threads know nothing of virtual time
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+
+        async def travel(artefact: str, source: DeviceId, size: int) -> Any:
+            links = world.links.get((b.id, a.id))
+            for _ in range(30):
+                await asyncio.sleep(0.1)
+                if links is None or links.closed:
+                    raise LinkClosed("link lost during a transfer")
+            return SimpleNamespace(read_bytes=lambda: b"input")
+
+        async def put(data: bytes) -> Blob:
+            return Blob(size=len(data), id="a" * 64)
+
+        blobs = b.executor._blobs = NodeBlobs(tmp_path / "artefacts", b.peers, b.jobs, b.clock)
+        blobs._fetch = travel  # type: ignore[method-assign]
+        blobs.store = SimpleNamespace(delete=lambda artefact: None)  # type: ignore[assignment]
+        a.submitter._blobs.put = put  # type: ignore[method-assign]
+        job = await a.submit(on=b)
+        for _ in range(5):  # after each loss its device is left alone for longer
+            async with asyncio.timeout(100):
+                while not any(e.start is not None for e in b.executor._held.values()):
+                    await asyncio.sleep(0.1)
+            a.crash()
+            await asyncio.sleep(0.5)
+            await a.start()
+        await asyncio.sleep(300)
+        states = [row["state"] for row in a.rows("SELECT state FROM attempt WHERE job=? ORDER BY number", job)]
+        assert status(a, job)[0] == "SUCCEEDED"
+        assert states[-1] == "COMMITTED"
+        assert len(states) > 5
+        assert set(states[:-1]) == {"LOST"}
 
     simulate(story)
