@@ -168,7 +168,8 @@ class Pursuit:
             await self._offered(placement, row, taken=True)
         elif (held := desk.hold(job, placement, devices)) is not None:
             self._until = math.inf
-            job.explain, job.substate, job.message = summary(placement), "pooled", parked(placement, held)
+            job.explain, job.substate = summary(replace(placement, held=True)), "pooled"
+            job.message = parked(placement, held)
             await self._wait(LOOK_HELD_S)
         elif placement.chosen is not None:
             await self._offered(placement, placement.chosen)
