@@ -473,6 +473,7 @@ class Seen(Part):
     on: Device | None = None
     quality: Literal["best", "fast"]
     by_s: Seconds | None = None
+    expire_s: Seconds | None = None
     wait_s: Seconds | None = None
     seed: Seed
     given: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=SEEN_PARAMS)]

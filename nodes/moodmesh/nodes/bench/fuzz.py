@@ -48,8 +48,8 @@ TABLE = {"why": "soonest", "rows": [
 ]}  # fmt: skip
 SEEN = {
     "id": JOB, "task": "emotion.text", "version": 1, "personal": True, "variant": "tiny", "on": "d" * 52, "quality": "best",
-    "by_s": 3.0, "seed": 5, "given": ["lines"], "units": 3.0, "input_bytes": 1, "result_bytes": 2, "input_sha256": SHA,
-    "adopted_from": JOB, "parent": JOB, "warrant": "5" * 128,
+    "by_s": 3.0, "expire_s": 9.0, "seed": 5, "given": ["lines"], "units": 3.0, "input_bytes": 1, "result_bytes": 2,
+    "input_sha256": SHA, "adopted_from": JOB, "parent": JOB, "warrant": "5" * 128,
     "escalation": {"share": 0.3, "measure": "r", "figures": {"tiny+base": 0.4}, "sent": 2, "of": 9, "why": "", "ran_on": "den"},
     "created": 1.8e9, "finished": 1.8e9, "status": "SUCCEEDED", "substate": "", "message": "",
     "share": 1.0, "winner": 3, "now": TABLE, "lines": [{"attempt": 3, "seq": 1, "at": 1.8e9, "line": "x"}],
