@@ -20,7 +20,7 @@ from moodmesh.nodes.access import Access
 from moodmesh.nodes.config import Config
 from moodmesh.nodes.messages import INLINE_BYTES, Capability, Dynamic, Reserve, Start, TaskDoc, VariantDoc, bounded_s
 from moodmesh.nodes.permissions import in_hours
-from moodmesh.nodes.placement.gates import Gate, variant_gate
+from moodmesh.nodes.placement.gates import Gate, State, owner_gate, variant_gate
 from moodmesh.nodes.placement.view import Ask, Device
 from moodmesh.nodes.pool.seam import AttemptFailed, TaskPool
 from moodmesh.nodes.rates import Rate
@@ -190,6 +190,9 @@ class Capabilities:
         self._found[card.sha256] = now
         return True
 
+    def _state(self) -> State:
+        return State(self._power(), self._quiet())
+
     # -- what the executor asks ----------------------------------------------------------------------------------------
 
     def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
@@ -211,6 +214,15 @@ class Capabilities:
         doc = self._variant(ask.task, task.spec.variant(ask.variant))
         question = Ask(ask.job, ask.task, ask.version, ask.units, ask.input_bytes, ask.result_bytes)
         return variant_gate(question, view, ask.variant, doc, seconds)
+
+    def closed(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        """The gate that has closed for an attempt that was let in: power, hours, the peer's rule. Memory, disk and quotas are
+        for starting only."""
+        here = peer == self._me
+        if not here and (limit := self._access.closed(peer, ask.task)):
+            return Gate("quota", f"the limit {limit} of this device's rule")
+        own, seconds = here or self._access.owns(peer), self.predicted_s(ask.task, ask.variant, ask.units)
+        return owner_gate(self._state(), here=here, own=own, service_s=seconds)
 
     async def units(self, start: Start, ask: Reserve, data: bytes) -> float:
         """What a request comes to by its own task, a large one beside the event loop; `AttemptFailed` when it is none."""

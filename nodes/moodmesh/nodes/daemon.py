@@ -135,6 +135,7 @@ class Node(Services):
                 self.executor.repeat(self.identity.id)
                 self.submitter.reconcile(self.identity.id, self.executor.live(self.identity.id))
                 self._group.create_task(self.inspection.run())
+                self._group.create_task(self.executor.watch())
                 discovery = Discovery(self)
                 self._group.create_task(discovery.run())
                 self._group.create_task(self._benchmark())
