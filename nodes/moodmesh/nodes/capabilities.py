@@ -18,7 +18,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import probe, rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.config import Config
-from moodmesh.nodes.messages import INLINE_BYTES, Capability, Dynamic, Reserve, Start, TaskDoc, VariantDoc, bounded_s
+from moodmesh.nodes.messages import INLINE_BYTES, Active, Capability, Dynamic, Reserve, Start, TaskDoc, VariantDoc, bounded_s
 from moodmesh.nodes.permissions import in_hours
 from moodmesh.nodes.placement.gates import Gate, State, owner_gate, variant_gate
 from moodmesh.nodes.placement.view import Ask, Device
@@ -65,6 +65,7 @@ class Capabilities:
         self._found: dict[str, float] = {}
         self.fetch: Callable[[Card], Awaitable[str]] | None = None
         self.elsewhere: Callable[[str, str], Sequence[float]] = lambda task, variant: ()
+        self.activity: Callable[[], Active | None] = lambda: None
         self.executor: Executor | None = None
 
     async def load(self) -> None:
@@ -169,6 +170,7 @@ class Capabilities:
             revision=self._revision, valid_s=BUSY_VALID_S if running else IDLE_VALID_S, free_slots=free,
             running=[round(s, 4) for s in running],
             queue={name: (count, round(s, 4)) for name, (count, s) in queue.items()}, power=self._power(), quiet=self._quiet(),
+            active=self.activity(),
             memory_free_mb=self._memory(), disk_free_mb=self._disk(),
             loaded=sorted(loaded), start_s=self._pool.start_s(),
         )  # fmt: skip
@@ -191,7 +193,7 @@ class Capabilities:
         return True
 
     def _state(self) -> State:
-        return State(self._power(), self._quiet())
+        return State(self._power(), self._quiet(), self.activity())
 
     # -- what the executor asks ----------------------------------------------------------------------------------------
 
@@ -216,8 +218,8 @@ class Capabilities:
         return variant_gate(question, view, ask.variant, doc, seconds)
 
     def closed(self, peer: DeviceId, ask: Reserve) -> Gate | None:
-        """The gate that has closed for an attempt that was let in: power, hours, the peer's rule. Memory, disk and quotas are
-        for starting only."""
+        """The gate that has closed for an attempt that was let in: power, hours, the user, the peer's rule. Memory, disk and
+        quotas are for starting only."""
         here = peer == self._me
         if not here and (limit := self._access.closed(peer, ask.task)):
             return Gate("quota", f"the limit {limit} of this device's rule")

@@ -60,7 +60,7 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
     "capability": {"revision": 1, "engine": "ray", "slots": 2, "own": True, "cores": 4, "gpus": ["A 1 MB"],
                    "tasks": {"emotion.text": {"version": 1, "variants": {"tiny": VARIANT}}}},
     "dynamic": {"revision": 1, "valid_s": 10.0, "free_slots": 1, "running": [0.5], "queue": {"a/b": [2, 1.5]}, "power": "ok",
-                "quiet": False, "memory_free_mb": 10, "disk_free_mb": 10, "loaded": ["a/b"]},
+                "quiet": False, "active": "limited", "memory_free_mb": 10, "disk_free_mb": 10, "loaded": ["a/b"]},
     "reserve": HEAD | {"task": "emotion.text", "version": 1, "variant": "tiny", "units": 3.0, "input_bytes": 1,
                        "result_bytes": 2, "personal": True, "waited": 0.0},
     "granted": HEAD | {"start_in_s": 0.0, "lease_s": 5.0},

@@ -478,7 +478,7 @@ class Executor:
             self.give_back()
 
     def give_back(self) -> None:
-        """End the attempts for which a gate has closed (power, hours, the peer's rule), of this device too: they run elsewhere.
+        """End the attempts for which a gate has closed (power, hours, the user, the peer's rule), of this device too.
         One of a task with effects that was called for goes on: it may not run twice, so its job would fail by it."""
         for key, e in list(self._held.items()):
             kept = e.worked or (e.called and self._offers.effects(e.ask.task))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moodmesh.nodes.messages import Dynamic, Power, TaskDoc, VariantDoc
+from moodmesh.nodes.messages import Active, Dynamic, Power, TaskDoc, VariantDoc
 from moodmesh.nodes.placement.view import Ask, Device
 
 MEMORY_MARGIN = 1.1
@@ -27,6 +27,7 @@ class State:
 
     power: Power
     quiet: bool
+    active: Active | None = None
 
 
 def device_gate(ask: Ask, device: Device) -> Gate | None:
@@ -82,7 +83,21 @@ def owner_gate(now: Dynamic | State, *, here: bool, own: bool, service_s: float)
         return Gate("power", "limited power: own devices' jobs only")
     if now.power != "ok" and service_s > LIMITED_SECONDS:
         return Gate("power", f"limited power: {service_s:.0f} s is more than 10 s")
-    return Gate("hours", "quiet hours of its owner") if now.quiet and not here else None
+    if now.quiet and not here:
+        return Gate("hours", "quiet hours of its owner")
+    return None if here else _active_gate(now.active, own=own, service_s=service_s)
+
+
+def _active_gate(active: Active | None, *, own: bool, service_s: float) -> Gate | None:
+    """For jobs of other devices: who hands one in at this device is at it, and asked for just that."""
+    if active == "no":
+        return Gate("active", "somebody is at it: it works for no other device then")
+    why = "whether somebody is at it is not known" if active == "unknown" else "somebody is at it"
+    if active is not None and not own:
+        return Gate("active", f"{why}: own devices' jobs only")
+    if active is not None and service_s > LIMITED_SECONDS:
+        return Gate("active", f"{why}: {service_s:.0f} s is more than 10 s")
+    return None
 
 
 def _state_gate(ask: Ask, device: Device, now: Dynamic, need_mb: float, service_s: float) -> Gate | None:
