@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -80,13 +81,14 @@ def test_a_home_that_never_ran(tmp_path: Path) -> None:
 
 def test_a_running_daemon_is_asked(tmp_path: Path) -> None:
     radios = {"mesh__hello": "true", "mesh__interfaces": "lo", "mesh__hello_port": free_udp()}
-    with daemons(tmp_path, "one", **radios) as (one,):
+    with daemons(tmp_path, "one", power__while_active="no", **radios) as (one,):
         code, found = doctor(one.home)
         assert code == 0
         assert f"TCP {one.port}, held by the daemon" in found["peer port"]["detail"]
         assert found["daemon"]["state"] == "ok"
         assert radios["mesh__hello_port"] in found["hello"]["detail"], "the daemon's own flags count"
         assert found["mDNS"]["detail"] == "switched off"
+        assert re.search("power.while_active (is|=) no", found["somebody at it"]["detail"])
 
 
 def test_text_has_one_line_a_finding(home: Path) -> None:

@@ -167,8 +167,13 @@ class Offers:
         self._node, self._mean = node, mean
 
     def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        if gate := self._node.gate(peer, ask):
+            return gate
         limit = None if peer == self._node.id else self._node.access.denial(peer, ask.task, self._mean, ask.input_bytes)
         return Gate("quota", limit) if limit else None
+
+    def closed(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        return self._node.gate(peer, ask)
 
     async def units(self, start: Start, ask: Reserve, data: bytes) -> float:
         return float(start.params["units"])
@@ -228,6 +233,7 @@ class Node:
         self.workers: dict[str, tuple[DeviceId, float]] = {}
         self.fails = self.ready = False
         self.mains = True
+        self.gate: Callable[[DeviceId, Reserve], Gate | None] = lambda peer, ask: None
         self.slow = 1.0
         self.predicted: dict[str, float] = {}
 

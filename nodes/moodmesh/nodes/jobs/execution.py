@@ -24,6 +24,9 @@ class Offers(Protocol):
     def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
         """The gate that bars an attempt here now; None when it may run."""
 
+    def closed(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        """The gate that has closed for an attempt that was let in; None while it may go on."""
+
     async def units(self, start: Start, ask: Reserve, data: bytes) -> float:
         """What a request comes to by its own task; `AttemptFailed` when it is none."""
 

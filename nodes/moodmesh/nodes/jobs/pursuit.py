@@ -171,7 +171,8 @@ class Pursuit:
             await self._offered(placement, row, taken=True)
         elif (held := desk.hold(job, placement, devices)) is not None:
             self._until = math.inf
-            job.explain, job.substate, job.message = summary(placement), "pooled", parked(placement, held)
+            job.explain, job.substate = summary(replace(placement, held=True)), "pooled"
+            job.message = parked(placement, held)
             await self._wait(LOOK_HELD_S)
         elif placement.chosen is not None:
             await self._offered(placement, placement.chosen)
@@ -519,6 +520,10 @@ def acknowledge(desk: Desk, a: Attempt) -> None:
 
 def missing(placement: Placement) -> str:
     """What keeps a job waiting, in one line."""
+    ask = placement.ask
+    if ask.on is not None and all(device.id != ask.on for device in placement.devices):
+        gone = f"the device it asks for with --on ({ask.on[:8]}) is no longer paired"
+        return f"{gone}: `moodmesh pair` with it again, or `moodmesh job cancel {ask.job[:8]}` and submit it anew"
     closed = [
         f"{row.name}{f' ({row.variant})' if row.variant else ''}: {row.gate.detail}" for row in placement.rows if row.gate
     ]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
@@ -91,8 +92,9 @@ class Submitter:
         return self._open.get(job.id, job)
 
     def placement(self, job: Job) -> Placement:
-        """Where the job would go now."""
-        return self.desk.placement(job)
+        """Where the job would go now, were it not held back."""
+        found = self.desk.placement(job)
+        return replace(found, held=job.substate == "pooled" and found.chosen is not None)
 
     # -- what the node tells -------------------------------------------------------------------------------------------
 

@@ -37,7 +37,8 @@ class Row(NamedTuple):
 @dataclass(frozen=True)
 class Placement:
     """A decision: the chosen row, None when nothing can run the job now, and those it was weighed against. `taken`: the
-    device chose itself, being free; `beside`: a second attempt, beside one that runs long."""
+    device chose itself, being free; `beside`: a second attempt, beside one that runs long; `held`: the chosen one is the best
+    of the moment, and the job is held back all the same."""
 
     ask: Ask
     devices: tuple[Device, ...]
@@ -45,6 +46,7 @@ class Placement:
     weighed: tuple[Row, ...] = ()
     taken: bool = False
     beside: bool = False
+    held: bool = False
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
