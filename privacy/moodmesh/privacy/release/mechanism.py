@@ -30,7 +30,9 @@ class Price(NamedTuple):
 class Mechanism(Protocol):
     """Encodes the mood of one member for one release."""
 
-    kind: Kind
+    @property
+    def kind(self) -> Kind:
+        """The kind of room it serves."""
 
     def encode(self, mood: EmotionVector) -> Encoded:
         """The integers that are shared: valence and arousal, randomised unless the kind is exact."""

@@ -41,4 +41,5 @@ def weights(xs: Sequence[int], at: int = 0, p: int = P) -> Residues:
 
 def combine(xs: Sequence[int], shares: Residues, p: int = P) -> Residues:
     """The secrets from exactly t shares, shape (t, secrets), of the holders at `xs`."""
-    return product(weights(xs, 0, p)[None], shares, p)[0]
+    found: Residues = product(weights(xs, 0, p)[None], shares, p)[0]
+    return found
