@@ -19,7 +19,7 @@ class Proposal:
     """Whose sum a coordinator would have opened: contributors U, and the reports of J that hold them all."""
 
     def __init__(self, draw: Draw, item: Item) -> None:
-        """`Malformed` unless it is whole and signed by its author. Whether U is held everywhere, each of J checks for itself."""
+        """`Malformed` unless it is whole and signed by its author. Whether U is held, each of J checks for itself."""
         n, width = draw.roster.n, (draw.roster.n + 7) // 8
         head, rest = item.body[: 2 * width + HASH + SIG], item.body[2 * width + HASH + SIG :]
         u, j, self.list_hash, sig = split(head, width, width, HASH, SIG)
@@ -62,7 +62,7 @@ def genuine_report(draw: Draw, item: Item) -> bool:
 
 
 class Holder:
-    """Its shares and its words in one run. `once`: whether the step that may be taken once an epoch is still free; taken then."""
+    """Its shares and its words in one run. `once`: takes the one right of the epoch; whether it was still free."""
 
     def __init__(self, draw: Draw, keys: Keys, own: int, once: Callable[[], bool]) -> None:
         self._draw, self._keys, self._own, self._once = draw, keys, own, once

@@ -93,7 +93,7 @@ class Member:
                 return self._proposed(message.body)
             case Step.VOTE if self.holder is not None:
                 self.holder.hear_votes(unpack(message.body))
-                return self.lapse() if self.holder.complete else []
+                return self.lapse() if self.holder.complete else []  # else whoever drives it waits for the rest, for a while
             case Step.IDENTIFY if self.holder is not None:
                 self.holder.hear_identify(unpack(message.body))
             case Step.SUM if self.draw is not None:
@@ -101,7 +101,7 @@ class Member:
         return []
 
     def contribute(self) -> list[bytes]:
-        """R1, once the draw is known: its shares, sealed for each of the committee; nothing when it spoke before. `Declined`."""
+        """R1, once the draw is known: its shares, sealed for each of the committee; nothing a second time. `Declined`."""
         draw = self.draw
         if draw is None or self.index is None or self.spoke:
             return []

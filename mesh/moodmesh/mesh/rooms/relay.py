@@ -7,7 +7,7 @@ clock and no network: `tick` is told the time, and messages come out with the pl
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .holder import Proposal, genuine_report, propose
 from .member import Member
@@ -30,8 +30,9 @@ class Out(NamedTuple):
 class Gathering:
     """The set-up of one run: who joins, then what each committed to. `until`: when the roster closes, at the latest."""
 
-    def __init__(self, run: Run, until: float, expected: int | None = None) -> None:
-        self.run, self._until, self._expected = run, until, expected
+    def __init__(self, run: Run, places: Mapping[Any, bytes], until: float) -> None:
+        """`places`: who is there, and where each can be reached."""
+        self.run, self._expected, self._until = run, dict(places), until
         self._joined: dict[Hashable, bytes] = {}
         self._seats: tuple[Seat, ...] = ()
         self._reveals: dict[bytes, bytes] = {}
@@ -41,11 +42,13 @@ class Gathering:
 
     def hear(self, place: Hashable, message: Message, now: float) -> list[Out]:
         """S1 or S2 of the member at `place`; `Malformed`."""
+        if place not in self._expected:
+            return []
         if message.step is Step.JOIN and not self._seats:
             if not Seat.read(message.body).genuine(self.run):
                 raise Malformed("keys that their owner did not sign")
             self._joined[place] = message.body
-            return self._close(now) if len(self._joined) == self._expected else []
+            return self._close(now) if len(self._joined) == len(self._expected) else []
         if message.step is Step.REVEAL and self._seats and place in self._joined:
             self._reveals[self._joined[place]] = message.body
             return self._finish() if len(self._reveals) == len(self._seats) else []
@@ -67,19 +70,21 @@ class Gathering:
         bodies = {seat.body for seat in self._seats}
         self._joined = {place: body for place, body in self._joined.items() if body in bodies}
         self._until = now + STEP_S
-        return self._all(Step.JOIN, (seat.body for seat in self._seats))
+        return self._all(Step.JOIN, [seat.body for seat in self._seats])
 
     def _finish(self) -> list[Out]:
         self.done = True
-        return self._all(Step.REVEAL, (self._reveals[seat.body] for seat in self._seats))
+        place_of = {body: place for place, body in self._joined.items()}
+        where = [self._expected[place_of[seat.body]] for seat in self._seats]
+        return self._all(Step.WHERE, where) + self._all(Step.REVEAL, [self._reveals[seat.body] for seat in self._seats])
 
     def _late(self) -> list[Out]:
         """Whoever keeps its reveal back is left out, and everybody else starts over: no choice of beacons for anyone."""
         self.done = True
         self.withheld = frozenset(place for place, body in self._joined.items() if body not in self._reveals)
-        return [Out(p, _message(self.run, Step.AGAIN, b"")) for p in self._joined if p not in self.withheld]
+        return []
 
-    def _all(self, step: Step, bodies: Iterable[bytes]) -> list[Out]:
+    def _all(self, step: Step, bodies: list[bytes]) -> list[Out]:
         data = _message(self.run, step, pack(Item(i, body) for i, body in enumerate(bodies)))
         return [Out(place, data) for place in self._joined]
 
@@ -87,7 +92,8 @@ class Gathering:
 class Relay:
     """What comes after the draw, through the member of this device."""
 
-    def __init__(self, member: Member, now: float) -> None:
+    def __init__(self, member: Member, until: float) -> None:
+        """`until`: when everybody has had their chance to share."""
         assert member.draw is not None
         self._member, self._draw = member, member.draw
         self._places: dict[int, Hashable] = {}
@@ -95,7 +101,7 @@ class Relay:
         self._said: dict[Step, dict[int, bytes]] = {step: {} for step in Step}
         self._through: dict[Step, bytes | dict[int, bytes]] = {}
         self._step = Step.SHARES
-        self._until: float | None = now + STEP_S
+        self._until: float | None = until
 
     def hear(self, place: Hashable, message: Message, now: float) -> list[Out]:
         """What the member at `place` says; the first message names it. `Malformed`."""
@@ -157,6 +163,8 @@ class Relay:
                 return self._boxes()
             case Step.REPORT:
                 return self._propose()
+            case Step.VOTE:
+                return self._pass_on(step, self._draw.committee)
             case _:
                 return self._pass_on(step)
 
@@ -178,12 +186,12 @@ class Relay:
         Proposal(self._draw, Item(self._member.index, body))
         return self._to_all(Step.PROPOSAL, pack([Item(self._member.index, body)]))
 
-    def _pass_on(self, step: Step) -> list[Out]:
-        return self._to_all(step, pack(Item(a, body) for a, body in sorted(self._said[step].items())))
+    def _pass_on(self, step: Step, to: Iterable[int] | None = None) -> list[Out]:
+        return self._to_all(step, pack(Item(a, body) for a, body in sorted(self._said[step].items())), to)
 
-    def _to_all(self, step: Step, body: bytes) -> list[Out]:
-        self._through[step] = body
-        return [self._out(member, step, body) for member in self._places]
+    def _to_all(self, step: Step, body: bytes, to: Iterable[int] | None = None) -> list[Out]:
+        self._through[step] = body if to is None else dict.fromkeys(to, body)
+        return [self._out(member, step, body) for member in (self._places if to is None else to) if member in self._places]
 
     def _out(self, member: int, step: Step, body: bytes) -> Out:
         return Out(self._places[member], _message(self._member.run, step, body))

@@ -1,7 +1,7 @@
 """The messages of a room as bytes: an envelope of 44 bytes, then a body of the size that its type has (room-mood §5).
 
-A member says a message to the coordinator; the coordinator passes such bodies on, unchanged, in batches that name their authors.
-Integers are little-endian.
+A member says a message to the coordinator, who passes such bodies on, unchanged, in batches that name
+their authors. Integers are little-endian.
 """
 
 from __future__ import annotations
@@ -45,8 +45,12 @@ class Step(IntEnum):
     """R2d: the same check for each sender, when the whole did not fit."""
     SUM = 8
     """R3: the share of the sum."""
-    AGAIN = 9
-    """The coordinator begins another attempt, with new keys from everyone."""
+    START = 9
+    """The coordinator begins an attempt, with new keys from everyone. Says nothing but its number."""
+    HERE = 10
+    """A member is in the room: the last attempt it saw, whether one is wanted now, and where it can be reached itself."""
+    WHERE = 11
+    """Where each member of the roster can be reached: hints, like every address."""
 
 
 class Message(NamedTuple):
@@ -92,7 +96,8 @@ def pack(items: Iterable[Item]) -> bytes:
 
 def unpack(body: bytes, most: int = MOST_MEMBERS) -> list[Item]:
     """`Malformed` when the batch is cut, or has more than `most` items, or two of one author."""
-    items, at = [], 0
+    items: list[Item] = []
+    at = 0
     while at < len(body):
         if len(items) >= most or at + _ITEM.size > len(body):
             raise Malformed("a batch with too many items, or cut short")
