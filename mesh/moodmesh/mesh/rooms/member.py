@@ -31,6 +31,9 @@ class Declined(Exception):
 class Person(Protocol):
     """Who takes part: everything that a run asks of the device behind a member."""
 
+    def joining(self, e_pub: bytes) -> None:
+        """This is the key under which this device joins now: those who know it may be told."""
+
     def params(self, n: int) -> Params:
         """What is agreed in a room of `n`; `Declined` when there can be none."""
 
@@ -74,6 +77,7 @@ class Member:
 
     def join(self) -> list[bytes]:
         """S1."""
+        self._person.joining(self.keys.e_pub)
         return self._say(Step.JOIN, self.keys.join())
 
     def hear(self, message: Message) -> list[bytes]:

@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from secrets import randbelow
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from moodmesh.mesh.clock import Clock, within
 from moodmesh.mesh.seams import LinkClosed
@@ -21,6 +21,7 @@ from .wire import Malformed, Message, Step, decode, encode, pack, unpack
 
 T = TypeVar("T")
 MOST_RELAYS = 5
+LOOK_S = 1.0
 MOST_ADDRESS = 64
 log = logging.getLogger(__name__)
 
@@ -97,21 +98,49 @@ class Sitting:
         self._person, self._around, self._clock, self._timing = person, around, clock, timing or Timing()
         self._carry = carry or _at_once
         self._here: dict[Place, bytes] = {}
-        self._attempt = 0
+        self._attempt = self._seen = 0
+        self._gone: set[bytes] = set()
         self._gathering: Gathering | None = None
         self._relay: Relay | None = None
         self._member: Member | None = None
         self._drawn = asyncio.Event()
         self._wanted = asyncio.Event()
         self._busy = asyncio.Lock()
-        self._timer: asyncio.Task[None] | None = None
-        self._own: asyncio.Task[None] | None = None
+        self._ticking = False
+        self._tasks: set[asyncio.Future[None]] = set()
 
     # -- taking part ---------------------------------------------------------------------------------------------------
+
+    @property
+    def said(self) -> list[bytes]:
+        """Everything that this device said as a member, in its last attempt."""
+        return list(self._member.said) if self._member is not None else []
 
     def want(self) -> None:
         """Ask for a run now; one at most is opened in an epoch."""
         self._wanted.set()
+
+    def want_at(self, when: float) -> None:
+        """Ask for it at a time of the clock."""
+
+        async def later() -> None:
+            await self._clock.sleep(max(0.0, when - self._clock.now()))
+            self.want()
+
+        self._keep(later())
+
+    async def close(self) -> None:
+        """Serve nobody any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for place in list(self._here):
+            place.close()
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def take_part(self) -> Opened:
         """From entering the room to its sum; `Aborted`, `Declined`."""
@@ -122,51 +151,69 @@ class Sitting:
 
     async def _set_up(self) -> tuple[Member, dict[int, bytes]]:
         """Through the gatherers in their order, until one brings a roster and its draw."""
-        seen, tried = 0, set[bytes]()
-        while True:
-            others = dict(self._around.seen())
-            order = [rid for rid in gatherers(self.room, self.epoch, [*others, self._around.rid]) if rid not in tried]
-            if not order:
-                raise Aborted("nobody could gather the room")
-            tried.add(order[0])
+        while (best := self._best()) is not None:
+            rid, address = best
             try:
-                place = await self._way(others.get(order[0]))
+                place = await self._way(address)
             except LinkClosed:
+                self._gone.add(rid)
                 continue
             try:
-                found, seen = await self._gathered(place, seen)
+                found = await self._gathered(place, rid)
                 if found is not None:
                     return found
             except (LinkClosed, TimeoutError, Malformed) as error:
                 log.debug("gatherer left: %s", error)
+                self._gone.add(rid)
             finally:
                 place.close()
+        raise Aborted("nobody could gather the room")
 
-    async def _gathered(self, place: Place, seen: int) -> tuple[tuple[Member, dict[int, bytes]] | None, int]:
+    def _best(self) -> tuple[bytes, bytes | None] | None:
+        """The first gatherer that has not failed, and its address; None: this device."""
+        others = dict(self._around.seen())
+        order = [rid for rid in gatherers(self.room, self.epoch, [*others, self._around.rid]) if rid not in self._gone]
+        return (order[0], others.get(order[0])) if order else None
+
+    async def _gathered(self, place: Place, rid: bytes) -> tuple[Member, dict[int, bytes]] | None:
+        """Wait in the room until it begins, then through its set-up; None when a better gatherer has come meanwhile."""
+
         def here(wanted: bool) -> None:
-            place.post(self._encode(Step.HERE, bytes([seen, wanted]) + self._around.door, seen))
+            place.post(self._encode(Step.HERE, bytes([self._seen, wanted]) + self._around.door, self._seen))
 
         here(self._wanted.is_set())
         asking = asyncio.ensure_future(self._when_wanted(lambda: here(True)))
+        reading: asyncio.Future[bytes] | None = None
         member: Member | None = None
         where: dict[int, bytes] = {}
         try:
             while True:
-                limit = None if member is None else self._timing.gather + 2 * STEP_S
-                message = decode(await within(self._clock, limit, place.receive()) if limit else await place.receive())
+                reading = reading or asyncio.ensure_future(place.receive())
+                limit = LOOK_S if member is None else self._timing.gather + 2 * STEP_S
+                try:
+                    message = decode(await within(self._clock, limit, asyncio.shield(reading)))
+                except TimeoutError:
+                    if member is not None:
+                        raise
+                    if (best := self._best()) is not None and best[0] != rid:
+                        return None
+                    continue
+                reading = None
                 if (message.room, message.epoch) != (self.room, self.epoch):
                     raise Malformed("of another room or epoch")
-                if message.step is Step.START and seen < message.attempt <= 1 + MOST_AGAIN:
-                    seen, member = message.attempt, Member(Run(self.room, self.epoch, message.attempt), self._person)
+                if message.step is Step.START and self._seen < message.attempt <= 1 + MOST_AGAIN:
+                    self._seen, member = message.attempt, Member(Run(self.room, self.epoch, message.attempt), self._person)
                     self._say(place, await self._carry(member.join))
                 elif message.step is Step.WHERE:
                     where = {item.author: item.body for item in unpack(message.body) if len(item.body) <= MOST_ADDRESS}
                 elif member is not None:
                     self._say(place, await self._carry(member.hear, message))
                     if member.draw is not None:
-                        return (member, where), seen
+                        return member, where
         finally:
             asking.cancel()
+            if reading is not None:
+                reading.cancel()
 
     async def _when_wanted(self, ask: Callable[[], None]) -> None:
         await self._wanted.wait()
@@ -222,7 +269,7 @@ class Sitting:
         if address is not None:
             return await self._around.open(address)
         mine, its = local()
-        self._own = asyncio.ensure_future(self.serve(its))
+        self._keep(self.serve(its))
         return mine
 
     # -- coordinating --------------------------------------------------------------------------------------------------
@@ -275,34 +322,39 @@ class Sitting:
         if self._attempt > 1 + MOST_AGAIN:
             return
         run = Run(self.room, self.epoch, self._attempt)
-        places = {place: where for place, where in self._here.items() if place not in without}
+        here: dict[Hashable, bytes] = {**self._here}
+        places = {place: at for place, at in here.items() if place not in without}
         self._gathering = Gathering(run, places, self._clock.now() + self._timing.gather)
         data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, pack([])))
         self._post([Out(place, data) for place in places])
         self._tick_later()
 
     def _tick_later(self) -> None:
-        if self._timer is None or self._timer.done():
-            self._timer = asyncio.ensure_future(self._tick())
+        if not self._ticking:
+            self._ticking = True
+            self._keep(self._tick())
 
     async def _tick(self) -> None:
         """Whatever is due, when it is."""
-        while (due := self._due()) is not None:
-            await self._clock.sleep(max(0.0, due - self._clock.now()))
-            now = self._clock.now()
-            async with self._busy:
-                for one in (self._gathering, self._relay):
-                    if one is not None and one.due is not None and one.due <= now:
-                        self._post(await self._carry(one.tick, now))
-            if self._gathering is not None and self._gathering.withheld and not self._drawn.is_set():
-                self._start()
+        try:
+            while (due := self._due()) is not None:
+                await self._clock.sleep(max(0.0, due - self._clock.now()))
+                now = self._clock.now()
+                async with self._busy:
+                    for one in (self._gathering, self._relay):
+                        if one is not None and one.due is not None and one.due <= now:
+                            self._post(await self._carry(one.tick, now))
+                if self._gathering is not None and self._gathering.withheld and not self._drawn.is_set():
+                    self._start()
+        finally:
+            self._ticking = False
 
     def _due(self) -> float | None:
         return min((one.due for one in (self._gathering, self._relay) if one is not None and one.due is not None), default=None)
 
     def _post(self, outs: Sequence[Out]) -> None:
         for place, data in outs:
-            place.post(data)  # type: ignore[attr-defined]
+            cast("Place", place).post(data)
 
     def _say(self, place: Place, said: Sequence[bytes]) -> None:
         for data in said:
