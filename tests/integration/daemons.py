@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -90,8 +92,6 @@ class Daemon:
             self.process = None
 
     def submit(self, task: str, data: bytes = b"", **more: Any) -> str:
-        import base64
-
         body = {"task": task, "input": base64.b64encode(data).decode(), **more}
         return str(self.client.post("jobs", body=body)["id"])
 
@@ -111,6 +111,27 @@ class Daemon:
         db.row_factory = sqlite3.Row
         with contextlib.closing(db):
             return db.execute(query).fetchall()
+
+
+def traces(home: Path, *words: bytes) -> list[Path]:
+    """The files of a home that hold one of these words, as it is or within base64."""
+    forms = [form for word in words for form in (word, *(_coded(word, skip) for skip in range(3)))]
+    files = [(file, file.read_bytes()) for file in home.rglob("*") if file.is_file()]
+    assert files
+    return [file for file, content in files if any(form in content for form in forms)]
+
+
+def _coded(word: bytes, skip: int) -> bytes:
+    """What base64 makes of a word, whatever stands around it, when it begins at byte `skip` of three."""
+    coded = base64.b64encode(bytes(skip) + word)
+    return coded[(0, 2, 3)[skip] : len(coded) - (0, 3, 2)[(skip + len(word)) % 3]]
+
+
+def free_udp() -> str:
+    """A UDP port that nobody has, for the hello of a test's own daemons."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return str(sock.getsockname()[1])
 
 
 def pair(a: Daemon, b: Daemon, rules: str = "own") -> None:

@@ -309,6 +309,7 @@ def test_a_home_with_a_space_and_120_characters_serves_as_any_other(tmp_path: Pa
 @pytest.mark.netns
 def test_a_full_disk_at_the_start_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
     found = play("full", tmp_path)
+    assert len(found["said"]) == 2
     for room, code, words in found["said"]:
         assert code == 1, (room, words)
         assert re.search("free some", words), (room, words)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from integration.daemons import Daemon, daemons, pair
+from integration.daemons import Daemon, daemons, free_udp, pair
 from moodmesh.mesh.discovery.datagram import Hello, Kind, decode
 from moodmesh.mesh.discovery.hello import GROUP4
 from moodmesh.nodes.errors import NotFound, Refused
@@ -25,12 +25,6 @@ from moodmesh.nodes.reset import STORE_FILE
 
 pytestmark = pytest.mark.timeout(90)
 LO = {"mesh__hello": "true", "mesh__interfaces": "lo", "jobs__benchmark": "false"}
-
-
-def free_udp() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return str(sock.getsockname()[1])
 
 
 def near(daemon: Daemon) -> list[dict[str, Any]]:

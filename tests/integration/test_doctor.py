@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from integration.daemons import Daemon, daemons
+from integration.daemons import Daemon, daemons, free_udp
 from moodmesh.nodes.config import Config, MeshSection, PoolSection
 from moodmesh.nodes.doctor import device as on_device
 from moodmesh.nodes.doctor import network as on_network
@@ -46,7 +47,7 @@ def home(tmp_path: Path) -> Path:
 
 def doctor(home: Path, **environment: str) -> tuple[int, dict[str, dict[str, str]]]:
     """What the command says, by subject, and its exit code."""
-    environ = os.environ | LO | {"MOODMESH_HOME": str(home), "MOODMESH_MESH__HELLO_PORT": str(free_udp())} | environment
+    environ = os.environ | LO | {"MOODMESH_HOME": str(home), "MOODMESH_MESH__HELLO_PORT": free_udp()} | environment
     command = [sys.executable, "-m", "moodmesh.nodes.cli", "doctor", "--json"]
     found = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
     assert not found.stderr, found.stderr
@@ -54,12 +55,6 @@ def doctor(home: Path, **environment: str) -> tuple[int, dict[str, dict[str, str
     assert said["broken"] == sum(f["state"] == "broken" for f in said["findings"])
     assert all(f["remedy"] for f in said["findings"] if f["state"] != "ok"), "every finding says what to do"
     return found.returncode, {f["subject"]: f for f in said["findings"]}
-
-
-def free_udp() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def examined(home: Path, **more: Any) -> dict[str, Finding]:
@@ -85,14 +80,15 @@ def test_a_home_that_never_ran(tmp_path: Path) -> None:
 
 
 def test_a_running_daemon_is_asked(tmp_path: Path) -> None:
-    radios = {"mesh__hello": "true", "mesh__interfaces": "lo", "mesh__hello_port": str(free_udp())}
-    with daemons(tmp_path, "one", **radios) as (one,):
+    radios = {"mesh__hello": "true", "mesh__interfaces": "lo", "mesh__hello_port": free_udp()}
+    with daemons(tmp_path, "one", power__while_active="no", **radios) as (one,):
         code, found = doctor(one.home)
         assert code == 0
         assert f"TCP {one.port}, held by the daemon" in found["peer port"]["detail"]
         assert found["daemon"]["state"] == "ok"
         assert radios["mesh__hello_port"] in found["hello"]["detail"], "the daemon's own flags count"
         assert found["mDNS"]["detail"] == "switched off"
+        assert re.search("power.while_active (is|=) no", found["somebody at it"]["detail"])
 
 
 def test_text_has_one_line_a_finding(home: Path) -> None:
@@ -101,6 +97,7 @@ def test_text_has_one_line_a_finding(home: Path) -> None:
     found = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
     lines = found.stdout.splitlines()
     assert lines[-1] == "nothing is broken"
+    assert len(lines) > 10
     assert all(line.startswith(("ok ", "missing ")) for line in lines[1:-2])
 
 
@@ -289,5 +286,7 @@ def test_the_unit_starts_the_node_as_its_user_with_less(tmp_path: Path) -> None:
 
 
 def test_an_examination_of_all_software_breaks_nothing(home: Path) -> None:
-    assert {f.state for f in on_software.software(Config(), home)} <= {"ok", "missing"}
+    found = {f.subject: f.state for f in on_software.software(Config(), home)}
+    assert {"model emotion-text-tiny", "Ray"} <= found.keys()
+    assert set(found.values()) <= {"ok", "missing"}
     assert [f.subject for f in on_network.families(MeshSection(interfaces=("lo",)))] == ["IPv4", "IPv6"]

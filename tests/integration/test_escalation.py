@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.daemons import Daemon, daemons, pair
+from integration.daemons import Daemon, daemons, pair, traces
 from moodmesh.nodes.errors import Refused, UsageError
 from moodmesh.tasks.emotion.text.escalation import chosen
 
@@ -68,14 +69,12 @@ def test_only_the_chosen_sentences_leave_and_nothing_stays_there(two: list[Daemo
     job = phone.ended(phone.submit("emotion.text", text, escalate=0.3))
     part = job["parts"][1]
     (row,) = phone.rows(f"SELECT input FROM job WHERE id='{part['id']}'")
-    import base64
-
     left = base64.b64decode(json.loads(row["input"])["inline"]).decode().split("\n")
     assert len(left) == job["quality"]["sent"] < job["quality"]["of"]
     desktop.wait_for(lambda: not desktop.rows("SELECT * FROM execution"), "done with it")
-    for file in desktop.home.rglob("*"):
-        if file.is_file():
-            assert not any(line.encode() in file.read_bytes() for line in left), file
+    words = [line.encode() for line in left]
+    desktop.wait_for(lambda: not traces(desktop.home, *words), "rid of every byte: the row goes first", 5)
+    assert traces(phone.home, *words), "its owner keeps them"
 
 
 def test_list_show_explain_and_logs_speak_of_one_job_with_two_parts(two: list[Daemon]) -> None:
@@ -143,12 +142,12 @@ def test_a_lower_quality_states_its_loss_before_and_in_the_result(two: list[Daem
     words = ("job", "submit", "emotion.text", "-p", "text=I love it.", "--wait", "--json")
     for way in (("--quality", "fast"), ("--by", "1ms"), ("--variant", "tiny")):
         done = desktop.typed(*words, *way)
-        quality = json.loads(done.stdout)["quality"]
-        if quality["variant"] == "tiny":
-            assert quality["best_present"] == "base"
-            assert quality["loss"] == [0.177, 0.064, 0.102]
-            assert ".549/.478/.273 instead of .726/.542/.375" in done.stderr
-    assert quality["variant"] == "tiny"
+        quality, lower = json.loads(done.stdout)["quality"], ".549/.478/.273 instead of .726/.542/.375" in done.stderr
+        assert (quality["variant"], quality["loss"], lower) in (
+            ("tiny", [0.177, 0.064, 0.102], True),
+            ("base", None, False),  # loaded already, it may be the faster one
+        )
+    assert (quality["variant"], quality["best_present"]) == ("tiny", "base")
     plain = json.loads(desktop.typed(*words).stdout)["quality"]
     assert (plain["variant"], plain["loss"], plain["words"]) == ("base", None, "")
 
@@ -161,7 +160,7 @@ def test_a_restart_between_the_parts_and_a_cancel(tmp_path: Path) -> None:
         phone.linked()
         job = phone.submit("emotion.text", PAGE, escalate=1.0)
         assert phone.process is not None
-        phone.process.wait(20)
+        assert phone.process.wait(20) == -signal.SIGKILL
         phone.process = None
         phone.start()
         done = phone.ended(job)

@@ -11,7 +11,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 
 from integration.daemons import Daemon, daemons
 from moodmesh.nodes.pool.rundir import run_dir
+from processes import living
 
 TEXT = b"I love it. I hate it. Nothing happened today.\n" * 400
 ITEMS = 1200
@@ -53,16 +54,6 @@ def family(home: Path, short: Path) -> set[psutil.Process]:
 def descendants(daemon: Daemon) -> list[psutil.Process]:
     assert daemon.process is not None
     return psutil.Process(daemon.process.pid).children(recursive=True)
-
-
-def living(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
-    """Those that are neither gone nor waiting to be reaped."""
-    found = set()
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                found.add(process)
-    return found
 
 
 def gone(processes: Callable[[], set[psutil.Process]], patience_s: float) -> None:

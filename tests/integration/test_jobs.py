@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from integration.daemons import Daemon, daemons, pair
+from integration.daemons import Daemon, daemons, pair, traces
 from moodmesh.nodes.errors import NotFound, Refused, UsageError
 
 TEXT = b"I love it. I hate it.\nNothing happened today."
@@ -50,13 +50,10 @@ def test_an_input_and_a_result_too_large_for_a_message_travel_as_artefacts(two: 
 def test_after_the_acknowledgement_no_byte_of_a_personal_job_is_left(two: list[Daemon]) -> None:
     a, b = two
     secret = b"The purple heron of Zanzibar made me weep."
-    a.ended(a.submit("emotion.text", secret, on="beta", **TINY))
+    assert a.ended(a.submit("emotion.text", secret, on="beta", **TINY))["status"] == "SUCCEEDED"
     b.wait_for(lambda: not b.rows("SELECT * FROM execution"), "done with it")
-    for file in b.home.rglob("*"):
-        if file.is_file():
-            content = file.read_bytes()
-            assert b"heron" not in content, file
-            assert b"valence_sd" not in content, file
+    b.wait_for(lambda: not traces(b.home, b"heron", b"valence_sd"), "rid of every byte: the row goes first", 5)
+    assert traces(a.home, b"heron", b"valence_sd"), "its owner keeps both"
 
 
 def test_explain_names_every_device_and_its_terms_add_up(two: list[Daemon]) -> None:
@@ -77,9 +74,9 @@ def test_a_running_job_is_cancelled_and_its_worker_gone_in_two_seconds(two: list
     assert b.process is not None
     workers = [p for p in psutil.Process(b.process.pid).children(recursive=True) if p.cpu_times().user > 0]
     a.client.post("jobs", job, "cancel")
-    gone, alive = psutil.wait_procs(workers, timeout=2)
-    assert gone
-    assert not [p for p in alive if p in gone]
+    assert workers
+    _, alive = psutil.wait_procs(workers, timeout=2)
+    assert not alive
     assert a.client.get("jobs", job)["status"] == "STOPPED"
     b.wait_for(lambda: not b.rows("SELECT * FROM execution"), "done with it")
     with pytest.raises(Refused):
@@ -122,16 +119,20 @@ def test_a_job_waits_for_a_device_that_may_run_it_and_says_what_is_missing(tmp_p
 @pytest.mark.parametrize("victim", ["executor", "submitter"])
 def test_a_killed_daemon_loses_no_job_and_shows_none_twice(tmp_path: Path, victim: str) -> None:
     with daemons(tmp_path, "alpha", "beta", **FAST) as (a, b):
-        job = a.submit("emotion.text", LONG, **TINY, **({"on": "beta"} if victim == "submitter" else {}))
+        busy = a.submit("emotion.text", LONG * 2, on="here", **TINY)
+        a.wait_for(lambda: a.client.get("jobs", busy)["status"] == "RUNNING", "busy")
+        job = a.submit("emotion.text", LONG, **TINY)
         a.wait_for(lambda: a.client.get("jobs", job)["status"] == "RUNNING", "running it")
-        ran = a.client.get("jobs", job)["attempts"][-1]["name"]
-        if victim == "executor" and ran == "beta":
+        assert a.client.get("jobs", job)["attempts"][-1]["name"] == "beta"
+        if victim == "executor":
             b.kill()
-        elif victim == "submitter":
+            a.client.post("jobs", busy, "cancel")
+        else:
             a.kill()
             a.start()
         done = a.ended(job, 60)
         assert done["status"] == "SUCCEEDED", done
+        assert done["ran_on"] == ("alpha" if victim == "executor" else "beta")
         assert [x["state"] for x in done["attempts"]].count("COMMITTED") == 1
 
 

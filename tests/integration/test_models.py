@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,12 +18,6 @@ TEXT = b"I love it. I hate it."
 QUICK = {"jobs__benchmark": "false"}
 BARE = {"jobs__packaged_models": "false"}
 pytestmark = pytest.mark.timeout(90)
-
-
-def moodmesh(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "moodmesh.nodes.cli", *words]
-    environ = os.environ | {"MOODMESH_HOME": str(daemon.home)}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
 
 
 def kept(daemon: Daemon) -> Path:
@@ -56,7 +47,7 @@ def test_a_node_without_weights_pulls_them_by_hash_and_runs_the_job(tmp_path: Pa
         assert not [f for f in (bare.home / "artefacts").rglob("*") if f.is_file()], "no second copy"
         job = bare.ended(bare.submit("emotion.text", TEXT, variant="tiny", on="bare"))
         assert (job["status"], job["ran_on"]) == ("SUCCEEDED", "bare")
-        again = moodmesh(bare, "models", "pull", NAME)
+        again = bare.run("models", "pull", NAME)
         assert again.stdout.strip() == f"{NAME} was here already"
 
 
@@ -73,18 +64,18 @@ def test_the_commands(tmp_path: Path) -> None:
     with daemons(tmp_path, "full", "bare", **QUICK) as (_, bare):
         bare.kill()
         bare.start(**BARE).linked()
-        listed = json.loads(moodmesh(bare, "models", "list", "--json").stdout)["models"]
+        listed = json.loads(bare.run("models", "list", "--json").stdout)["models"]
         assert {"name", "task", "variant", "bytes", "licence", "data", "quality", "training", "sha256", "present"} <= set(
             listed[0]
         )
-        assert "not here" in moodmesh(bare, "models", "list").stdout
-        pulled = moodmesh(bare, "models", "pull", NAME)
+        assert "not here" in bare.run("models", "list").stdout
+        pulled = bare.run("models", "pull", NAME)
         assert (pulled.returncode, pulled.stdout.strip()) == (0, f"{NAME}: fetched from full")
-        shown = moodmesh(bare, "models", "show", NAME).stdout
+        shown = bare.run("models", "show", NAME).stdout
         assert "EmoBank" in shown
         assert CARD is not None
         assert CARD.sha256 in shown
-        unknown = moodmesh(bare, "models", "pull", "nonesuch")
+        unknown = bare.run("models", "pull", "nonesuch")
         assert unknown.returncode == 2
         assert NAME in unknown.stderr
 
@@ -99,7 +90,7 @@ def test_wrong_bytes_are_refused_and_leave_nothing(tmp_path: Path) -> None:
         assert "more than" in failure(bare), "and a longer file is refused before it is taken"
         assert not kept(bare).exists()
         assert not [f for f in (bare.home / "artefacts").rglob("*") if f.is_file()]
-        refused = moodmesh(bare, "models", "pull", NAME)
+        refused = bare.run("models", "pull", NAME)
         assert refused.returncode == 1
         assert "liar" in refused.stderr
         assert not present(bare)

@@ -72,6 +72,7 @@ def test_a_device_that_runs_jobs_on_ray_shows_no_more(tmp_path: Path) -> None:
     assert found["status"] == "SUCCEEDED"
     assert found["engine"].startswith("ray")
     assert found["tcp"]["open"] == [found["port"]]
+    assert found["udp"]
     for answer in found["udp"]:
         assert decode(bytes.fromhex(answer["data"])) is not None or answer["port"] == 5353
 

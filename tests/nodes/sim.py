@@ -12,7 +12,7 @@ import random
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.bench.faults.verdict import WATCH, exhausted
+from moodmesh.nodes.bench.scale.rig import InlineBlobs
 from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs import submitter
@@ -34,8 +35,9 @@ from moodmesh.nodes.jobs.journal import Executions, Jobs
 from moodmesh.nodes.jobs.model import Spec
 from moodmesh.nodes.jobs.network import OwnJobs
 from moodmesh.nodes.jobs.replicas import Replicas
+from moodmesh.nodes.jobs.replication import INSPECT
 from moodmesh.nodes.jobs.submitter import Submitter
-from moodmesh.nodes.messages import Blob, Capability, Dynamic, Reserve, Start, TaskDoc, VariantDoc
+from moodmesh.nodes.messages import Capability, Dynamic, Message, Reserve, Start, TaskDoc, VariantDoc
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.permissions import Conditions, Limits
 from moodmesh.nodes.placement.gates import Gate
@@ -44,6 +46,7 @@ from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Work
 from moodmesh.nodes.store.store import migrate
 
 PURE, EFFECTS = "test.pure", "test.effects"
+SEE = {INSPECT: Limits()}
 IDENTITIES = [Identity.of(Ed25519PrivateKey.from_private_bytes((n + 1).to_bytes(32, "big"))) for n in range(20)]
 owner: contextvars.ContextVar[Node | None] = contextvars.ContextVar("owner", default=None)
 
@@ -164,8 +167,13 @@ class Offers:
         self._node, self._mean = node, mean
 
     def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        if gate := self._node.gate(peer, ask):
+            return gate
         limit = None if peer == self._node.id else self._node.access.denial(peer, ask.task, self._mean, ask.input_bytes)
         return Gate("quota", limit) if limit else None
+
+    def closed(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        return self._node.gate(peer, ask)
 
     async def units(self, start: Start, ask: Reserve, data: bytes) -> float:
         return float(start.params["units"])
@@ -214,25 +222,6 @@ class Offers:
         )  # fmt: skip
 
 
-class Blobs:
-    """Everything inline."""
-
-    async def put(self, data: bytes) -> Blob:
-        return Blob.of(data)
-
-    async def get(self, blob: Blob, source: DeviceId) -> bytes:
-        return blob.data()
-
-    async def drop(self, blob: Blob) -> None:
-        pass
-
-    def keep(self, blob: Blob) -> None:
-        pass
-
-    def release(self, blob: Blob) -> None:
-        pass
-
-
 class Node:
     """A device: its disk and key outlive its process."""
 
@@ -244,6 +233,7 @@ class Node:
         self.workers: dict[str, tuple[DeviceId, float]] = {}
         self.fails = self.ready = False
         self.mains = True
+        self.gate: Callable[[DeviceId, Reserve], Gate | None] = lambda peer, ask: None
         self.slow = 1.0
         self.predicted: dict[str, float] = {}
 
@@ -264,9 +254,9 @@ class Node:
         self.peers = Peers(self.identity, "node", pairs, self.access, self.offers, self.clock)
         self.jobs = Jobs(self.disk)  # type: ignore[arg-type]
         self.events = Hub()
-        self.submitter = Submitter(self.peers, Blobs(), self.jobs, self.events, self.clock, 24 * 3600)
+        self.submitter = Submitter(self.peers, InlineBlobs(), self.jobs, self.events, self.clock, 24 * 3600)
         self.executor = Executor(
-            self.peers, Blobs(), Executions(self.disk), self, self.offers, self.clock, "boot", self.peers.changed  # type: ignore[arg-type]
+            self.peers, InlineBlobs(), Executions(self.disk), self, self.offers, self.clock, "boot", self.peers.changed  # type: ignore[arg-type]
         )  # fmt: skip
         self.peers.submitter, self.peers.executor = self.submitter, self.executor
         self._inspect(self.submitter)
@@ -361,10 +351,13 @@ class Node:
 
     # -- what the tests ask --------------------------------------------------------------------------------------------
 
-    async def submit(self, task: str = PURE, units: float = 1.0, on: Node | None = None, personal: bool = False) -> str:
+    async def submit(
+        self, task: str = PURE, units: float = 1.0, on: Node | None = None, personal: bool = False, **more: Any
+    ) -> str:
+        """Hand a job in; `more` is of its `Spec`."""
         spec = Spec(
             task=task, version=1, params={"units": units}, units=units, input_bytes=5, result_bytes=10, personal=personal,
-            effects=task == EFFECTS, seed=1, on=on.id if on else None,
+            effects=task == EFFECTS, seed=1, on=on.id if on else None, **more,
         )  # fmt: skip
         job = await self.world.loop.create_task(self.submitter.submit(spec, b"input"), context=self._context())
         return job.id
@@ -390,10 +383,18 @@ class World:
             node.mains = False
         loop.set_task_factory(_task)
         submitter.uuid = SimpleNamespace(uuid4=lambda: uuid.UUID(int=self.random.getrandbits(128)))  # type: ignore[attr-defined]
-        loop.set_exception_handler(lambda loop, context: None)
+        self.unhandled: list[str] = []
+        """What no code handled, but for the death of a node: callbacks that failed, tasks that nobody waited for."""
+        loop.set_exception_handler(self._fault)
 
     def now(self) -> float:
         return self.loop.time()
+
+    def _fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        left = error.split(Died)[1] if isinstance(error, BaseExceptionGroup) else error
+        if left is not None and not isinstance(left, Died):
+            self.unhandled.append(f"{context['message']}: {left!r}")
 
     def reachable(self, one: Node, other: Node) -> bool:
         return not any((one.id in island) != (other.id in island) for island in self.islands)
@@ -458,7 +459,7 @@ class World:
 
     def verdict(self, accepted: set[str]) -> list[str]:
         """Everything that must never be; empty when all is well."""
-        wrong = [f"never ended: {job}" for job in self.open_jobs()]
+        wrong = self.unhandled + [f"never ended: {job}" for job in self.open_jobs()]
         known = {row["id"] for node in self.nodes for row in node.rows("SELECT id FROM job")}
         wrong += [f"forgotten: {job}" for job in accepted - known]
         commits: Counter[str] = Counter()
@@ -486,15 +487,19 @@ class World:
         return wrong + [f"outlived its lease: {attempt}" for attempt in self.overstayed]
 
 
-def simulate(story: Callable[[World], Awaitable[None]], count: int = 2) -> None:
-    """A story of some nodes, told once they are linked."""
+def simulate(story: Callable[[World], Awaitable[None]], count: int = 2, seeing: Iterable[tuple[int, int]] = ()) -> None:
+    """A story of some nodes that own each other, told once they are linked; `seeing`: (owner of jobs, who may see them)."""
     loop = VirtualLoop()
 
     async def whole() -> None:
         world = World(loop, 1, count)
         await world.start()
         await asyncio.sleep(1)
+        for owner, peer in seeing:
+            await world.nodes[owner].access.allow(world.nodes[peer].id, SEE)
+        await asyncio.sleep(1 if seeing else 0)
         await story(world)
+        assert not world.unhandled
 
     run(whole(), loop)
 
@@ -503,6 +508,31 @@ def status(node: Node, job: str) -> tuple[str, str]:
     """Status and substate of a job at its owner."""
     (row,) = node.rows("SELECT status, substate FROM job WHERE id=?", job)
     return row["status"], row["substate"]
+
+
+def attempts(node: Node, job: str) -> list[tuple[str, str]]:
+    """Device and state of each attempt, as its owner wrote them down."""
+    query = "SELECT device, state FROM attempt WHERE job=? ORDER BY number"
+    return [(row["device"], row["state"]) for row in node.rows(query, job)]
+
+
+def held(node: Node, job: str) -> list[tuple[str, str]]:
+    """Device and state of each attempt of an open job as its owner has them in mind: not every state is worth a write."""
+    return [(a.device, a.state) for a in node.submitter._open[job].attempts]
+
+
+def spy(node: Node, *kinds: type[Message]) -> list[tuple[float, DeviceId, Any]]:
+    """What a node sends of some kinds from now on, and when."""
+    sent: list[tuple[float, DeviceId, Any]] = []
+    send = node.peers.send
+
+    def sending(peer: DeviceId, message: Message) -> bool:
+        if isinstance(message, kinds):
+            sent.append((node.clock.now(), peer, message))
+        return send(peer, message)
+
+    node.peers.send = sending  # type: ignore[method-assign]
+    return sent
 
 
 def _task(loop: asyncio.AbstractEventLoop, work: Any, context: contextvars.Context | None = None) -> asyncio.Task[Any]:

@@ -237,8 +237,7 @@ def test_an_empty_or_open_token_file_is_mended(tmp_path: Path) -> None:
 async def local_api(home: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """The real server with its real guard and no nouns but the token."""
     for noun in ("jobs", "node", "peers", "pairs", "models", "metrics"):
-        if hasattr(server, noun):
-            monkeypatch.setattr(server, noun, SimpleNamespace(routes=lambda *parts: []))
+        monkeypatch.setattr(server, noun, SimpleNamespace(routes=lambda *parts: []))
     services = SimpleNamespace(home=home, config=SimpleNamespace(api=SimpleNamespace(port=0, metrics=False)), health={})
     async with server.serve(services, None, None, path):  # type: ignore[arg-type]
         yield

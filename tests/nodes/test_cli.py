@@ -88,8 +88,7 @@ def test_every_command_has_an_example_and_json(path: Command, command: typer.cor
     assert f"Example: moodmesh {' '.join(path)}" in (command.help or "")
     options = {option for parameter in command.params for option in parameter.opts}
     assert path[-1] in NO_JSON or "--json" in options
-    for parameter in command.params:
-        assert parameter.name
+    assert not [parameter.name for parameter in command.params if not getattr(parameter, "help", None)]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,8 @@ def test_without_a_daemon_every_command_says_how_to_start_it(
 
 def test_asking_for_a_daemon_makes_nothing(tmp_path: Path) -> None:
     for command in ("status", "doctor"):
-        moodmesh(tmp_path / "home", command, TMPDIR=str(tmp_path), XDG_RUNTIME_DIR="")
+        done = moodmesh(tmp_path / "home", command, TMPDIR=str(tmp_path), XDG_RUNTIME_DIR="")
+        assert "moodmesh up" in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
     assert not run_dir(tmp_path / "home", create=False).exists()
 

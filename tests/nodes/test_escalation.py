@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,6 @@ import pytest
 from pydantic import BaseModel
 
 from moodmesh.mesh.seams import DeviceId
-from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.errors import Refused, StoreError
 from moodmesh.nodes.jobs import escalation, submitter
 from moodmesh.nodes.jobs.escalation import PATIENCE_S, Escalations, given_up
@@ -25,9 +24,8 @@ from moodmesh.nodes.pool.seam import Done, Event, Work
 from moodmesh.tasks import Escalation, Request, Rest
 
 from . import sim
-from .sim import PURE, Died, Faults, World
-from .test_histories import first_bad, trouble
-from .test_inspection import SEE
+from .sim import PURE, SEE, Died, Faults, World
+from .trouble import first_bad, outcome, trouble
 
 SEEDS = range(16)
 ITEMS = 6
@@ -83,7 +81,7 @@ class Node(sim.Node):
             return call(*args)
 
         self.escalations = Escalations(
-            self.submitter, self.jobs, sim.Blobs(), self.submitter.desk.events, self.clock, {PURE: TASK}, self.id, aside
+            self.submitter, self.jobs, sim.InlineBlobs(), self.submitter.desk.events, self.clock, {PURE: TASK}, self.id, aside
         )
         self._inspect(self.escalations)
 
@@ -126,7 +124,6 @@ class Node(sim.Node):
 @pytest.fixture(autouse=True)
 def _world(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level("CRITICAL")
-    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
     monkeypatch.setattr(escalation, "uuid", SimpleNamespace(uuid4=lambda: submitter.uuid.uuid4()))  # type: ignore[attr-defined]
     monkeypatch.setattr(sim, "Node", Node)
     monkeypatch.setattr(sim, "Offers", Offers)
@@ -173,14 +170,8 @@ async def history(world: World) -> list[str]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_request_is_answered_once_whatever_breaks_between_its_parts(seed: int) -> None:
     faults = Faults(drop=0.05, duplicate=0.1, reorder=0.1, delay=0.2) if seed % 2 else Faults()
-    loop = VirtualLoop()
-    wrong = run(history(World(loop, seed, faults=faults)), loop)
+    wrong = outcome(history, seed, faults=faults)
     assert not wrong, f"seed {seed}: {wrong}"
-
-
-def outcome(story: Callable[[World], Awaitable[Any]], seed: int = 1) -> Any:
-    loop = VirtualLoop()
-    return run(story(World(loop, seed, count=2)), loop)  # type: ignore[arg-type]
 
 
 def phone_of(world: World) -> Node:
@@ -204,7 +195,7 @@ def test_a_crash_at_every_step_of_the_journal(crash_in: int) -> None:
         assert accepted <= parents
         return verdict(world, accepted) + [phone.status(job) for job in parents if phone.status(job) != "SUCCEEDED"], parents
 
-    wrong, parents = outcome(story)
+    wrong, parents = outcome(story, count=2)
     assert wrong == []
     assert len(parents) <= 1
 
@@ -226,7 +217,7 @@ def test_stopping_it_stops_both_parts(moment: float) -> None:
         await world.settle()
         return verdict(world, {job})
 
-    assert outcome(story) == []
+    assert outcome(story, count=2) == []
 
 
 def test_without_anyone_for_the_large_part_the_small_answers_stand_and_say_so() -> None:
@@ -245,7 +236,7 @@ def test_without_anyone_for_the_large_part_the_small_answers_stand_and_say_so() 
         assert phone.rows("SELECT status FROM job WHERE id=?", part_id(job, "large"))[0]["status"] == "STOPPED"
         return phone.answer(job), phone.told(job), took
 
-    items, why, took = outcome(story)
+    items, why, took = outcome(story, count=2)
     assert items == ["small"] * ITEMS
     assert "the answers of small stand" in why["why"]
     assert PATIENCE_S < took - ITEMS < PATIENCE_S + 2  # the small part takes a second an item
@@ -266,7 +257,7 @@ def test_a_deadline_ends_the_wait_for_the_large_part() -> None:
         )
         return phone.told(job), took, [part["status"], part["substate"], part["message"], attempt["message"]]
 
-    why, took, large = outcome(story)
+    why, took, large = outcome(story, count=2)
     assert why["why"] == "the answers of small stand: large was not done within 9 s"
     assert 9 <= took < 11
     late = "large was not done within 9 s"
@@ -284,7 +275,7 @@ def test_what_was_sent_and_not_the_share_asked_for_decides_what_the_answer_is_wo
             await asyncio.sleep(0.1)
         return phone.told(job)
 
-    told = outcome(story)
+    told = outcome(story, count=2)
     assert (told["sent"], told["of"]) == (2, ITEMS)
     assert told["figures"] == {"small+large": pytest.approx(0.4 + 0.2 * 2 / ITEMS)}
 
@@ -307,13 +298,12 @@ def test_one_that_expires_is_stopped_with_its_part(down: bool) -> None:
         stopped = [f"{row['status']} {row['substate']}" for row in phone.rows("SELECT * FROM job")]
         return [before, *stopped, *verdict(world, {job})]
 
-    assert outcome(story) == ["RUNNING", "STOPPED expired", "STOPPED expired"]
+    assert outcome(story, count=2) == ["RUNNING", "STOPPED expired", "STOPPED expired"]
 
 
 @pytest.mark.parametrize("broken", ["nonsense", "wrong"])
 def test_an_answer_that_does_not_fit_is_not_merged(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if broken == "wrong":
-        monkeypatch.setattr(Answer, "model_validate", Answer.model_validate)
         strict = SimpleNamespace(
             escalation=Escalation("small", "large", uncertain, lambda *_: {"items": "no list"}), result=Answer
         )
@@ -329,7 +319,7 @@ def test_an_answer_that_does_not_fit_is_not_merged(broken: str, monkeypatch: pyt
         await asyncio.sleep(20)
         return phone.answer(job), phone.told(job)
 
-    items, why = outcome(story)
+    items, why = outcome(story, count=2)
     assert items == ["small"] * ITEMS
     assert "does not fit" in why["why"]
 
@@ -346,7 +336,7 @@ def test_personal_input_leaves_for_own_devices_only(own: bool) -> None:
         await asyncio.sleep(30)
         return phone.answer(job), sum(device == other.id for _, _, device in world.ran)
 
-    items, elsewhere = outcome(story)
+    items, elsewhere = outcome(story, count=2)
     assert ("large" in items) == own
     assert elsewhere == int(own)
 
@@ -384,7 +374,7 @@ async def stopped_at_the_end(world: World) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_stopped_in_the_moment_of_its_answer(seed: int) -> None:
-    assert outcome(stopped_at_the_end, seed) == []
+    assert outcome(stopped_at_the_end, seed, count=2) == []
 
 
 def test_without_the_conditional_update_what_was_stopped_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +404,7 @@ def test_without_ids_made_from_the_parent_a_restart_forgets_its_parts(monkeypatc
         count = len(phone.rows("SELECT id FROM job"))
         return [f"{count} jobs"] if count > 3 else []
 
-    assert not any(outcome(story, seed) for seed in range(8))
+    assert not any(outcome(story, seed, count=2) for seed in range(8))
     fresh = iter(range(10**6))
     monkeypatch.setattr(escalation, "part_id", lambda parent, role: f"{next(fresh):032x}")
     assert first_bad("jobs", story) is not None
@@ -430,10 +420,10 @@ def test_without_the_mark_of_its_parent_a_part_takes_personal_input_to_a_strange
         await asyncio.sleep(30)
         return sum(device == other.id for _, _, device in world.ran)
 
-    assert outcome(story) == 0
+    assert outcome(story, count=2) == 0
     spec = escalation.part_spec
     monkeypatch.setattr(escalation, "part_spec", lambda *args, **more: spec(*args, **more, personal=False))
-    assert outcome(story) == 1
+    assert outcome(story, count=2) == 1
 
 
 def test_another_device_sees_one_job_with_its_parts_and_stops_it_after_its_owner_is_gone() -> None:
@@ -468,5 +458,4 @@ def test_another_device_sees_one_job_with_its_parts_and_stops_it_after_its_owner
         await asyncio.sleep(60)
         assert not box.workers
 
-    loop = VirtualLoop()
-    run(story(World(loop, 1, count=3)), loop)
+    outcome(story)

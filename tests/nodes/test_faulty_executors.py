@@ -21,17 +21,11 @@ from moodmesh.nodes.messages import (
     Take,
     Withdrawn,
 )
+from moodmesh.nodes.permissions import Limits
 from moodmesh.nodes.placement.hedge import far_after
 from moodmesh.nodes.pool.seam import Done
 
-from .sim import EFFECTS, PURE, Node, World, simulate, status
-
-
-def attempts(node: Node, job: str) -> list[tuple[str, str]]:
-    if (held := node.submitter._open.get(job)) is not None:
-        return [(a.device, a.state) for a in held.attempts]
-    query = "SELECT device, state FROM attempt WHERE job=? ORDER BY number"
-    return [(row["device"], row["state"]) for row in node.rows(query, job)]
+from .sim import EFFECTS, PURE, Node, World, attempts, held, simulate, status
 
 
 def fast(node: Node) -> None:
@@ -55,26 +49,31 @@ def never_granted(node: Node) -> None:
     """It answers a reservation with anything but an answer."""
 
     async def reserve(peer: Any, ask: Reserve) -> None:
-        held = [Live(job=ask.job, attempt=ask.attempt, phase="RESERVED")]
-        node.executor.live = lambda to: held if to == peer else []  # type: ignore[method-assign]
+        said = [Live(job=ask.job, attempt=ask.attempt, phase="RESERVED")]
+        node.executor.live = lambda to: said if to == peer else []  # type: ignore[method-assign]
         node.peers.send(peer, ProgressNow(job=ask.job, attempt=ask.attempt, seq=0, share=0.5))
         node.peers.send(peer, LogLine(job=ask.job, attempt=ask.attempt, seq=1, line="soon"))
 
     node.executor._reserve = reserve  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("fault", [never_called, never_granted])
-def test_a_place_whose_turn_never_comes_does_not_keep_the_job(fault: Any) -> None:
+def test_a_job_whose_rival_is_refused_is_said_to_wait_where_it_waits() -> None:
+    """Nothing runs: the first attempt has a place, and the second was not taken."""
+
     async def story(world: World) -> None:
         asks, box = world.nodes
         fast(box)
-        fault(box)
+        never_called(box)
+
+        async def refuse(peer: Any, ask: Reserve) -> None:
+            asks.peers.send(peer, RefusedReservation(job=ask.job, attempt=ask.attempt, gate="quota", detail="no"))
+
         await asyncio.sleep(2)
         job = await asks.submit(units=10)
+        asks.executor._reserve = refuse  # type: ignore[method-assign]
         await asyncio.sleep(far_after(2.5 + 1.0) + 30)
-        assert attempts(asks, job)[0][0] == box.id
-        assert attempts(asks, job)[-1] == (asks.id, "COMMITTED")
-        assert status(asks, job)[0] == "SUCCEEDED"
+        assert (held(asks, job)[-1][1], held(asks, job)[0][1]) == ("REFUSED", "RESERVED")
+        assert status(asks, job) == ("PENDING", "reserved")
 
     simulate(story)
 
@@ -91,7 +90,7 @@ def test_a_long_queue_that_becomes_longer_is_no_failure() -> None:
         await asyncio.sleep(0.5)
         job = await asks.submit(units=40)
         await asyncio.sleep(67)
-        assert attempts(asks, job) == [(box.id, "RESERVED")]
+        assert held(asks, job) == [(box.id, "RESERVED")]
         await asyncio.sleep(30)
         assert attempts(asks, job) == [(box.id, "COMMITTED")]
 
@@ -114,12 +113,12 @@ def test_a_device_that_does_not_answer_when_it_is_asked_back_loses_the_attempt()
         await asyncio.sleep(0.5)
         job = await asks.submit(units=20)
         await asyncio.sleep(0.5)
-        assert attempts(asks, job) == [(box.id, "RESERVED")]
+        assert held(asks, job) == [(box.id, "RESERVED")]
         asks.submitter.take(other.id, Take(task=PURE, variant="tiny", queued=True))
         await asyncio.sleep(9)
         assert len(attempts(asks, job)) == 1
         await asyncio.sleep(2)
-        assert [state for _, state in attempts(asks, job)] == ["LOST", "RESERVED"]
+        assert [state for _, state in held(asks, job)] == ["LOST", "RESERVED"]
         (said,) = asks.rows("SELECT message FROM attempt WHERE job=? AND number=1", job)
         assert said["message"] == "asked back, it did not answer within 10 s"
         await asyncio.sleep(120)
@@ -165,16 +164,27 @@ def keeps_nothing(node: Node) -> None:
     node.disk.write = write  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("fault", [gives_back, keeps_nothing])
-def test_a_device_that_gives_all_back_does_not_use_up_the_attempts_of_a_job(fault: Any) -> None:
+@pytest.mark.parametrize(
+    ("fault", "within_s", "ends"),
+    [
+        (never_called, far_after(2.5 + 1.0) + 30, "CANCELLED"),
+        (never_granted, far_after(2.5 + 1.0) + 30, "LOST"),
+        (gives_back, 20, "LOST"),
+        (keeps_nothing, 20, "LOST"),
+    ],
+)
+def test_a_device_that_does_not_do_what_it_took_keeps_no_job_from_the_next_one(fault: Any, within_s: float, ends: str) -> None:
+    """Whether its turn never comes or it gives all back: one attempt goes there, and the next one is the answer."""
+
     async def story(world: World) -> None:
         asks, box = world.nodes
         fast(box)
         fault(box)
         await asyncio.sleep(2)
         job = await asks.submit(units=10)
-        await asyncio.sleep(20)
-        assert attempts(asks, job) == [(box.id, "LOST"), (asks.id, "COMMITTED")]
+        await asyncio.sleep(within_s)
+        assert attempts(asks, job) == [(box.id, ends), (asks.id, "COMMITTED")]
+        assert status(asks, job)[0] == "SUCCEEDED"
 
     simulate(story)
 
@@ -192,6 +202,19 @@ def test_the_only_device_is_asked_again_ever_more_seldom_until_ten_attempts_are_
         assert status(asks, job) == ("FAILED", "attempts_exhausted")
         (said,) = asks.rows("SELECT message FROM job WHERE id=?", job)
         assert said["message"] == "10 attempts were lost on the same device; the last: given back: shutdown"
+
+    simulate(story)
+
+
+def test_a_peer_that_refuses_again_and_again_is_asked_ever_more_seldom() -> None:
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        await b.access.allow(a.id, {"test.*": Limits(jobs_per_hour=0)}, instead=True)
+        job = await a.submit(units=1, on=b)
+        await asyncio.sleep(3600)
+        assert status(a, job)[0] == "PENDING"
+        (count,) = a.rows("SELECT count(*) FROM attempt WHERE job=?", job)
+        assert 3 < count[0] < 25
 
     simulate(story)
 
@@ -279,6 +302,22 @@ def test_what_has_effects_does_not_run_again_after_an_end_that_nobody_asked_for(
     simulate(story)
 
 
+def test_a_task_with_effects_is_not_tried_again_after_an_error() -> None:
+    """Not on another device either, which would take it."""
+
+    async def story(world: World) -> None:
+        asks, box = world.nodes
+        fast(box)
+        box.fails = True
+        await asyncio.sleep(2)
+        job = await asks.submit(EFFECTS, units=1)
+        await asyncio.sleep(10)
+        assert status(asks, job) == ("FAILED", "task_error")
+        assert [device for _, _, device in world.ran] == [box.id]
+
+    simulate(story)
+
+
 @pytest.mark.parametrize("end", ["withdrawn", "cancelled"])
 def test_a_place_that_is_given_back_unasked_pauses_its_device(end: str) -> None:
     async def story(world: World) -> None:
@@ -304,7 +343,7 @@ def test_nobody_is_judged_after_this_device_stood_still(what: str) -> None:
         asks, box = world.nodes
         job = await asks.submit(units=4)
         await asyncio.sleep(1 if what == "runs" else 0.0004)
-        assert attempts(asks, job) == [(box.id, "RUNNING" if what == "runs" else "OFFERED")]
+        assert held(asks, job) == [(box.id, "RUNNING" if what == "runs" else "OFFERED")]
         world.loop._timeless.now += 12.0  # type: ignore[attr-defined]
         await asyncio.sleep(10)
         assert attempts(asks, job) == [(box.id, "COMMITTED")]

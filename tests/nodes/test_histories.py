@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Awaitable, Callable
 
 import pytest
 
-from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.errors import Refused
-from moodmesh.nodes.jobs import submitter
 from moodmesh.nodes.jobs.executor import Executor
 from moodmesh.nodes.jobs.journal import Executions, Held, Jobs
 from moodmesh.nodes.jobs.model import Attempt, Job
 from moodmesh.nodes.messages import Result
 
 from .sim import EFFECTS, PURE, Died, Faults, World
+from .trouble import History, first_bad, outcome, trouble
 
 SEEDS = range(24)
-MUTANT_SEEDS = range(60)
 
 
 async def history(world: World, effects: float = 0.3) -> list[str]:
@@ -44,60 +41,20 @@ async def history(world: World, effects: float = 0.3) -> list[str]:
     return world.verdict(accepted)
 
 
-def trouble(world: World) -> None:
-    rnd = world.random
-    for node in world.nodes:
-        if node.dead and rnd.random() < 0.5:
-            world.loop.create_task(node.start())
-        elif rnd.random() < 0.25:
-            node.disk.crash_in = rnd.randint(1, 6)
-        elif rnd.random() < 0.1:
-            node.clock.offset += rnd.choice([-7200, 7200, -86400 * 3])
-        node.disk.full = rnd.random() < 0.05
-    match rnd.randrange(6):
-        case 0:
-            world.islands = [{rnd.choice(world.nodes).id}]
-        case 1:
-            world.islands = []
-        case 2:
-            world.break_links()
-        case 3:
-            rnd.choice(world.nodes).crash()
-
-
 @pytest.fixture(autouse=True)
-def _quiet(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed nodes say a lot; and worlds draw the ids of jobs from their seed."""
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Killed nodes say a lot."""
     caplog.set_level("CRITICAL")
-    monkeypatch.setattr(submitter, "uuid", submitter.uuid)  # type: ignore[attr-defined]
-
-
-def outcome(seed: int, faults: Faults, effects: float = 0.3) -> list[str]:
-    loop = VirtualLoop()
-    world = World(loop, seed, faults=faults)
-    return run(history(world, effects), loop)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_job_is_answered_once_whatever_breaks(seed: int) -> None:
     faults = Faults(drop=0.05, duplicate=0.1, reorder=0.1, delay=0.2) if seed % 2 else Faults()
-    wrong = outcome(seed, faults)
+    wrong = outcome(history, seed, faults=faults)
     assert not wrong, f"seed {seed}: {wrong}"
 
 
 # -- each safeguard removed: some history must go wrong (routing §14.2) ------------------------------------------------
-
-History = Callable[[World], Awaitable[list[str]]]
-
-
-def first_bad(words: str, story: History, faults: Faults | None = None) -> int | None:
-    """The first seed whose history goes wrong in these words."""
-
-    def outcome(seed: int) -> list[str]:
-        loop = VirtualLoop()
-        return run(story(World(loop, seed, faults=faults)), loop)  # type: ignore[arg-type]
-
-    return next((seed for seed in MUTANT_SEEDS if any(words in wrong for wrong in outcome(seed))), None)
 
 
 async def stopped_at_the_end(world: World) -> list[str]:
@@ -125,14 +82,16 @@ async def storm(world: World) -> list[str]:
     return world.verdict(jobs)
 
 
-async def cut_off(world: World) -> list[str]:
+async def cut_off(world: World, silent_s: float = 20) -> list[str]:
     """The submitter of a long job is cut off without a word."""
     await world.start()
     await asyncio.sleep(1)
     job = await world.nodes[0].submit(units=50, on=world.nodes[1])
     await asyncio.sleep(world.random.uniform(0.5, 3))
     world.islands = [{world.nodes[0].id}]
-    await asyncio.sleep(20)
+    await asyncio.sleep(silent_s)
+    for node in world.nodes:
+        node.slow = 1.0
     await world.settle()
     return world.verdict({job})
 
@@ -141,16 +100,7 @@ async def detached(world: World) -> list[str]:
     """The same on mains: what runs may go on without its submitter, and takes ten times what it should."""
     for node in world.nodes:
         node.mains, node.slow = True, 10.0
-    await world.start()
-    await asyncio.sleep(1)
-    job = await world.nodes[0].submit(units=50, on=world.nodes[1])
-    await asyncio.sleep(world.random.uniform(0.5, 3))
-    world.islands = [{world.nodes[0].id}]
-    await asyncio.sleep(120)
-    for node in world.nodes:
-        node.slow = 1.0
-    await world.settle()
-    return world.verdict({job})
+    return await cut_off(world, 120)
 
 
 async def rough(world: World) -> list[str]:
@@ -160,8 +110,7 @@ async def rough(world: World) -> list[str]:
 @pytest.mark.parametrize("story", [stopped_at_the_end, storm, cut_off, detached])
 def test_directed_histories_end_well(story: History) -> None:
     for seed in range(8):
-        loop = VirtualLoop()
-        wrong = run(story(World(loop, seed)), loop)  # type: ignore[arg-type]
+        wrong = outcome(story, seed)
         assert not wrong, f"seed {seed}: {wrong}"
 
 

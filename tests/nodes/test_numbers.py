@@ -76,10 +76,11 @@ def test_parameters_that_fit_no_message_are_refused() -> None:
 @pytest.mark.parametrize("units", [MOST_UNITS, 1e-9, 7])
 def test_what_fits_is_taken(units: float) -> None:
     spec = spec_of(Odd(units))
-    Reserve(
+    ask = Reserve(
         job="0" * 32, attempt=1, task=WORK, version=1, variant="only", units=spec.units, input_bytes=0,
         result_bytes=spec.result_bytes, personal=False, waited=0.0,
     )  # fmt: skip
+    assert Reserve.model_validate_json(ask.model_dump_json()).units == units
 
 
 # -- what slips through all the same -----------------------------------------------------------------------------------
@@ -143,6 +144,7 @@ def test_a_journal_that_has_such_a_job_from_before_still_lists_all() -> None:
         bad = await a.submit()
         await asyncio.sleep(5)
         a.disk.db.execute("UPDATE job SET spec=replace(spec, '\"units\": 1.0', '\"units\": NaN') WHERE id=?", (bad,))
+        assert "NaN" in a.rows("SELECT spec FROM job WHERE id=?", bad)[0]["spec"]
         assert {job.id for job in await a.jobs.load(parts=False)} == {good, bad}
 
     simulate(story)

@@ -19,7 +19,7 @@ from moodmesh.nodes.permissions import Limits
 from moodmesh.nodes.pool.memory import MemoryPool
 from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Work
 
-from .sim import EFFECTS, PURE, Node, World
+from .sim import EFFECTS, PURE, Node, World, attempts
 
 Story = Callable[[World], Awaitable[None]]
 
@@ -48,10 +48,6 @@ def job(node: Node, key: str) -> tuple[str, str, str]:
     (row,) = node.rows("SELECT status, substate, message FROM job WHERE id=?", key)
     held = node.submitter._open.get(key)
     return (held.status, held.substate, held.message) if held else (row["status"], row["substate"], row["message"])
-
-
-def attempts(node: Node, key: str) -> list[tuple[str, str]]:
-    return [(r["device"], r["state"]) for r in node.rows("SELECT device, state FROM attempt WHERE job=? ORDER BY number", key)]
 
 
 def reasons(node: Node, key: str) -> list[str]:

@@ -306,6 +306,15 @@ def test_a_second_attempt_goes_to_an_idle_device_that_is_done_sooner_than_the_fi
     assert found.device == "idle", "not beside the first, whatever is wrong there"
 
 
+@pytest.mark.parametrize("power", ["limited", "unknown", "no"])
+def test_a_second_attempt_never_runs_on_battery(power: str) -> None:
+    ask, on_battery = replace(ASK, units=1.0), machine("idle", 5.0, power=power)
+    assert second(ask, 600.0, ME, [on_battery]) is None
+    found = second(ask, 600.0, ME, [on_battery, machine("slow", 30.0)])
+    assert found is not None
+    assert found.device == "slow"
+
+
 @given(st.lists(st.booleans(), max_size=300))
 def test_second_attempts_stay_within_their_budget(steps: list[bool]) -> None:
     budget, jobs, spent = Budget(), 0, 0

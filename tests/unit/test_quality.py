@@ -173,3 +173,11 @@ def test_a_device_asked_for_is_measured_against_the_best_variant_present_anywher
         gone = stated(summary(place(way, away)), MEASURE, FIGURES)
         assert gone is not None
         assert (gone["best_present"], gone["loss"]) == ("tiny", None)
+
+
+def test_who_offers_itself_runs_no_lower_variant_while_a_better_one_is_present() -> None:
+    """A device that takes a held job names the variant it would run (§14.9)."""
+    small = device("phone", capability=capability(tiny=variant(quality=1)))
+    decided = place(ASK, [small, device("desktop", capability=capability(tiny=variant(quality=1), base=variant(quality=2)))])
+    assert decided.at(small.id, "tiny") is None
+    assert place(replace(ASK, quality="fast"), [small]).at(small.id, "tiny") is not None

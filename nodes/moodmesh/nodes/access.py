@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from moodmesh.mesh.seams import DeviceId
-from moodmesh.nodes.permissions import DAY, NO_LIMITS, Charge, Conditions, Limits, denial, rule_for, rule_name
+from moodmesh.nodes.permissions import DAY, NO_LIMITS, Charge, Conditions, Limits, closed, denial, rule_for, rule_name
 from moodmesh.nodes.store import Store
 
 OWN = "own.device"
@@ -68,6 +68,13 @@ class Access:
             return None
         here = replace(self._conditions(), now=self.now())
         return denial(rules, action, self._charged(peer, action), Charge(here.now, seconds, size, True), here)
+
+    def closed(self, peer: DeviceId, action: str) -> str | None:
+        """The rule or limit that bars an action now whatever it costs; None when what runs may go on."""
+        rules = self._rules.get(peer, {})
+        if rule_for(rules, action) == NO_LIMITS:
+            return None
+        return closed(rules, action, replace(self._conditions(), now=self.now()))
 
     def _charged(self, peer: DeviceId, action: str) -> list[Charge]:
         """What was charged to the rule of an action: a family's limits hold for all its tasks together."""

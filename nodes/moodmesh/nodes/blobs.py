@@ -30,7 +30,7 @@ class NodeBlobs:
     def __init__(self, root: Path, peers: Peers, jobs: Jobs, clock: Clock) -> None:
         self.store = ArtefactStore(root)
         self._peers, self._jobs = peers, jobs
-        self.transfers = Transfers(self.store, self._may_read, clock, moved=self._moved)
+        self.transfers = Transfers(self.store, self._may_read, clock, moved=self._moved, gives=peers.gives)
         self.watching: dict[DeviceId, Callable[[int], None]] = {}
         self._offered: set[tuple[DeviceId, str]] = set()
         peers.transfers, peers.on_down = self._route, self.transfers.drop

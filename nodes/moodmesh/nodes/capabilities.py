@@ -18,9 +18,9 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import probe, rates
 from moodmesh.nodes.access import Access
 from moodmesh.nodes.config import Config
-from moodmesh.nodes.messages import INLINE_BYTES, Capability, Dynamic, Reserve, Start, TaskDoc, VariantDoc, bounded_s
+from moodmesh.nodes.messages import INLINE_BYTES, Active, Capability, Dynamic, Reserve, Start, TaskDoc, VariantDoc, bounded_s
 from moodmesh.nodes.permissions import in_hours
-from moodmesh.nodes.placement.gates import Gate, variant_gate
+from moodmesh.nodes.placement.gates import Gate, State, owner_gate, variant_gate
 from moodmesh.nodes.placement.view import Ask, Device
 from moodmesh.nodes.pool.seam import AttemptFailed, TaskPool
 from moodmesh.nodes.rates import Rate
@@ -65,6 +65,7 @@ class Capabilities:
         self._found: dict[str, float] = {}
         self.fetch: Callable[[Card], Awaitable[str]] | None = None
         self.elsewhere: Callable[[str, str], Sequence[float]] = lambda task, variant: ()
+        self.activity: Callable[[], Active | None] = lambda: None
         self.executor: Executor | None = None
 
     async def load(self) -> None:
@@ -169,6 +170,7 @@ class Capabilities:
             revision=self._revision, valid_s=BUSY_VALID_S if running else IDLE_VALID_S, free_slots=free,
             running=[round(s, 4) for s in running],
             queue={name: (count, round(s, 4)) for name, (count, s) in queue.items()}, power=self._power(), quiet=self._quiet(),
+            active=self.activity(),
             memory_free_mb=self._memory(), disk_free_mb=self._disk(),
             loaded=sorted(loaded), start_s=self._pool.start_s(),
         )  # fmt: skip
@@ -189,6 +191,9 @@ class Capabilities:
             return False
         self._found[card.sha256] = now
         return True
+
+    def _state(self) -> State:
+        return State(self._power(), self._quiet(), self.activity())
 
     # -- what the executor asks ----------------------------------------------------------------------------------------
 
@@ -211,6 +216,15 @@ class Capabilities:
         doc = self._variant(ask.task, task.spec.variant(ask.variant))
         question = Ask(ask.job, ask.task, ask.version, ask.units, ask.input_bytes, ask.result_bytes)
         return variant_gate(question, view, ask.variant, doc, seconds)
+
+    def closed(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        """The gate that has closed for an attempt that was let in: power, hours, the user, the peer's rule. Memory, disk and
+        quotas are for starting only."""
+        here = peer == self._me
+        if not here and (limit := self._access.closed(peer, ask.task)):
+            return Gate("quota", f"the limit {limit} of this device's rule")
+        own, seconds = here or self._access.owns(peer), self.predicted_s(ask.task, ask.variant, ask.units)
+        return owner_gate(self._state(), here=here, own=own, service_s=seconds)
 
     async def units(self, start: Start, ask: Reserve, data: bytes) -> float:
         """What a request comes to by its own task, a large one beside the event loop; `AttemptFailed` when it is none."""

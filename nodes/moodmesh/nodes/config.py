@@ -22,6 +22,7 @@ from moodmesh.nodes.permissions import HOURS
 
 PREFIX = "MOODMESH_"
 NOT_SETTINGS = {HOME, "MOODMESH_DATA"}
+WhileActive = Literal["run", "limited", "no"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -68,6 +69,10 @@ class PowerSection(Section):
 
     battery_floor: int = Field(20, ge=0, le=100, description="Per cent below which no job is taken.")
     mains_only: bool = Field(False, description="Take jobs only on mains.")
+    while_active: WhileActive = Field(
+        "run",
+        description="While somebody is at it: run; limited: of others own devices' jobs of at most 10 s; no: none of others.",
+    )
     quiet_hours: str = Field("", description="Hours without jobs of others, like 23-7.", pattern=rf"^$|{HOURS}")
 
 

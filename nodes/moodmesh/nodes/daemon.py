@@ -24,6 +24,7 @@ from moodmesh.mesh.pairs import Pairs
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes import probe
 from moodmesh.nodes.access import Access
+from moodmesh.nodes.activity import Activity
 from moodmesh.nodes.api.server import serve
 from moodmesh.nodes.benchmark import measure, warm
 from moodmesh.nodes.blobs import Models, NodeBlobs
@@ -96,6 +97,7 @@ class Node(Services):
             name = config.node.name or socket.gethostname()[:32]
             peers = Peers(identity, name, pairs, access, capabilities, clock)
             capabilities.elsewhere = peers.rates
+            capabilities.activity = activity = Activity(config.power.while_active, clock)
             for peer, correction in book.corrections.items():
                 peers.peers[peer].correction = correction
             for peer, (document, away_s) in book.away().items():
@@ -122,9 +124,9 @@ class Node(Services):
             node = cls(
                 config=config, origins=origins, home=where, name=name, clock=clock, identity=identity, store=store, pairs=pairs,
                 book=book, access=access, tasks=tasks, broken=broken, models=models, pulled=pulled, pool=pool,
-                capabilities=capabilities, jobs=jobs, blobs=blobs, events=events, peers=peers, submitter=submitter,
-                escalations=escalations, executor=executor, inspection=inspection, endpoint=endpoint, moods=moods,
-                ledger=ledger, started=clock.now(),
+                capabilities=capabilities, activity=activity, jobs=jobs, blobs=blobs, events=events, peers=peers,
+                submitter=submitter, escalations=escalations, executor=executor, inspection=inspection, endpoint=endpoint,
+                moods=moods, ledger=ledger, started=clock.now(),
             )  # fmt: skip
             node.health["pool"] = Part("ok", instead or pool.engine)
             yield node
@@ -146,6 +148,8 @@ class Node(Services):
                 self.executor.repeat(self.identity.id)
                 self.submitter.reconcile(self.identity.id, self.executor.live(self.identity.id))
                 self._group.create_task(self.inspection.run())
+                self._group.create_task(self.activity.run())
+                self._group.create_task(self.executor.watch())
                 discovery = Discovery(self)
                 self._group.create_task(discovery.run())
                 rooms = self._rooms(discovery)

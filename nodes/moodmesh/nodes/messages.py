@@ -130,10 +130,12 @@ class Capability(Message):
 
 
 Power = Literal["ok", "limited", "no", "unknown"]
+Active = Literal["limited", "no", "unknown"]
 
 
 class Dynamic(Message):
-    """How busy a device is: seconds and counts, never jobs (routing §3). `queue`: class -> (count, seconds)."""
+    """How busy a device is: seconds and counts, never jobs (routing §3). `queue`: class -> (count, seconds). `active`: what its
+    owner bars because somebody is at it; nothing where he bars nothing."""
 
     cap = 4 * KIB
     kind: Literal["dynamic"] = "dynamic"
@@ -144,6 +146,7 @@ class Dynamic(Message):
     queue: dict[str, tuple[Count, Seconds]]
     power: Power
     quiet: bool
+    active: Active | None = None
     memory_free_mb: Count
     disk_free_mb: Count
     loaded: list[str]
@@ -189,13 +192,14 @@ class RefusedReservation(Attempted):
 
 
 class Start(Attempted):
-    """S: here is the request; run it when its turn comes."""
+    """S: here is the request; run it when its turn comes. Nobody wants its result `expire_s` after this message was made."""
 
     cap = 256 * KIB
     kind: Literal["start"] = "start"
     params: dict[str, Any]
     input: Blob
     seed: Seed
+    expire_s: Seconds | None = None
 
 
 class StartedAt(Attempted):
@@ -500,6 +504,7 @@ class Seen(Part):
     on: Device | None = None
     quality: Literal["best", "fast"]
     by_s: Seconds | None = None
+    expire_s: Seconds | None = None
     wait_s: Seconds | None = None
     seed: Seed
     given: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=SEEN_PARAMS)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -26,6 +27,7 @@ from moodmesh.nodes.jobs.desk import STALL_S
 from moodmesh.nodes.jobs.executor import LEASE_S, Executor
 from moodmesh.nodes.jobs.network import Neighbour
 from moodmesh.nodes.jobs.pooled import heard, pool_for
+from moodmesh.nodes.jobs.pursuit import RESTART_WAIT_S
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.messages import (
     Attempted,
@@ -61,6 +63,7 @@ BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
 LOST_S, ABSENT_S = 4.5, 25.0  # lost half a second before the lease ends: elsewhere within 5 s
 UNREAD_S = 30.0  # as long as a link may be silent
 DOCUMENT_GAP_S = 0.2
+PULSE_S = 1.0
 RECONNECT_S = 0.3  # one dial and its handshake; what a crash then took away runs elsewhere within 0.5 s
 RTT_WEIGHT = 0.2
 COPIED_S = 120.0  # a copy that still runs is met again within a minute: that is the longest back-off
@@ -106,6 +109,7 @@ class Peers:
         self._to_self: asyncio.Queue[Message] = asyncio.Queue()
         self._serving = False
         self._documents_due = asyncio.Event()
+        self._pulse_at, self._stood_until = math.inf, -math.inf
         for pair in pairs:
             self._add(pair.peer, pair.name)
         pairs.watch(self._pair_changed)
@@ -115,6 +119,7 @@ class Peers:
         async with asyncio.TaskGroup() as self._tasks:
             self._serving = True
             self._tasks.create_task(self._serve_self())
+            self._tasks.create_task(self._pulse())
             try:
                 await self._publish()
             finally:
@@ -227,6 +232,10 @@ class Peers:
         if p is not None and size > 256 * 1024 and seconds > 0:
             p.bandwidth = (1 - RTT_WEIGHT) * p.bandwidth + RTT_WEIGHT * size / seconds
 
+    def gives(self, peer: DeviceId, artefact: str, whole: bool) -> None:
+        """A peer takes an artefact from here; `whole`: it may have all of it from here on."""
+        self.submitter.gives(peer, artefact, whole)
+
     def refused(self, peer: DeviceId) -> None:
         """Count a refusal."""
         if peer in self.peers:
@@ -257,7 +266,7 @@ class Peers:
         p.link, p.heard, p.since, p.silenced, p.out = link, now, now, False, Outbox()
         p.their_seq, p.sent = 0, {}
         p.bandwidth = WIRED if link.address[0].startswith(("127.", "::1")) else p.bandwidth
-        self._tasks.create_task(self._serve(p, link))
+        self._tasks.create_task(self._serve(p, link, p.out))
         self.tell_rights(p.id)
         self.executor.repeat(p.id)
         self._beat(p)
@@ -298,9 +307,9 @@ class Peers:
 
     # -- one link ------------------------------------------------------------------------------------------------------
 
-    async def _serve(self, p: Peer, link: PeerLink) -> None:
+    async def _serve(self, p: Peer, link: PeerLink, out: Outbox) -> None:
         async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(self._write(p.out, link)), group.create_task(self._beats(p, link))]
+            helpers = [group.create_task(self._write(out, link)), group.create_task(self._beats(p, link))]
             try:
                 while True:
                     await self._received(p, link, await link.receive())
@@ -447,13 +456,27 @@ class Peers:
         """A broken link may come back at once; silence has lasted long enough. Then what ran there is lost, and the lease
         of what it has running here lapses at its end."""
         silenced, p.silenced = p.silenced, False
+        waited = LOST_S if silenced else RESTART_WAIT_S if self._stood_still() else RECONNECT_S
         if not silenced:
-            await self._clock.sleep(RECONNECT_S)
+            await self._clock.sleep(waited)
         if p.link is None and p.gone_since == since:
             self.submitter.lost(p.id, f"{p.name} is gone: {reason}")
-        await self._clock.sleep(LEASE_S - (LOST_S if silenced else RECONNECT_S))
+        await self._clock.sleep(LEASE_S - waited)
         if p.link is None and p.gone_since == since:
             await self.executor.lapse(p.id)
+
+    async def _pulse(self) -> None:
+        """Notice when this process stood still."""
+        while True:
+            self._pulse_at = self._clock.now()
+            await self._clock.sleep(PULSE_S)
+            if self._stood_still():
+                self._stood_until = self._clock.now()
+
+    def _stood_still(self) -> bool:
+        """Whether it has just begun to go on: links that broke meanwhile say nothing of their peers (routing §9)."""
+        now = self._clock.now()
+        return now - self._pulse_at > PULSE_S + STALL_S or now - self._stood_until < RESTART_WAIT_S
 
     # -- documents -----------------------------------------------------------------------------------------------------
 

@@ -91,14 +91,26 @@ def denial(rules: Rules, action: str, charges: Iterable[Charge], job: Charge, he
         return "permission"
     if limits == NO_LIMITS:
         return None
-    if limits.expires is not None and here.now >= limits.expires:
+    if _expired(limits, here):
         return "expired"
-    return _over(limits, list(charges), job, here)
+    return _over(limits, list(charges), job, here.now) or _closed(limits, here)
 
 
-def _over(limits: Limits, charges: list[Charge], job: Charge, here: Conditions) -> str | None:
-    hour = [c for c in charges if c.at > here.now - HOUR]
-    day = [c for c in charges if c.at > here.now - DAY]
+def closed(rules: Rules, action: str, here: Conditions) -> str | None:
+    """What bars an action now whatever it costs, by the name of the rule or limit: also what runs already ends for it."""
+    limits = rule_for(rules, action)
+    if limits is None:
+        return "permission"
+    return "expired" if _expired(limits, here) else _closed(limits, here)
+
+
+def _expired(limits: Limits, here: Conditions) -> bool:
+    return limits.expires is not None and here.now >= limits.expires
+
+
+def _over(limits: Limits, charges: list[Charge], job: Charge, now: float) -> str | None:
+    hour = [c for c in charges if c.at > now - HOUR]
+    day = [c for c in charges if c.at > now - DAY]
     checks: tuple[tuple[str, float, float | None], ...] = (
         ("concurrent", 1 + sum(c.running for c in charges), limits.concurrent),
         ("jobs_per_hour", 1 + len(hour), limits.jobs_per_hour),
@@ -106,9 +118,10 @@ def _over(limits: Limits, charges: list[Charge], job: Charge, here: Conditions) 
         ("bytes_per_day", job.bytes + sum(c.bytes for c in day), limits.bytes_per_day),
         ("largest_s", job.seconds, limits.largest_s),
     )
-    over = next((name for name, used, limit in checks if limit is not None and used > limit), None)
-    if over:
-        return over
+    return next((name for name, used, limit in checks if limit is not None and used > limit), None)
+
+
+def _closed(limits: Limits, here: Conditions) -> str | None:
     if limits.hours is not None and not in_hours(limits.hours, here.hour):
         return "hours"
     if limits.mains_only and not here.mains:

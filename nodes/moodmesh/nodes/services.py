@@ -11,6 +11,7 @@ from moodmesh.mesh.endpoint import Endpoint
 from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.pairs import Pairs
 from moodmesh.nodes.access import Access
+from moodmesh.nodes.activity import Activity
 from moodmesh.nodes.blobs import Models, NodeBlobs
 from moodmesh.nodes.capabilities import Capabilities
 from moodmesh.nodes.config import Config
@@ -59,6 +60,7 @@ class Services:
     pulled: Models
     pool: TaskPool
     capabilities: Capabilities
+    activity: Activity
     jobs: Jobs
     blobs: NodeBlobs
     events: Hub

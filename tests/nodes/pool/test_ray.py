@@ -8,8 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import psutil
 import pytest
 
 from moodmesh.nodes.pool.seam import AttemptFailed
+from processes import living
 
 Bench = Any
 pytestmark = pytest.mark.ray
@@ -24,16 +24,6 @@ pytestmark = pytest.mark.ray
 
 def family(pid: int) -> list[psutil.Process]:
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-
-
-def running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those that are not gone; an orphan's zombie is for init to reap."""
-    found = []
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
 
 
 def listening(processes: list[psutil.Process]) -> set[str]:
@@ -81,7 +71,7 @@ async def test_every_part_may_die_and_nothing_is_left(
     assert failed.value.reason == "worker_lost"
     assert bench.pool.loaded() == frozenset()
     await bench.run()
-    await bench.until(lambda: running(generation) == [], 2)
+    await bench.until(lambda: not living(generation), 2)
 
     # The child that owns Ray dies: the same.
     task, _ = await bench.begin("native")
@@ -90,13 +80,13 @@ async def test_every_part_may_die_and_nothing_is_left(
     with pytest.raises(AttemptFailed) as failed:
         await asyncio.wait_for(task, 20)
     assert failed.value.reason == "worker_lost"
-    await bench.until(lambda: running(generation) == [])
+    await bench.until(lambda: not living(generation))
     done, _ = await bench.run(input=b"alive")
     assert done.files == {"copy": b"alive"}
 
     generation = ours()
     await bench.pool.stop()
-    await bench.until(lambda: running(generation) == [], 2)
+    await bench.until(lambda: not living(generation), 2)
     assert ours() == set()
     assert list(bench.home.iterdir()) == []
     assert set(os.listdir("/dev/shm")) <= shared_memory
@@ -117,5 +107,5 @@ async def test_ray_dies_with_a_killed_daemon_and_without_its_setting_would_be_pu
         assert listening(everyone) & {"0.0.0.0", "::"}
         process.kill()
     bench = new_bench("ray", home=home)
-    await bench.until(lambda: running(everyone) == [])
+    await bench.until(lambda: not living(everyone))
     await bench.until(lambda: not (home / "ray").exists())

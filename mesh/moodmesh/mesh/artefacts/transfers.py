@@ -43,7 +43,8 @@ class _Serving:
 class Transfers:
     """Fetches artefacts from peers, and serves those that `may_read(peer, artefact)` allows.
 
-    `moved(peer, bytes, seconds)` hears of each chunk received, for the estimate of bandwidth.
+    `moved(peer, bytes, seconds)` hears of each chunk received, for the estimate of bandwidth; `gives(peer, artefact, whole)` of
+    each time a peer is served: first that it lacks something, and, before the last chunk goes, that it may have the whole.
     """
 
     def __init__(
@@ -53,9 +54,10 @@ class Transfers:
         clock: Clock | None = None,
         window: int = 1,
         moved: Callable[[DeviceId, int, float], None] = lambda peer, size, seconds: None,
+        gives: Callable[[DeviceId, str, bool], None] = lambda peer, artefact, whole: None,
     ) -> None:
         self._store, self._may_read, self._clock = store, may_read, clock or SystemClock()
-        self._window, self._moved = window, moved
+        self._window, self._moved, self._gives = window, moved, gives
         self._by_artefact: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._by_peer: defaultdict[DeviceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._inboxes: dict[DeviceId, tuple[str, _Inbox]] = {}
@@ -209,9 +211,14 @@ class Transfers:
             if not self._may_read(link.peer, artefact):
                 raise NotFound("not permitted")
             manifest = await asyncio.to_thread(self._store.manifest, artefact)
-            for index in indexes(want.missing, len(manifest.chunks)):
+            missing = indexes(want.missing, len(manifest.chunks))
+            if missing:
+                self._gives(link.peer, artefact, False)
+            for index in missing:
                 await within(self._clock, PATIENCE_S, serving.room.acquire())
                 data = await asyncio.to_thread(self._store.read_chunk, artefact, index)
+                if index == missing[-1]:
+                    self._gives(link.peer, artefact, True)
                 serving.unacknowledged.add(index)
                 await link.send(pack_chunk(artefact, index, data))
         except NotFound:

@@ -137,7 +137,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except ValidationError as error:
         first = error.errors()[0]
-        return failure(400, "usage", f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}")
+        return failure(400, "usage", f"{'.'.join(map(str, first['loc'])) or 'request'}: {first['msg'].lower()}")
     except NotFound as error:
         return failure(404, "not_found", str(error))
     except UsageError as error:

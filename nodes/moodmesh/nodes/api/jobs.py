@@ -108,7 +108,7 @@ class JobsView:
             raise UsageError(f"job {job.id[:8]}: {why}")
         anew = JobRequest(
             task=job.task, params=asked.params, variant=job.variant, on=asked.on or elsewhere.device_asked(self._node, there),
-            by_s=job.by_s, wait_s=job.wait_s, quality=job.quality, public=asked.public, seed=job.seed,
+            by_s=job.by_s, expire_s=job.expire_s, wait_s=job.wait_s, quality=job.quality, public=asked.public, seed=job.seed,
             escalate=job.escalation.share if job.escalation else None,
         )  # fmt: skip
         spec = replace(make_spec(self._node, anew, data), adopted_from=job.id)

@@ -48,8 +48,8 @@ TABLE = {"why": "soonest", "rows": [
 ]}  # fmt: skip
 SEEN = {
     "id": JOB, "task": "emotion.text", "version": 1, "personal": True, "variant": "tiny", "on": "d" * 52, "quality": "best",
-    "by_s": 3.0, "seed": 5, "given": ["lines"], "units": 3.0, "input_bytes": 1, "result_bytes": 2, "input_sha256": SHA,
-    "adopted_from": JOB, "parent": JOB, "warrant": "5" * 128,
+    "by_s": 3.0, "expire_s": 9.0, "seed": 5, "given": ["lines"], "units": 3.0, "input_bytes": 1, "result_bytes": 2,
+    "input_sha256": SHA, "adopted_from": JOB, "parent": JOB, "warrant": "5" * 128,
     "escalation": {"share": 0.3, "measure": "r", "figures": {"tiny+base": 0.4}, "sent": 2, "of": 9, "why": "", "ran_on": "den"},
     "created": 1.8e9, "finished": 1.8e9, "status": "SUCCEEDED", "substate": "", "message": "",
     "share": 1.0, "winner": 3, "now": TABLE, "lines": [{"attempt": 3, "seq": 1, "at": 1.8e9, "line": "x"}],
@@ -60,7 +60,7 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
     "capability": {"revision": 1, "engine": "ray", "slots": 2, "own": True, "cores": 4, "gpus": ["A 1 MB"],
                    "tasks": {"emotion.text": {"version": 1, "variants": {"tiny": VARIANT}}}},
     "dynamic": {"revision": 1, "valid_s": 10.0, "free_slots": 1, "running": [0.5], "queue": {"a/b": [2, 1.5]}, "power": "ok",
-                "quiet": False, "memory_free_mb": 10, "disk_free_mb": 10, "loaded": ["a/b"]},
+                "quiet": False, "active": "limited", "memory_free_mb": 10, "disk_free_mb": 10, "loaded": ["a/b"]},
     "reserve": HEAD | {"task": "emotion.text", "version": 1, "variant": "tiny", "units": 3.0, "input_bytes": 1,
                        "result_bytes": 2, "personal": True, "waited": 0.0},
     "granted": HEAD | {"start_in_s": 0.0, "lease_s": 5.0},

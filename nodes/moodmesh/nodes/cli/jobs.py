@@ -337,7 +337,7 @@ def explained(found: dict[str, Any]) -> list[str]:
 
     lines = [f"{found['id'][:8]}  {found['task']}  {state(found)}", *([] if "role" in found else _submitted(found))]
     lines += [] if "parts" in found else PREDICTED.splitlines()
-    lines += [found["message"]] if found["message"] and found["status"] == "PENDING" else []
+    lines += [found["message"]] if found["message"] and found["status"] in ("PENDING", "RUNNING") else []
     if "parts" in found:
         lines += [found["quality"]["words"], *([found["why"]] if found["why"] else [])]
         for part in found["parts"]:

@@ -162,7 +162,7 @@ def allow(
         list[str] | None, typer.Argument(help="Tasks like emotion.text, families like emotion.*, actions.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="none, friend, or own (a device of yours).")] = None,
-    jobs_per_hour: Annotated[int | None, typer.Option(min=0)] = None,
+    jobs_per_hour: Annotated[int | None, typer.Option(min=0, help="Jobs begun within any hour.")] = None,
     seconds_per_day: Annotated[float | None, typer.Option(min=0, help="Compute seconds.")] = None,
     concurrent: Annotated[int | None, typer.Option(min=1, help="Jobs at a time.")] = None,
     bytes_per_day: Annotated[int | None, typer.Option(min=0, help="In and out.")] = None,

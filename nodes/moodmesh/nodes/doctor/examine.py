@@ -28,7 +28,8 @@ def examine(home: Path) -> list[Finding]:
     try:
         status, parts, peers = client.get("status"), client.get("health")["parts"], client.get("peers")["peers"]
         running = client.get("config")["values"]
-        config = config.model_copy(update={"mesh": config.mesh.model_validate(_section(running, "mesh"))})
+        sections = {"mesh": config.mesh, "power": config.power}
+        config = config.model_copy(update={n: s.model_validate(_section(running, n)) for n, s in sections.items()})
     except NoDaemon:
         pass
     except (NodeError, OSError) as error:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from moodmesh.nodes import probe
-from moodmesh.nodes.config import Config, PoolSection
+from moodmesh.nodes import activity, probe
+from moodmesh.nodes.config import Config, PoolSection, WhileActive
 from moodmesh.nodes.doctor.finding import Finding, broken, missing, ok
 from moodmesh.nodes.pool.ray import installed
 from moodmesh.tasks import registry
@@ -30,6 +30,7 @@ def software(config: Config, home: Path) -> Iterator[Finding]:
     yield _gpu()
     yield _bluetooth()
     yield _battery()
+    yield _activity(config.power.while_active)
     yield from models(tasks, ModelStore(home / "models", packaged=config.jobs.packaged_models))
     yield from plugins(tasks, faulty)
     yield service()
@@ -70,6 +71,18 @@ def _battery() -> Finding:
             "battery", "its charge cannot be read: only short jobs are taken", "`upower -d` tells more; or plug it in"
         )
     return ok("battery", f"{battery.percent:.0f} %, {'on mains' if battery.mains else 'discharging'}")
+
+
+def _activity(rule: WhileActive) -> Finding:
+    """What the daemon would find; with `run` it never looks."""
+    idle, subject = activity.idle_s(), "somebody at it"
+    if idle is not None:
+        now = f"no, for {idle:.0f} s" if idle >= activity.ACTIVE_S else "yes"
+        return ok(subject, f"{now}; power.while_active is {rule}")
+    if rule == "run":
+        return ok(subject, "this system does not tell; power.while_active is run, so nobody asks")
+    remedy = 'systemd-logind tells it on Linux: `loginctl show-session`; or set power.while_active = "run"'
+    return missing(subject, f"this system does not tell: with power.while_active = {rule} it counts as limited", remedy)
 
 
 def models(tasks: Mapping[str, Task], store: ModelStore) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.acceptance import Acceptance
 from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.journal import Jobs
-from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job, part_id
+from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, RESTARTED, Attempt, Job, part_id
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.messages import MAX_LIVE
 from moodmesh.nodes.placement.gates import device_gate
@@ -46,12 +46,14 @@ class Live:
     taken: bool = False
     resumed: bool = False
     sent: bool = False
+    lacks_input: bool | None = None  # None: not known, it was not asked for
     log_seq: int = 0
     log_room: int = LOG_ROOM
     answer_by: float | None = None
     starts: float = 0.0  # predicted, newest word
     begin_by: float | None = None  # what its device says of a start later than that is not believed
     started: float | None = None
+    cold: bool = False  # its model was not loaded, by its device's word
     hedge_at: float | None = None
     moving_to: DeviceId | None = None
     move_by: float = 0.0  # it is lost when its device has not said by then whether it may be moved
@@ -66,6 +68,11 @@ class Live:
         self.claim, self.move_by = 0.0, max(self.move_by, until)
         self.answer_by = None if self.answer_by is None else max(self.answer_by, until)
         self.hedge_at = None if self.hedge_at is None else max(self.hedge_at, until)
+
+    @property
+    def unheard(self) -> bool:
+        """Whether nothing was heard of it since this device was restarted."""
+        return self.resumed and self.begin_by is None and self.started is None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -120,7 +127,7 @@ class Desk:
     def ask(self, job: Job) -> Ask:
         """A job as placement needs it."""
         s = job.spec
-        by_s = None if s.by_s is None else max(0.0, s.by_s - max(0.0, self.clock.wall() - job.created))
+        by_s = None if s.by_s is None else max(0.0, s.by_s - job.age_s(self.clock.wall()))
         return Ask(
             job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant,
             DeviceId(s.on) if s.on else None, s.quality, by_s,
@@ -137,7 +144,8 @@ class Desk:
         """Seconds for which a device is left alone, for how it ended attempts of this job: others come first meanwhile."""
         now, left = self.clock.wall(), 0.0
         for state, least, first_s, base in PAUSES:
-            ends = [a.finished or 0.0 for a in job.attempts if a.device == device and a.state == state]
+            ended = [a for a in job.attempts if a.device == device and a.state == state]
+            ends = [a.finished or 0.0 for a in ended if not a.message.startswith(RESTARTED)]
             if len(ends) >= least and (ago := now - ends[-1]) >= 0:
                 left = max(left, min(LONGEST_PAUSE_S, first_s * base ** min(len(ends) - least, 10)) - ago)
         return left
@@ -158,8 +166,8 @@ class Desk:
         field = Field(kind, ask.units, ask.input_bytes + ask.result_bytes, able, totals(self.heaps()))
         why = hold(chosen, field, held=was)
         if why is not None:
-            waited = max(0.0, self.clock.wall() - job.created)
-            self.held[job.id] = Held(job, kind, self.clock.now() - waited, _takers(placement, chosen.variant))
+            since = self.clock.now() - job.age_s(self.clock.wall())
+            self.held[job.id] = Held(job, kind, since, _takers(placement, chosen.variant))
         return why
 
     def heaps(self) -> Iterator[Heap]:

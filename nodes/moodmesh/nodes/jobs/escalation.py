@@ -50,7 +50,7 @@ def part_spec(spec: Spec, parent: str, variant: str, **more: Any) -> Spec:
 def given_up(parent: Job, large: Job, stuck_s: float, wall: float) -> str:
     """Why the large part is waited for no longer; empty while it is."""
     name, by = large.spec.variant, parent.spec.by_s
-    if by is not None and wall - parent.created >= by:
+    if by is not None and parent.age_s(wall) >= by:
         return f"{name} was not done within {by:g} s"
     if stuck_s >= PATIENCE_S:
         return f"{large.message or 'no device can run it now'} ({name})"
@@ -59,8 +59,8 @@ def given_up(parent: Job, large: Job, stuck_s: float, wall: float) -> str:
 
 def unsent(way: Escalation, share: float) -> str:
     """Why nothing went to the large model at all."""
-    some = f" at most {share:.3g} of so few is less than one, or" if share < 1 else ""
-    return f"nothing was sent to {way.large}:{some} {way.small} is expected to be no worse here"
+    few = f"at most {share:.3g} of so few is less than one"
+    return f"nothing was sent to {way.large}: {few if share < 1 else f'{way.small} is expected to be no worse here'}"
 
 
 def reached(way: Escalation | None, sent: int, rest: Rest | None) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +23,9 @@ class Offers(Protocol):
 
     def admit(self, peer: DeviceId, ask: Reserve) -> Gate | None:
         """The gate that bars an attempt here now; None when it may run."""
+
+    def closed(self, peer: DeviceId, ask: Reserve) -> Gate | None:
+        """The gate that has closed for an attempt that was let in; None while it may go on."""
 
     async def units(self, start: Start, ask: Reserve, data: bytes) -> float:
         """What a request comes to by its own task; `AttemptFailed` when it is none."""
@@ -63,6 +67,7 @@ class Execution:
     expected_s: float
     since: float
     start: Start | None = None
+    expires: float = math.inf
     data: bytes | None = None
     task: asyncio.Task[None] | None = None
     given: float | None = None

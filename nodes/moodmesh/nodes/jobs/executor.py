@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Collection, Coroutine, Iterator
 
 from moodmesh.mesh.clock import Clock
@@ -49,6 +50,8 @@ LEASE_S = 5.0
 GRACE_S = 2.0
 """A worker is gone so long after the end of its lease, and what a dead daemon left so long after its end; `bench faults`
 takes both bounds from here."""
+GATES_S = 0.5
+"""Between two looks at the gates: with readings a second old, what one closes for is given back within two (routing §6)."""
 NOT_YET_S = 2 * CALL_AHEAD_S
 START_S = 15.0
 """A place that was called for, or a promised slot, is kept so long for its input: `granted` is said three times meanwhile."""
@@ -167,6 +170,7 @@ class Executor:
         if e is None or e.start is not None or not e.called:  # what was not called for is not kept: it will be called for
             return
         e.start = start
+        e.expires = math.inf if start.expire_s is None else self._clock.now() + start.expire_s
         e.task = asyncio.create_task(self._guarded(e, lambda: self._stage(e, start)))
 
     async def _stage(self, e: Execution, start: Start) -> None:
@@ -442,8 +446,9 @@ class Executor:
 
     async def lapse(self, peer: DeviceId) -> None:
         """The lease of a peer's attempts lapsed: reservations are dropped, what runs is detached, finished results are kept."""
+        now = self._clock.now()
         for key, e in list(self._held.items()):
-            lease = self._offers.detached_s(e.remaining(self._clock.now())) if e.started is not None else 0.0
+            lease = min(self._offers.detached_s(e.remaining(now)), e.expires - now) if e.started is not None else 0.0
             if key[0] == peer and lease > 0 and e.detached is None:
                 log.info("attempt detached", extra={"job": key[1], "attempt": key[2], "lease_s": round(lease)})
                 e.detached = asyncio.create_task(self._detached(key, lease))
@@ -468,6 +473,22 @@ class Executor:
         for _, job, number in running + done:  # before its heartbeat misses them, and does not say why
             self._net.send(peer, CancelledAttempt(job=job, attempt=number, reason="revoked"))
         await self._end_all(running + done, "revoked")
+
+    async def watch(self) -> None:
+        """Until cancelled: look whether a gate has closed."""
+        while True:
+            await self._clock.sleep(GATES_S)
+            self.give_back()
+
+    def give_back(self) -> None:
+        """End the attempts for which a gate has closed (power, hours, the user, the peer's rule), of this device too.
+        One of a task with effects that was called for goes on: it may not run twice, so its job would fail by it."""
+        for key, e in list(self._held.items()):
+            kept = e.worked or (e.called and self._offers.effects(e.ask.task))
+            if not kept and (gate := self._offers.closed(e.held.requester, e.ask)) is not None:
+                said = CancelledAttempt(job=e.held.job, attempt=e.held.number, reason=gate.detail[:64])
+                self._net.send(e.held.requester, said)  # before its heartbeat misses it, and does not say why
+                self._background.spawn(self._end(key, f"gate {gate.name}"))
 
     def reconcile(self, peer: DeviceId, wanted: list[Live]) -> None:
         """The peer's list of what it waits for: the rest is ended or, where a full disk kept it, forgotten at last; and what

@@ -13,10 +13,10 @@ RETRY_S = 5.0
 
 
 def left_s(job: Job, wall: float) -> float | None:
-    """Seconds until a job expires, 0 when it has; None when it never does. A clock that was set back shortens nothing."""
+    """Seconds until a job expires, 0 when it has; None when it never does."""
     if job.spec.expire_s is None:
         return None
-    return max(0.0, job.spec.expire_s - max(0.0, wall - job.created))
+    return max(0.0, job.spec.expire_s - job.age_s(wall))
 
 
 async def expire(job: Job, clock: Clock, stop: Callable[[str, str, str], Awaitable[object]]) -> None:

@@ -29,6 +29,8 @@ from moodmesh.nodes.messages import SEEN_JOBS, Inspect, Inspected, Replica, Righ
 
 AT_ONCE = 8
 """Requests of one peer that are answered at the same time; what comes beyond is a flood."""
+NAMED = 4
+"""So many of several jobs are named."""
 _PREFIX = re.compile("[0-9a-f]{1,32}")
 log = logging.getLogger(__name__)
 
@@ -79,18 +81,19 @@ class Inspection:
     # -- what the user asks --------------------------------------------------------------------------------------------
 
     async def find(self, prefix: str) -> Job | Elsewhere:
-        """The job of an id or a unique prefix, of this device or another: from its owner while that one answers."""
+        """The job of an id or a unique prefix, of this device or another: from its owner while that one answers. For less than
+        a whole id every owner is asked, too: what one of several jobs begins with is not acted on."""
         if not _PREFIX.fullmatch(prefix):
             return await self._own.find(prefix)  # which says what an id is
         own = await self._jobs.find(prefix)
         if own and own[0].id == prefix:
             return self._own.fresh(own[0])
-        there = await self._elsewhere(prefix, asking=not own)
-        if not there:
-            return await self._own.find(prefix)
-        if own or len(there) > 1:
-            raise NotFound(f"several jobs begin with {prefix!r}; see `moodmesh job list`")
-        return there[0]
+        there = await self._elsewhere(prefix)
+        if len(own) + len(there) > 1:
+            names = self._peers.names()
+            found = [f"{job.id} (here)" for job in own] + [f"{e.job.id} ({names.get(e.owner, e.owner[:8])})" for e in there]
+            raise NotFound(f"several jobs begin with {prefix!r}: {', '.join(found[:NAMED])}; give more of the id")
+        return there[0] if there else await self._own.find(prefix)
 
     async def newest(self, limit: int) -> list[Elsewhere]:
         """The newest jobs of other devices, `limit` of each: what linked owners say, and what is kept of the others."""
@@ -196,12 +199,16 @@ class Inspection:
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
-    async def _elsewhere(self, prefix: str, *, asking: bool) -> list[Elsewhere]:
+    async def _elsewhere(self, prefix: str) -> list[Elsewhere]:
         """Jobs of other devices that begin with a prefix, each from its owner if that one answers."""
-        kept = await self.replicas.find(prefix) if prefix else []
-        if len(kept) == 1:
-            return [await self._of(kept[0].owner, kept[0].job.id) or kept[0]]
-        return kept if kept or not asking or not prefix else await self._ask_all("show", prefix)
+        kept = await self.replicas.find(prefix)
+        if len(kept) == 1 and kept[0].job.id == prefix:
+            return [await self._of(kept[0].owner, prefix) or kept[0]]
+        found = {(e.owner, e.job.id): e for e in kept}
+        for e in await self._ask_all("show", prefix):
+            before = found.get((e.owner, e.job.id))
+            found[e.owner, e.job.id] = replace(e, stop=before.stop if before else None)
+        return list(found.values())
 
     async def _of(self, owner: DeviceId, job: str) -> Elsewhere | None:
         """A job of one owner: from that one if it answers, else as it is kept."""

@@ -114,7 +114,8 @@ class Jobs:
 
         if not await self._store.write("job.commit", write):
             return False
-        job.status, job.substate, job.winner, job.finished, job.share = "SUCCEEDED", "", attempt.number, at, 1.0
+        job.status, job.substate, job.message, job.winner = "SUCCEEDED", "", "", attempt.number
+        job.finished, job.share = at, 1.0
         attempt.state, attempt.finished, attempt.worked, attempt.message = "COMMITTED", at, worked, words
         return True
 

@@ -38,6 +38,8 @@ MAX_TASK_ERRORS = 2
 MAX_ERRORS = 4
 MAX_LOSSES = 10
 NOT_AGAIN_HERE = ("task_error", "out_of_memory")
+RESTARTED = "this device was restarted meanwhile"
+"""So begin the words of an attempt that was lost before anything was heard of it again: its device may not be to blame."""
 
 
 def may_change(old: str, new: str) -> bool:
@@ -137,6 +139,10 @@ class Job:
     def next_number(self) -> int:
         """The next fence."""
         return max((a.number for a in self.attempts), default=0) + 1
+
+    def age_s(self, wall: float) -> float:
+        """Seconds since it was submitted; a clock that was set back shortens nothing."""
+        return max(0.0, wall - self.created)
 
     def spent(self) -> str | None:
         """Why no further attempt is allowed (routing §8): two task errors, four errors, ten losses; None while one is."""

@@ -17,8 +17,9 @@ from typing import Any
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs.desk import STALL_S, Desk, Live
+from moodmesh.nodes.jobs.expiry import left_s
 from moodmesh.nodes.jobs.journal import After
-from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, Attempt, Job
+from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, RESTARTED, Attempt, Job
 from moodmesh.nodes.messages import (
     Attempted,
     Cancel,
@@ -40,15 +41,16 @@ from moodmesh.nodes.messages import (
 )
 from moodmesh.nodes.placement.afterwards import seconds
 from moodmesh.nodes.placement.explain import summary
-from moodmesh.nodes.placement.hedge import far_after, hedge_after, second
+from moodmesh.nodes.placement.hedge import far_after, free, hedge_after, second
 from moodmesh.nodes.placement.hold import Hold
-from moodmesh.nodes.placement.queue import CALL_AHEAD_S
+from moodmesh.nodes.placement.queue import CALL_AHEAD_S, FAR_TOO_LATE
 from moodmesh.nodes.placement.score import Placement, Row
 from moodmesh.nodes.rates import MOST_HAND_S
 
 RESERVE_TIMEOUT_S = 1.0
 WITHDRAW_TIMEOUT_S = 10.0
 RESTART_WAIT_S = 5.0
+SAID_S = 0.3  # a word of a device that has just been linked takes a way there and back
 MOST_WAITING = 1000
 DISK_RETRY_S = 5.0
 LOOK_S, LOOK_HELD_S = 0.2, 1.0
@@ -76,7 +78,7 @@ class Pursuit:
         self._inbox: asyncio.Queue[tuple[Live, Attempted | Over | None]] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._taker: tuple[DeviceId, str] | None = None
-        self._patience, self._until = 0.0, math.inf
+        self._patience, self._until, self._settled = 0.0, math.inf, 0.0
 
     # -- what happens to it --------------------------------------------------------------------------------------------
 
@@ -110,10 +112,8 @@ class Pursuit:
         """To the job's end. `patience`: seconds for which no device may be able to run it; `settled`: until when, on the
         monotonic clock, it waits for devices known from before a restart. Cancelled with `closing`, its attempts go on;
         cancelled otherwise, they are withdrawn."""
-        self._patience = patience
+        self._patience, self._settled = patience, settled
         try:
-            if not self.lives:
-                await self._settle(settled)
             await self._live()
         except asyncio.CancelledError as stop:
             if stop.args != ("closing",):
@@ -132,6 +132,7 @@ class Pursuit:
                 elif self.lives:
                     await self._follow()
                 else:
+                    await self._settle()
                     await self._place()
             except StoreError as error:
                 self.job.message = str(error)
@@ -142,14 +143,16 @@ class Pursuit:
                 broken = f"the node itself failed ({type(error).__name__}); its log says where. Submit the job again"
                 await self._desk.clock.sleep(DISK_RETRY_S)
 
-    async def _settle(self, until: float) -> None:
-        """Until what is known from before a restart is linked again."""
-        while (left := until - self._desk.clock.now()) > 0:
+    async def _settle(self) -> None:
+        """Until what is known from before a restart is linked again, and had a moment to say what its user did meanwhile."""
+        while (left := self._settled - self._desk.clock.now()) > 0:
             self._wake.clear()
             if all(d.dynamic is not None for d in self._desk.devices() if d.capability is not None):
-                return
+                await self._desk.clock.sleep(SAID_S)
+                break
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), left)
+        self._settled = 0.0
 
     # -- placing -------------------------------------------------------------------------------------------------------
 
@@ -168,7 +171,8 @@ class Pursuit:
             await self._offered(placement, row, taken=True)
         elif (held := desk.hold(job, placement, devices)) is not None:
             self._until = math.inf
-            job.explain, job.substate, job.message = summary(placement), "pooled", parked(placement, held)
+            job.explain, job.substate = summary(replace(placement, held=True)), "pooled"
+            job.message = parked(placement, held)
             await self._wait(LOOK_HELD_S)
         elif placement.chosen is not None:
             await self._offered(placement, placement.chosen)
@@ -225,7 +229,7 @@ class Pursuit:
         message = Reserve(
             job=job.id, attempt=a.number, task=job.spec.task, version=job.spec.version, variant=a.variant, units=job.spec.units,
             input_bytes=job.spec.input_bytes, result_bytes=job.spec.result_bytes, personal=job.spec.personal,
-            waited=bounded_s(max(0.0, self._desk.clock.wall() - job.created)), taken=live.taken,
+            waited=bounded_s(job.age_s(self._desk.clock.wall())), taken=live.taken,
         )  # fmt: skip
         live.answer_by = self._desk.clock.now() + RESERVE_TIMEOUT_S
         await self._handle(live, None if self._desk.net.send(a.device, message) else Over("LOST", "no link"))
@@ -296,7 +300,7 @@ class Pursuit:
             case Granted():
                 await self._granted(live, message)
             case StartedAt():
-                await self._started(live, message.ago_s)
+                await self._started(live, message)
             case ProgressNow():
                 job.share = message.share if len(self.lives) == 1 else max(job.share, message.share)
                 self._desk.tell(job)
@@ -319,7 +323,7 @@ class Pursuit:
             live.begin_by = live.starts + far_after(message.start_in_s + live.service)
             self._watch(live)
         if a.state == "OFFERED":
-            a.state, a.reserved = "RESERVED", self._desk.clock.wall()
+            a.state, a.reserved, self._until = "RESERVED", self._desk.clock.wall(), math.inf
             self._desk.net.pool_changed()  # it waits there: others may offer to take it
         if message.start_in_s > CALL_AHEAD_S or a.state not in ("RESERVED", "STAGING") or live.moving_to is not None:
             return
@@ -329,41 +333,55 @@ class Pursuit:
             live.begin_by = min(live.begin_by, live.starts)
             self._watch(live)
         a.state, live.sent = "STAGING", True
-        start = Start(job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed)
+        left = left_s(job, self._desk.clock.wall())
+        start = Start(
+            job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed,
+            expire_s=None if left is None else bounded_s(left),
+        )  # fmt: skip
         if not self._desk.net.send(a.device, start):
             raise Over("LOST", "the link closed before the start")
 
-    async def _started(self, live: Live, ago_s: float) -> None:
+    async def _started(self, live: Live, said: StartedAt) -> None:
         if live.moving_to is not None:  # too late to move it: whoever waits for it may go on
             live.moving_to = live.answer_by = None
             self._desk.net.pool_changed()
-        began, self._until = self._desk.clock.now() - ago_s, math.inf  # it had a device
+        began, self._until = self._desk.clock.now() - said.ago_s, math.inf  # it had a device
         live.started = began if live.started is None else min(began, live.started)
+        live.cold = live.cold or said.load_s > 0
         self._watch(live)
-        await self._desk.jobs.step(live.attempt, "RUNNING", started=self._desk.clock.wall() - ago_s)
+        await self._desk.jobs.step(live.attempt, "RUNNING", started=self._desk.clock.wall() - said.ago_s)
         await self._desk.jobs.status(self.job, "RUNNING", "hedged" if len(self.lives) > 1 else "running")
         self._desk.tell(self.job)
 
     async def _hedge(self, live: Live, now: float) -> None:
         """It runs, or does not begin, suspiciously long: start a second attempt of the same variant where that would be done
-        sooner than it has taken already."""
+        sooner than it has taken already; else, far too late, tell its owner, who alone can end it."""
         self._watch(live)
         if live.hedge_at is None or live.hedge_at > now:  # its queue has become longer
             return
         live.hedge_at = now + max(live.service, 1.0)
         if len(self.lives) > 1 or live.moving_to is not None:
             return
-        ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
         took = now - (live.due if live.started is None else live.started)
+        if took >= FAR_TOO_LATE * max(live.service, 1.0):
+            self._tell_late(live)
+        if not self._hedged():
+            return
+        ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
         row = second(ask, took, live.attempt.device, devices)
-        free = live.started is None or took >= far_after(live.service)  # what has not begun is no work done twice
-        if row is not None and (free or self._desk.budget.spend()):
+        if row is not None and (free(took, live.service, live.started is not None) or self._desk.budget.spend()):
             await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
 
+    def _tell_late(self, live: Live) -> None:
+        where, said = self._desk.name(live.attempt.device), seconds(live.service)
+        late = f"attempt {live.attempt.number} takes far longer than the {said} predicted on {where}"
+        if not self.job.message.startswith(late):
+            self.job.message = f"{late}; `moodmesh job cancel` ends it"
+            self._desk.tell(self.job)
+
     def _watch(self, live: Live) -> None:
-        """When to look for a second attempt, as things are now."""
-        if self._hedged():
-            live.hedge_at = (live.due if live.started is None else live.started) + hedge_after(live.service)
+        """When to look whether it is late, as things are now."""
+        live.hedge_at = (live.due if live.started is None else live.started) + hedge_after(live.service)
 
     def _hedged(self) -> bool:
         """Whether a second attempt may run beside the first."""
@@ -399,9 +417,13 @@ class Pursuit:
 
     def _took(self, live: Live) -> float:
         """Seconds an attempt has worked by the clock of this device, less what messages may take: what its device signs for
-        can be too little. One that did not say it began should have by then."""
-        began = live.due if live.started is None and live.sent else live.started
-        return 0.0 if began is None else self._desk.clock.now() - began - MOST_HAND_S
+        can be too little. One that was sent all it needs works from when its device last expected it to begin, whatever it says
+        later; that its queue has become longer, or its model was not loaded, is believed as far as anything honest takes."""
+        began = [] if live.started is None else [live.started]
+        if live.sent and live.begin_by is not None:
+            most = live.begin_by + live.load + far_after(live.claim)
+            began.append(most if live.load or live.cold else min(live.starts, most))
+        return self._desk.clock.now() - min(began, default=math.inf) - MOST_HAND_S
 
     def _learn_hand(self, live: Live, done: Provenance) -> None:
         """What the attempt took beside its work, where it had nothing to wait for: a cold start and a long way have their own
@@ -430,12 +452,18 @@ class Pursuit:
     async def _ended(self, live: Live, over: Over) -> None:
         """The attempt's end, and what it means for the job: nothing while another attempt lives."""
         job, a = self.job, live.attempt
-        then = After(job.status, "running", job.message) if self.lives else _after(live, over)
-        await self._desk.jobs.end(job, a, over.state, str(over), self._desk.clock.wall(), then)
+        then = self._still() if self.lives else _after(live, over)
+        words = f"{RESTARTED}: {over}" if live.unheard and over.state == "LOST" else str(over)
+        await self._desk.jobs.end(job, a, over.state, words, self._desk.clock.wall(), then)
         if over.state in ("LOST", "CANCELLED"):
             self._desk.net.send(a.device, Cancel(job=job.id, attempt=a.number))
         job.share = 0.0 if not self.lives else job.share
         self._desk.tell(job)
+
+    def _still(self) -> After:
+        """Where the job stands by the attempts that live."""
+        begun = any(live.started is not None for live in self.lives)
+        return After("RUNNING", "running", self.job.message) if begun else After("PENDING", "reserved", self.job.message)
 
     async def _fail(self, reason: str, message: str) -> None:
         await self._desk.jobs.status(self.job, "FAILED", reason, message, at=self._desk.clock.wall())
@@ -445,7 +473,7 @@ class Pursuit:
         """The attempts that are no longer wanted."""
         for live in list(self.lives):
             self._close(live)
-            if live.started is not None and live.claim and (took := self._took(live)) > live.claim:
+            if live.claim and (took := self._took(live)) > live.claim:
                 self._desk.net.measured(live.attempt.device, live.claim, took)
             try:
                 await self._desk.jobs.step(
@@ -492,6 +520,10 @@ def acknowledge(desk: Desk, a: Attempt) -> None:
 
 def missing(placement: Placement) -> str:
     """What keeps a job waiting, in one line."""
+    ask = placement.ask
+    if ask.on is not None and all(device.id != ask.on for device in placement.devices):
+        gone = f"the device it asks for with --on ({ask.on[:8]}) is no longer paired"
+        return f"{gone}: `moodmesh pair` with it again, or `moodmesh job cancel {ask.job[:8]}` and submit it anew"
     closed = [
         f"{row.name}{f' ({row.variant})' if row.variant else ''}: {row.gate.detail}" for row in placement.rows if row.gate
     ]
@@ -517,7 +549,7 @@ def _row_of(placement: Placement, taker: tuple[DeviceId, str] | None) -> Row | N
 
 def _after(live: Live, over: Over) -> After:
     """What the end of a job's only attempt means for it: another attempt, or the end."""
-    may_have_run = live.sent or live.resumed  # what was sent before a restart is not known
+    may_have_run = (live.sent and not live.lacks_input) or live.resumed  # what was sent before a restart is not known
     if over.reason == "invalid_input":
         return After("FAILED", "invalid_input", str(over))
     if live.job.spec.effects and may_have_run and over.state == "LOST":

@@ -55,8 +55,7 @@ def seen(
     quotes = not words and (s.escalate is not None or any(a.state == "ERRORED" for a in job.attempts))
     return Seen(
         id=job.id, task=s.task, version=s.version, personal=s.personal, variant=s.variant, on=s.on, quality=s.quality,
-        by_s=min(s.by_s, LONGEST_S) if s.by_s is not None else None,
-        wait_s=min(s.wait_s, LONGEST_S) if s.wait_s is not None else None, seed=s.seed,
+        by_s=_bounded(s.by_s), expire_s=_bounded(s.expire_s), wait_s=_bounded(s.wait_s), seed=s.seed,
         given=sorted(name for name in s.params if len(name) <= LONGEST_NAME)[:SEEN_PARAMS],
         units=s.units, input_bytes=s.input_bytes, result_bytes=s.result_bytes,
         input_sha256=s.input_sha256 if own and not s.personal else None, adopted_from=s.adopted_from, parent=s.parent,
@@ -67,6 +66,10 @@ def seen(
         now=_table(job.explain) if job.status == "PENDING" and job.explain and not brief else None,
         lines=[_line(line) for line in lines[-SEEN_LINES:]] if words and not brief else [],
     )  # fmt: skip
+
+
+def _bounded(seconds: float | None) -> float | None:
+    return None if seconds is None else min(seconds, LONGEST_S)
 
 
 def _escalation(job: Job, names: Mapping[Any, str], made: Mapping[str, Any], words: bool) -> SeenEscalation | None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
@@ -91,8 +92,9 @@ class Submitter:
         return self._open.get(job.id, job)
 
     def placement(self, job: Job) -> Placement:
-        """Where the job would go now."""
-        return self.desk.placement(job)
+        """Where the job would go now, were it not held back."""
+        found = self.desk.placement(job)
+        return replace(found, held=job.substate == "pooled" and found.chosen is not None)
 
     # -- what the node tells -------------------------------------------------------------------------------------------
 
@@ -163,6 +165,12 @@ class Submitter:
     def names(self, peer: DeviceId, artefact: str) -> bool:
         """Whether a live attempt at the peer has this artefact as its input."""
         return any(live.attempt.device == peer and live.job.input.id == artefact for live in self.desk.live.values())
+
+    def gives(self, peer: DeviceId, artefact: str, whole: bool) -> None:
+        """A peer takes an input: so it lacks it, until it may have had the whole once."""
+        for live in self.desk.live.values():
+            if live.attempt.device == peer and live.job.input.id == artefact and live.lacks_input is not False:
+                live.lacks_input = not whole
 
     def reconcile(self, peer: DeviceId, held: list[LiveDoc]) -> None:
         """The peer's list of what it holds: an attempt it granted and no longer holds is lost; the rest has its place."""

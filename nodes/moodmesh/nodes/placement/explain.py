@@ -14,7 +14,7 @@ from moodmesh.nodes.placement.score import TIE, Z90, Z95, Placement, Row, place
 ALL, SHOWN = 32, 16
 REST = {"slower": "that are slower or busier", "absent": "that are absent"}
 COLUMNS = ("transfer", "queue", "load", "service", "back", "hand", "total")
-DISPLACED = "displaced"
+DISPLACED, HELD = "displaced", "held"
 TOOK = "was free and took it"
 BESIDE = "was idle, and runs it beside the attempt that takes long: expected to be done sooner than that has taken already"
 
@@ -22,7 +22,8 @@ BESIDE = "was idle, and runs it beside the attempt that takes long: expected to 
 def summary(placement: Placement) -> dict[str, Any]:
     """The decision as JSON: the devices with their terms in seconds, or the gate that barred them; and why the first won.
 
-    Of up to `ALL` devices every one; of more the best that were weighed, and the others counted by what kept them out.
+    What is held back has a `best` of the moment and no `chosen`. Of up to `ALL` devices every one; of more the best that were
+    weighed, and the others counted by what kept them out.
     """
     few = len(placement.devices) <= ALL
     found = placement.rows if few else [placement.verdict(row) for row in placement.weighed]
@@ -31,10 +32,16 @@ def summary(placement: Placement) -> dict[str, Any]:
         key=lambda r: (not placement.is_chosen(r), r.terms.total if r.terms else math.inf, r.name, r.device, r.variant or ""),
     )
     told = ordered if few else _best(ordered)
-    rows = [_row(row, placement.is_chosen(row)) for row in told]
-    chosen = next((r for r in rows if r["chosen"]), None)
-    more = {"late": late(placement), "elsewhere": _elsewhere(placement), "rest": {} if few else _rest(placement, told)}
-    return {"rows": rows, "chosen": chosen, "why": why(placement), **{k: v for k, v in more.items() if v}}
+    rows = [_row(row, placement) for row in told]
+    best = next((r for r in rows if r["chosen"] or HELD in r), None)
+    more = {
+        "best": best if placement.held else None,
+        "late": late(placement),
+        "elsewhere": _elsewhere(placement),
+        "rest": {} if few else _rest(placement, told),
+    }
+    reason = f"held back, though {why(placement)}" if placement.held else why(placement)
+    return {"rows": rows, "chosen": None if placement.held else best, "why": reason, **{k: v for k, v in more.items() if v}}
 
 
 def _elsewhere(placement: Placement) -> dict[str, Any]:
@@ -58,9 +65,11 @@ def _rest(placement: Placement, told: Sequence[Row]) -> dict[str, int]:
     return dict(Counter(gate.name if gate else "slower" for gate in gates).most_common())
 
 
-def _row(row: Row, chosen: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"device": row.device, "name": row.name, "here": row.here, "variant": row.variant, "chosen": chosen}
-    found["quality"] = row.quality
+def _row(row: Row, placement: Placement) -> dict[str, Any]:
+    best = placement.is_chosen(row)
+    found: dict[str, Any] = {"device": row.device, "name": row.name, "here": row.here, "variant": row.variant}
+    found |= {"chosen": best and not placement.held, "quality": row.quality}
+    found |= {HELD: True} if best and placement.held else {}
     if row.terms is not None:
         t = row.terms
         found |= {k: v for k, v in t._asdict().items() if not k.startswith("log_")}
@@ -145,7 +154,7 @@ def table(explain: Mapping[str, Any]) -> list[str]:
     """The rows of `summary` as aligned lines."""
     rows: Sequence[Mapping[str, Any]] = explain["rows"]
     width = max([6, *(len(label(r)) for r in rows)])
-    soonest = (explain.get("chosen") or {}).get("total", 0.0)
+    soonest = next((float(row.get("total", 0.0)) for row in rows if row["chosen"] or row.get(HELD)), 0.0)
     shown = [*COLUMNS, *([DISPLACED] if any(row.get(DISPLACED) for row in rows) else [])]
     lines = [f"  {'device':<{width}}  " + " ".join(f"{c:>9}" for c in shown) + "   verdict"]
     for row in rows:
@@ -168,6 +177,8 @@ def verdict(row: Mapping[str, Any], chosen_s: float = 0.0) -> str:
     """Why a row won or not; `chosen_s`: the total of the one that did."""
     if row["chosen"]:
         return "chosen"
+    if row.get(HELD):
+        return "best now, but held back"
     if row["gate"]:
         return f"ruled out by {row['gate']['name']}: {row['gate']['detail']}"
     lost = "sooner, but not only that counted (see above)" if row.get("total", math.inf) < chosen_s else "later"

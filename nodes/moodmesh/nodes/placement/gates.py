@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moodmesh.nodes.messages import Dynamic, TaskDoc, VariantDoc
+from moodmesh.nodes.messages import Active, Dynamic, Power, TaskDoc, VariantDoc
 from moodmesh.nodes.placement.view import Ask, Device
 
 MEMORY_MARGIN = 1.1
@@ -19,6 +19,15 @@ class Gate:
 
     name: str
     detail: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What the owner of this device set, as it holds now: what its document says of it, without the rest."""
+
+    power: Power
+    quiet: bool
+    active: Active | None = None
 
 
 def device_gate(ask: Ask, device: Device) -> Gate | None:
@@ -65,15 +74,35 @@ def variant_gate(ask: Ask, device: Device, name: str, doc: VariantDoc, service_s
     return gate
 
 
-def _state_gate(ask: Ask, device: Device, now: Dynamic, need_mb: float, service_s: float) -> Gate | None:
+def owner_gate(now: Dynamic | State, *, here: bool, own: bool, service_s: float) -> Gate | None:
+    """The gate that what its owner set closes now for a job of `service_s` predicted seconds; None when all are open. It also
+    ends what runs. `here`: the job is of the device itself; `own`: of another one that it counts among its own."""
     if now.power == "no":
         return Gate("power", "battery below its floor, or mains only")
-    if now.power != "ok" and not device.here and not device.owns_us:
+    if now.power != "ok" and not here and not own:
         return Gate("power", "limited power: own devices' jobs only")
     if now.power != "ok" and service_s > LIMITED_SECONDS:
         return Gate("power", f"limited power: {service_s:.0f} s is more than 10 s")
-    if now.quiet and not device.here:
+    if now.quiet and not here:
         return Gate("hours", "quiet hours of its owner")
+    return None if here else _active_gate(now.active, own=own, service_s=service_s)
+
+
+def _active_gate(active: Active | None, *, own: bool, service_s: float) -> Gate | None:
+    """For jobs of other devices: who hands one in at this device is at it, and asked for just that."""
+    if active == "no":
+        return Gate("active", "somebody is at it: it works for no other device then")
+    why = "whether somebody is at it is not known" if active == "unknown" else "somebody is at it"
+    if active is not None and not own:
+        return Gate("active", f"{why}: own devices' jobs only")
+    if active is not None and service_s > LIMITED_SECONDS:
+        return Gate("active", f"{why}: {service_s:.0f} s is more than 10 s")
+    return None
+
+
+def _state_gate(ask: Ask, device: Device, now: Dynamic, need_mb: float, service_s: float) -> Gate | None:
+    if gate := owner_gate(now, here=device.here, own=device.owns_us, service_s=service_s):
+        return gate
     if need_mb > now.memory_free_mb:
         return Gate("memory", f"{need_mb:.0f} MB of {now.memory_free_mb} MB")
     disk_mb = (ask.input_bytes + ask.result_bytes) / 1e6 + DISK_SPARE_MB

@@ -18,21 +18,28 @@ def hedge_after(expected_s: float) -> float:
 
 
 def far_after(expected_s: float) -> float:
-    """Seconds that nothing honest takes which is expected to take so long: a rival needs no token then, and no promise of a
-    later start is believed any more."""
+    """Seconds that nothing honest takes which is expected to take so long: no promise of a later start is believed any more."""
     return FAR * expected_s + FAR_LEAST_S
 
 
+def free(took_s: float, expected_s: float, begun: bool) -> bool:
+    """Whether a second attempt needs no token: what has not begun when it should is no work done twice, and nothing honest
+    takes so long."""
+    return not begun or took_s >= far_after(expected_s)
+
+
 def second(ask: Ask, elapsed_s: float, first: DeviceId, devices: Iterable[Device]) -> Row | None:
-    """Where a second attempt may run: an idle device, not the `first` one, that would be done in less time than that has
-    taken already."""
+    """Where a second attempt may run: an idle device on mains, not the `first` one, that would be done in less time than
+    that has taken already."""
     chosen = place(ask, [d for d in devices if d.id != first and _idle(d)]).chosen
     return chosen if chosen and chosen.terms and chosen.terms.alone < elapsed_s else None
 
 
 def _idle(device: Device) -> bool:
     now = device.dynamic
-    return device.present and now is not None and now.free_slots > 0 and not now.queue and not device.pending_s
+    if not device.present or now is None or now.power != "ok":  # nothing is done twice on battery
+        return False
+    return now.free_slots > 0 and not now.queue and not device.pending_s
 
 
 class Budget:

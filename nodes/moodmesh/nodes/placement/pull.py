@@ -235,5 +235,8 @@ def _first(kind: str, held: Mapping[DeviceId, Heap], per_unit: float, *, newest:
 def gain(waiting: Waiting, me: Device) -> float:
     """Seconds won by taking a job out of another device's queue, with margin; positive when it is worth moving. `me` is as
     far away as it is from who submitted it."""
+    least, most = service_s(me, waiting.kind, waiting.units), ACCEPT * waiting.remaining_s - MOVE_S
+    if least is None or least >= most:  # the work alone takes too long: nearly always
+        return -math.inf if least is None else most - least
     mine = takes_s(me, waiting.kind, waiting.units, waiting.input_bytes)
-    return -math.inf if mine is None else ACCEPT * waiting.remaining_s - MOVE_S - mine
+    return -math.inf if mine is None else most - mine

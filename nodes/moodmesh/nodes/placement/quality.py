@@ -11,12 +11,12 @@ OPEN = (None, "quality", "deadline", "variant")
 
 def stated(explain: Mapping[str, Any], measure: str, figures: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
     """The loss of a decision against the best variant present, also where `--on` left that out, from the table kept with it
-    (`explain.summary`); None where nothing was chosen.
+    (`explain.summary`); None where there was no device to choose.
 
     `loss` is None when the best variant present was taken, and empty when its cards have no figures to compare. `words` say
     it, and that a deadline will not be met (`explain.late`).
     """
-    chosen = explain.get("chosen")
+    chosen = explain.get("chosen") or explain.get("best")
     if not chosen:
         return None
     able = [row for row in explain["rows"] if row["variant"] and (row["gate"] or {}).get("name") in OPEN]

@@ -37,7 +37,8 @@ class Row(NamedTuple):
 @dataclass(frozen=True)
 class Placement:
     """A decision: the chosen row, None when nothing can run the job now, and those it was weighed against. `taken`: the
-    device chose itself, being free; `beside`: a second attempt, beside one that runs long."""
+    device chose itself, being free; `beside`: a second attempt, beside one that runs long; `held`: the chosen one is the best
+    of the moment, and the job is held back all the same."""
 
     ask: Ask
     devices: tuple[Device, ...]
@@ -45,6 +46,7 @@ class Placement:
     weighed: tuple[Row, ...] = ()
     taken: bool = False
     beside: bool = False
+    held: bool = False
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -56,9 +58,9 @@ class Placement:
         return frozenset(row.device for row in self.rows if row.terms is not None and row.variant == variant)
 
     def at(self, device: DeviceId, variant: str) -> Row | None:
-        """The row of one device and variant that could run it."""
-        found = (row for d in self.devices if d.id == device for row in _rows(self.ask, d))
-        return next((self.verdict(row) for row in found if row.variant == variant and row.terms is not None), None)
+        """The row of one device and variant that may run it now."""
+        found = (self.verdict(row) for d in self.devices if d.id == device for row in _rows(self.ask, d))
+        return next((row for row in found if row.variant == variant and row.terms is not None and row.gate is None), None)
 
     def is_chosen(self, row: Row) -> bool:
         """Whether it is the chosen one."""

@@ -17,7 +17,7 @@ from moodmesh.nodes.bench.routing.engine import LATENCY_S, SIZES, Attempt, Box, 
 from moodmesh.nodes.bench.routing.world import NAMES, moved
 from moodmesh.nodes.jobs.pursuit import LOOK_HELD_S, LOOK_S, RESERVE_TIMEOUT_S
 from moodmesh.nodes.messages import Capability, Dynamic
-from moodmesh.nodes.placement.hedge import Budget, hedge_after, second
+from moodmesh.nodes.placement.hedge import Budget, free, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
 from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S, left_s, order_key, waits
@@ -345,8 +345,9 @@ class Meshed:
         live = desk.booked.get(attempt.job)
         if attempt.state not in ("running", "suspended") or live != [attempt]:
             return
-        row = second(self.asks[attempt.job], self.run.ran(attempt), DeviceId(str(attempt.box.index)), self._devices(desk))
-        if row is not None and row.terms is not None and desk.budget.spend():
+        ran = self.run.ran(attempt)
+        row = second(self.asks[attempt.job], ran, DeviceId(str(attempt.box.index)), self._devices(desk))
+        if row is not None and row.terms is not None and (free(ran, attempt.expected, begun=True) or desk.budget.spend()):
             self._reserve(desk, attempt.job, row)
         else:
             self.run.after(max(attempt.expected, 1.0), self._look_at, desk, attempt)
