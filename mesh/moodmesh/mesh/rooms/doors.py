@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import ClientError, ClientSession, DummyCookieJar, TCPConnector, web
 
 from moodmesh.mesh.acceptor import Acceptor
+from moodmesh.mesh.address import Address
 from moodmesh.mesh.admission import Admission, Limits
 from moodmesh.mesh.binding import EVERYWHERE
 from moodmesh.mesh.certificates import epoch_credential
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.errors import DialFailed
 from moodmesh.mesh.frames import Frame
-from moodmesh.mesh.address import Address
 from moodmesh.mesh.pipe import CONNECT_S, FixedResolver, WebSocketPipe, adopt, dial
 from moodmesh.mesh.rid import EPOCH_S
 from moodmesh.mesh.seams import DeviceId, LinkClosed

@@ -35,12 +35,19 @@ def routes(node: Services, journal: MoodJournal) -> list[web.RouteDef]:
         felt = mood(journal.told, node.clock.wall())
         if felt is None:
             return {"mood": None}
-        values = {"valence": felt.valence, "arousal": felt.arousal, "valence_sd": felt.valence_sd, "arousal_sd": felt.arousal_sd}
+        values = {
+            "valence": felt.valence,
+            "arousal": felt.arousal,
+            "valence_sd": felt.valence_sd,
+            "arousal_sd": felt.arousal_sd,
+        }
         return {"mood": {**values, "word": quadrant(felt.valence, felt.arousal)}}
 
     async def feel(request: web.Request) -> web.Response:
         asked = await body(request, FeelRequest)
-        await journal.add(Told(node.clock.wall(), asked.source, asked.valence, asked.arousal, asked.valence_sd, asked.arousal_sd))
+        await journal.add(
+            Told(node.clock.wall(), asked.source, asked.valence, asked.arousal, asked.valence_sd, asked.arousal_sd)
+        )
         return web.json_response(now(), status=201)
 
     async def show(request: web.Request) -> web.Response:
@@ -48,9 +55,7 @@ def routes(node: Services, journal: MoodJournal) -> list[web.RouteDef]:
         if span not in HOURS:
             raise UsageError(f"a span is one of {', '.join(HOURS)}")
         wall, since = node.clock.wall(), node.clock.wall() - 3600 * HOURS[span]
-        states = [
-            {"at": at, "valence": v.mean, "arousal": a.mean} for at, v, a in track(journal.told, wall) if at >= since
-        ]
+        states = [{"at": at, "valence": v.mean, "arousal": a.mean} for at, v, a in track(journal.told, wall) if at >= since]
         days = [day._asdict() for day in await journal.days(since - DAY_S)]
         return web.json_response({**now(), "states": states, "days": days})
 

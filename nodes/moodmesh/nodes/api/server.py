@@ -22,9 +22,7 @@ from moodmesh.nodes.services import Part, Services
 
 
 @contextlib.asynccontextmanager
-async def serve(
-    services: Services, discovery: Discovery, pairing: Pairing, rooms: Rooms, path: Path
-) -> AsyncIterator[None]:
+async def serve(services: Services, discovery: Discovery, pairing: Pairing, rooms: Rooms, path: Path) -> AsyncIterator[None]:
     """Answer on the socket at `path` (0600, in a 0700 directory) until the block ends."""
     token = token_of(services.home)
     guards = [Guard(token, None)]

@@ -100,7 +100,10 @@ def _show(span: str, json: bool) -> None:
     def text() -> list[str]:
         lines = [f"now  {told_lines(found)[0]}"]
         rows = [
-            (time.strftime("%a %H:%M", time.localtime(s["at"])), *(part for k in READ[:2] for part in (_bar(s[k]), f"{s[k]:+.2f}")))
+            (
+                time.strftime("%a %H:%M", time.localtime(s["at"])),
+                *(part for k in READ[:2] for part in (_bar(s[k]), f"{s[k]:+.2f}")),
+            )
             for s in found["states"]
         ]
         return [*lines, *(columns(rows, ("when", "valence", "", "arousal", "")) if rows else [])]

@@ -11,7 +11,9 @@ from moodmesh.nodes.cli.client import Client
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, say
 from moodmesh.nodes.errors import UsageError
 
-room_app = typer.Typer(help="Rooms: how the people near feel together, and nothing about any one of them.", no_args_is_help=True)
+room_app = typer.Typer(
+    help="Rooms: how the people near feel together, and nothing about any one of them.", no_args_is_help=True
+)
 privacy_app = typer.Typer(help="What has left this device, what it told, and what may still leave.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A room's name, or the beginning of its id.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Agree to the words that would be shown.")]
@@ -32,7 +34,9 @@ def create(
     name: Annotated[str, typer.Argument(help="What it is called.")],
     kind: Annotated[
         Literal["circle", "on-demand", "ambient"],
-        typer.Option(help="circle: exact, of people named. on-demand: from 5 people, when asked. ambient: from 30, all the time."),
+        typer.Option(
+            help="circle: exact, of people named. on-demand: from 5 people, when asked. ambient: from 30, all the time."
+        ),
     ] = "on-demand",
     eps: Annotated[int, typer.Option(help="Of an on-demand room: 1, 2 or 4. Smaller tells less of you, and is rougher.")] = 4,
     person: Annotated[list[str] | None, typer.Option(help="Of a circle: a paired device, once for each.")] = None,
@@ -124,7 +128,9 @@ def told(found: dict[str, Any]) -> list[str]:
     if found["kind"] == "circle":
         lines.append(f"  exact     not differentially private: the exact mean of {last['n']} people")
     else:
-        lines.append(f"  it told   of you at most epsilon {last['eps_room']:.2f}; {last['eps_alone']:.2f} if all others were against you")
+        lines.append(
+            f"  it told   of you at most epsilon {last['eps_room']:.2f}; {last['eps_alone']:.2f} if all others were against you"
+        )
     if last["unchecked"]:
         lines.append("  unchecked so few opened it that a lying member could not have been told")
     return [*lines, f"  now       {found['state']}"]
@@ -242,12 +248,12 @@ def preview(room: Name, full: Annotated[bool, typer.Option("--bytes", help="Ever
 
     def text() -> list[str]:
         head = "left in this epoch" if found["sent"] else "would leave, for instance"
-        lines = [f"{found['bytes']} bytes {head} for {found['room']}: keys, signatures, and numbers that are blurred and cut in shares"]
+        lines = [
+            f"{found['bytes']} bytes {head} for {found['room']}: keys, signatures, and numbers that are blurred and cut in shares"
+        ]
         for message in found["messages"]:
             shown = message["hex"] if full else message["hex"][:64] + ("..." if len(message["hex"]) > 64 else "")
             lines.append(f"  {message['step']:<9} {message['bytes']:>6}  {shown}")
         return lines
 
     emit(found, json, text)
-
-
