@@ -35,19 +35,12 @@ def routes(node: Services, journal: MoodJournal) -> list[web.RouteDef]:
         felt = mood(journal.told, node.clock.wall())
         if felt is None:
             return {"mood": None}
-        values = {
-            "valence": felt.valence,
-            "arousal": felt.arousal,
-            "valence_sd": felt.valence_sd,
-            "arousal_sd": felt.arousal_sd,
-        }
-        return {"mood": {**values, "word": quadrant(felt.valence, felt.arousal)}}
+        value = {"valence": felt.valence, "arousal": felt.arousal, "word": quadrant(felt.valence, felt.arousal)}
+        return {"mood": {**value, "valence_sd": felt.valence_sd, "arousal_sd": felt.arousal_sd}}
 
     async def feel(request: web.Request) -> web.Response:
         asked = await body(request, FeelRequest)
-        await journal.add(
-            Told(node.clock.wall(), asked.source, asked.valence, asked.arousal, asked.valence_sd, asked.arousal_sd)
-        )
+        await journal.add(Told(at=node.clock.wall(), **asked.model_dump()))
         return web.json_response(now(), status=201)
 
     async def show(request: web.Request) -> web.Response:

@@ -75,11 +75,10 @@ class RoomsView:
 
     async def list(self, _: web.Request) -> web.Response:
         """Rooms joined, invitations, open rooms near."""
-        invited = [{**_described(d), "by": self._node.peers.names().get(by, by[:8])} for d, by in self._rooms.invited.values()]
+        names, joined = self._node.peers.names(), [self._shown(seat) for seat in self._rooms.seats.values()]
+        invited = [{**_described(d), "by": names.get(by, by[:8])} for d, by in self._rooms.invited.values()]
         near = [_described(d) for d in await self._rooms.near()]
-        return web.json_response(
-            {"rooms": [self._shown(s) for s in self._rooms.seats.values()], "invited": invited, "near": near}
-        )
+        return web.json_response({"rooms": joined, "invited": invited, "near": near})
 
     async def create(self, request: web.Request) -> web.Response:
         """Make a room and join it."""

@@ -100,15 +100,16 @@ def _show(span: str, json: bool) -> None:
     def text() -> list[str]:
         lines = [f"now  {told_lines(found)[0]}"]
         rows = [
-            (
-                time.strftime("%a %H:%M", time.localtime(s["at"])),
-                *(part for k in READ[:2] for part in (_bar(s[k]), f"{s[k]:+.2f}")),
-            )
+            (time.strftime("%a %H:%M", time.localtime(s["at"])), *_both(s["valence"]), *_both(s["arousal"]))
             for s in found["states"]
         ]
         return [*lines, *(columns(rows, ("when", "valence", "", "arousal", "")) if rows else [])]
 
     emit(found, json, text)
+
+
+def _both(value: float) -> tuple[str, str]:
+    return _bar(value), f"{value:+.2f}"
 
 
 def _bar(value: float, half: int = 8) -> str:

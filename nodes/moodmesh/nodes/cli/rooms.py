@@ -49,10 +49,8 @@ def create(
 
     Example: moodmesh room create living-room --kind circle --person anna --person ben
     """
-    asked = {
-        "name": name, "kind": kind, "eps": eps if kind == "on-demand" else 0, "open": open, "people": person or [], "trust": trust,
-    }  # fmt: skip
-    _agree(("rooms",), asked, yes, json)
+    about = {"name": name, "kind": kind, "eps": eps if kind == "on-demand" else 0, "open": open}
+    _agree(("rooms",), {**about, "people": person or [], "trust": trust}, yes, json)
 
 
 @room_app.command()
@@ -119,18 +117,16 @@ def told(found: dict[str, Any]) -> list[str]:
     if value is None:
         return [*lines, f"  nothing yet: {found['state']}"]
     about = "rough: " if value["rough"] else ""
-    lines.append(
-        f"  mood      {about}valence {value['valence']:+.2f}, arousal {value['arousal']:+.2f}, within {value['radius']:.2f} (95 %)"
-    )
+    mood = f"valence {value['valence']:+.2f}, arousal {value['arousal']:+.2f}"
+    lines.append(f"  mood      {about}{mood}, within {value['radius']:.2f} (95 %)")
     if value["releases"] > 1:
         lines.append(f"            average of the last {10 * value['releases']} minutes")
     lines.append(f"  of        {last['contributors']} of {last['n']} people ({last['verified']} verified)")
     if found["kind"] == "circle":
         lines.append(f"  exact     not differentially private: the exact mean of {last['n']} people")
     else:
-        lines.append(
-            f"  it told   of you at most epsilon {last['eps_room']:.2f}; {last['eps_alone']:.2f} if all others were against you"
-        )
+        alone = f"{last['eps_alone']:.2f} if all others were against you"
+        lines.append(f"  it told   of you at most epsilon {last['eps_room']:.2f}; {alone}")
     if last["unchecked"]:
         lines.append("  unchecked so few opened it that a lying member could not have been told")
     return [*lines, f"  now       {found['state']}"]
@@ -248,9 +244,8 @@ def preview(room: Name, full: Annotated[bool, typer.Option("--bytes", help="Ever
 
     def text() -> list[str]:
         head = "left in this epoch" if found["sent"] else "would leave, for instance"
-        lines = [
-            f"{found['bytes']} bytes {head} for {found['room']}: keys, signatures, and numbers that are blurred and cut in shares"
-        ]
+        what = "keys, signatures, and numbers that are blurred and cut in shares"
+        lines = [f"{found['bytes']} bytes {head} for {found['room']}: {what}"]
         for message in found["messages"]:
             shown = message["hex"] if full else message["hex"][:64] + ("..." if len(message["hex"]) > 64 else "")
             lines.append(f"  {message['step']:<9} {message['bytes']:>6}  {shown}")

@@ -10,7 +10,12 @@ from moodmesh.nodes.moods.state import Told
 from moodmesh.nodes.store import Store
 
 DAY_S = 86400.0
-COLUMNS = ", ".join(Told._fields)
+SELECT = "SELECT at, source, valence, arousal, valence_sd, arousal_sd FROM told ORDER BY at"
+INSERT = "INSERT INTO told (at, source, valence, arousal, valence_sd, arousal_sd) VALUES (?, ?, ?, ?, ?, ?)"
+ROLL_UP = (
+    "INSERT INTO mood_day (at, valence, arousal, count) VALUES (?1, ?2, ?3, 1) ON CONFLICT (at) DO UPDATE SET"
+    " valence = (valence * count + ?2) / (count + 1), arousal = (arousal * count + ?3) / (count + 1), count = count + 1"
+)
 
 
 class Day(NamedTuple):
@@ -31,20 +36,14 @@ class MoodJournal:
 
     async def load(self) -> None:
         """What is kept."""
-        self.told = await self._store.read(
-            lambda db: [Told(*row) for row in db.execute(f"SELECT {COLUMNS} FROM told ORDER BY at")]
-        )
+        self.told = await self._store.read(lambda db: [Told(*row) for row in db.execute(SELECT)])
 
     async def add(self, one: Told) -> None:
         """Durable before it counts. What is older than the retention goes, rolled up into its day."""
 
         def write(db: sqlite3.Connection) -> None:
-            db.execute(f"INSERT INTO told ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", one)
-            db.execute(
-                "INSERT INTO mood_day (at, valence, arousal, count) VALUES (?1, ?2, ?3, 1) ON CONFLICT (at) DO UPDATE SET"
-                " valence = (valence * count + ?2) / (count + 1), arousal = (arousal * count + ?3) / (count + 1), count = count + 1",
-                (one.at - one.at % DAY_S, one.valence, one.arousal),
-            )
+            db.execute(INSERT, one)
+            db.execute(ROLL_UP, (one.at - one.at % DAY_S, one.valence, one.arousal))
             db.execute("DELETE FROM told WHERE at < ?", (one.at - self._keep_s,))
 
         await self._store.write("mood.add", write)
