@@ -6,7 +6,7 @@ clock and no network: `tick` is told the time, and messages come out with the pl
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .holder import Proposal, genuine_report, propose
@@ -21,9 +21,9 @@ _NEXT = {Step.SHARES: Step.REPORT, Step.REPORT: Step.VOTE, Step.VOTE: Step.SUM}
 
 
 class Out(NamedTuple):
-    """A message, and where to: a place that was heard from."""
+    """A message, and where to: whatever its caller named the place by."""
 
-    place: Hashable
+    place: Any
     data: bytes
 
 
@@ -33,14 +33,14 @@ class Gathering:
     def __init__(self, run: Run, places: Mapping[Any, bytes], until: float) -> None:
         """`places`: who is there, and where each can be reached."""
         self.run, self._expected, self._until = run, dict(places), until
-        self._joined: dict[Hashable, bytes] = {}
+        self._joined: dict[Any, bytes] = {}
         self._seats: tuple[Seat, ...] = ()
         self._reveals: dict[bytes, bytes] = {}
         self.done = False
-        self.withheld: frozenset[Hashable] = frozenset()
+        self.withheld: frozenset[Any] = frozenset()
         """Who joined and did not reveal: the next attempt is without them."""
 
-    def hear(self, place: Hashable, message: Message, now: float) -> list[Out]:
+    def hear(self, place: Any, message: Message, now: float) -> list[Out]:
         """S1 or S2 of the member at `place`; `Malformed`."""
         if place not in self._expected:
             return []
@@ -96,14 +96,14 @@ class Relay:
         """`until`: when everybody has had their chance to share."""
         assert member.draw is not None
         self._member, self._draw = member, member.draw
-        self._places: dict[int, Hashable] = {}
-        self._members: dict[Hashable, int] = {}
+        self._places: dict[int, Any] = {}
+        self._members: dict[Any, int] = {}
         self._said: dict[Step, dict[int, bytes]] = {step: {} for step in Step}
         self._through: dict[Step, bytes | dict[int, bytes]] = {}
         self._step = Step.SHARES
         self._until: float | None = until
 
-    def hear(self, place: Hashable, message: Message, now: float) -> list[Out]:
+    def hear(self, place: Any, message: Message, now: float) -> list[Out]:
         """What the member at `place` says; the first message names it. `Malformed`."""
         if message.step is Step.JOIN and len(message.body) == S1_BYTES:
             return self._seat(place, message.body)
@@ -131,7 +131,7 @@ class Relay:
         """When `tick` has something to do."""
         return self._until
 
-    def _seat(self, place: Hashable, body: bytes) -> list[Out]:
+    def _seat(self, place: Any, body: bytes) -> list[Out]:
         """A member comes, perhaps late: it hears what was passed on before."""
         author = self._draw.roster.index(Seat.read(body).e_pub)
         if author is None or self._draw.roster.seats[author].body != body:

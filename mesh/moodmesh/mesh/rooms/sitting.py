@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from secrets import randbelow
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from moodmesh.mesh.clock import Clock, within
 from moodmesh.mesh.seams import LinkClosed
@@ -22,7 +22,8 @@ from .wire import Malformed, Message, Step, decode, encode, pack, unpack
 T = TypeVar("T")
 MOST_RELAYS = 5
 LOOK_S = 1.0
-MOST_ADDRESS = 64
+MOST_ADDRESS, DOOR_BYTES = 64, 2
+"""A gatherer does not know its own host: of itself it tells the port alone."""
 log = logging.getLogger(__name__)
 
 
@@ -191,7 +192,7 @@ class Sitting:
                 reading = reading or asyncio.ensure_future(place.receive())
                 limit = LOOK_S if member is None else self._timing.gather + 2 * STEP_S
                 try:
-                    message = decode(await within(self._clock, limit, asyncio.shield(reading)))
+                    message = decode(await within(self._clock, limit, _kept(reading)))
                 except TimeoutError:
                     if member is not None:
                         raise
@@ -205,7 +206,8 @@ class Sitting:
                     self._seen, member = message.attempt, Member(Run(self.room, self.epoch, message.attempt), self._person)
                     self._say(place, await self._carry(member.join))
                 elif message.step is Step.WHERE:
-                    where = {item.author: item.body for item in unpack(message.body) if len(item.body) <= MOST_ADDRESS}
+                    told = [item for item in unpack(message.body) if len(item.body) <= MOST_ADDRESS]
+                    where = {i.author: place.address(i.body) if len(i.body) == DOOR_BYTES else i.body for i in told}
                 elif member is not None:
                     self._say(place, await self._carry(member.hear, message))
                     if member.draw is not None:
@@ -322,8 +324,7 @@ class Sitting:
         if self._attempt > 1 + MOST_AGAIN:
             return
         run = Run(self.room, self.epoch, self._attempt)
-        here: dict[Hashable, bytes] = {**self._here}
-        places = {place: at for place, at in here.items() if place not in without}
+        places = {place: at for place, at in self._here.items() if place not in without}
         self._gathering = Gathering(run, places, self._clock.now() + self._timing.gather)
         data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, pack([])))
         self._post([Out(place, data) for place in places])
@@ -354,7 +355,7 @@ class Sitting:
 
     def _post(self, outs: Sequence[Out]) -> None:
         for place, data in outs:
-            cast("Place", place).post(data)
+            place.post(data)
 
     def _say(self, place: Place, said: Sequence[bytes]) -> None:
         for data in said:
@@ -397,6 +398,11 @@ def local() -> tuple[LocalPlace, LocalPlace]:
     one: asyncio.Queue[bytes | None] = asyncio.Queue()
     other: asyncio.Queue[bytes | None] = asyncio.Queue()
     return LocalPlace(one, other), LocalPlace(other, one)
+
+
+async def _kept(reading: asyncio.Future[bytes]) -> bytes:
+    """Wait, and leave it reading when the wait is given up."""
+    return await asyncio.shield(reading)
 
 
 def _why(member: Member) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from moodmesh.nodes.api.guard import body
 from moodmesh.nodes.errors import NotFound, UsageError
 from moodmesh.nodes.rooms.live import Rooms, Seat
-from moodmesh.nodes.rooms.model import Descriptor, create, read_code
+from moodmesh.nodes.rooms.model import Descriptor, Eps, create, read_code
 from moodmesh.nodes.rooms.mood import filtered, shown
 from moodmesh.nodes.rooms.words import consent
 from moodmesh.nodes.services import Services
@@ -25,7 +25,7 @@ class CreateRequest(BaseModel):
 
     name: str
     kind: Literal["circle", "on-demand", "ambient"]
-    eps: int = 0
+    eps: Eps = 0
     open: bool = False
     people: list[str] = []
     trust: Literal["verified", "assumed"] = "verified"

@@ -24,7 +24,7 @@ class Day(NamedTuple):
     at: float
     valence: float
     arousal: float
-    count: int
+    heard: int
 
 
 class MoodJournal:

@@ -20,6 +20,7 @@ MOST_CIRCLE = 16
 ROUGH_RMS = 0.25
 """A value with a larger error is called rough; an ambient one is averaged until it is below."""
 Trust = Literal["verified", "assumed"]
+Eps = Literal[0, 1, 2, 4]
 
 
 class Descriptor(Part):
@@ -28,7 +29,7 @@ class Descriptor(Part):
     room: Digest
     name: Annotated[str, Field(min_length=1, max_length=40)]
     kind: Kind
-    eps: Literal[0, 1, 2, 4] = 0
+    eps: Eps = 0
     open: bool = False
     people: tuple[Device, ...] = ()
 
@@ -47,7 +48,7 @@ class Descriptor(Part):
         return PREFIX + base64.b32encode(self.model_dump_json().encode()).decode().rstrip("=").lower()
 
 
-def create(name: str, kind: Kind, eps: int = 0, *, open: bool = False, people: tuple[str, ...] = ()) -> Descriptor:
+def create(name: str, kind: Kind, eps: Eps = 0, *, open: bool = False, people: tuple[str, ...] = ()) -> Descriptor:
     """A new room; `UsageError` for one that could never tell anything."""
     if kind == "on-demand" and eps not in (1, 2, 4):
         raise UsageError("epsilon is 1, 2 or 4: the smaller, the less a report tells of one person, and the rougher the mean")

@@ -187,7 +187,7 @@ def rehearsal(room: Descriptor, caps: Caps) -> list[bytes]:
     heard = [out for i, m in enumerate(members) for said in m.join() for out in gathering.hear(i, decode(said), now)]
     while heard:
         place, data = heard.pop(0)
-        for said in members[place].hear(decode(data)):  # type: ignore[index]
+        for said in members[place].hear(decode(data)):
             heard += gathering.hear(place, decode(said), now)
     members[0].contribute()
     return members[0].said
