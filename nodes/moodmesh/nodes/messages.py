@@ -401,12 +401,12 @@ class RoomWord(Message):
 
 
 class RoomMember(Message):
-    """Both: the key with which the sender is in the room of this tag, in this epoch (room-mood §3)."""
+    """Both: the sender is in the room of this tag, in this epoch, and with this key once it has one (room-mood §3)."""
 
     kind: Literal["room_member"] = "room_member"
     tag: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     epoch: Annotated[int, Field(ge=0, lt=2**40)]
-    key: Digest
+    key: Digest | None = None
 
 
 class RoomInvite(Message):

@@ -21,7 +21,7 @@ from .wire import Malformed, Message, Step, decode, encode, pack, unpack
 
 T = TypeVar("T")
 MOST_RELAYS = 5
-LOOK_S = 1.0
+LOOK_S, FORGIVEN_S = 1.0, 5.0
 MOST_ADDRESS, DOOR_BYTES = 64, 2
 """A gatherer does not know its own host: of itself it tells the port alone."""
 log = logging.getLogger(__name__)
@@ -59,9 +59,11 @@ class Around(Protocol):
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds. `gather`: how long joining takes at most; `slot`: from the draw to the first share that leaves, and `spread`: by
-    how much more each may wait, whatever its mood; `within`: the latest end."""
+    """Seconds. `coming`: from the wish for a run to its start, for others to be here; `gather`: how long joining takes at most;
+    `slot`: from the draw to the first share that leaves, and `spread`: by how much more each may wait, whatever its mood;
+    `within`: the latest end."""
 
+    coming: float = 1.0
     gather: float = 1.5
     slot: float = 0.0
     spread: float = 0.3
@@ -83,7 +85,8 @@ def gatherers(room: bytes, epoch: int, rids: Sequence[bytes]) -> list[bytes]:
 
 
 class Sitting:
-    """`carry`: runs what takes processor time or the disk, away from the event loop where that matters."""
+    """`carry`: runs what takes processor time or the disk, away from the event loop where that matters; `enough`: with so many
+    here a run begins at once."""
 
     def __init__(
         self,
@@ -94,13 +97,15 @@ class Sitting:
         clock: Clock,
         timing: Timing | None = None,
         carry: Callable[..., Awaitable[Any]] | None = None,
+        enough: int = 1 << 16,
     ) -> None:
         self.room, self.epoch = room, epoch
         self._person, self._around, self._clock, self._timing = person, around, clock, timing or Timing()
-        self._carry = carry or _at_once
+        self._carry, self._enough = carry or _at_once, enough
         self._here: dict[Place, bytes] = {}
         self._attempt = self._seen = 0
-        self._gone: set[bytes] = set()
+        self._start_at: float | None = None
+        self._gone: dict[bytes, float] = {}
         self._gathering: Gathering | None = None
         self._relay: Relay | None = None
         self._member: Member | None = None
@@ -143,8 +148,13 @@ class Sitting:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    @property
+    def spoke(self) -> bool:
+        """Whether shares of this device are out: then there is no second try in this epoch."""
+        return self._member is not None
+
     async def take_part(self) -> Opened:
-        """From entering the room to its sum; `Aborted`, `Declined`."""
+        """From entering the room to its sum; `Aborted`, `Declined`. Once more unless it `spoke`."""
         member, where = await self._set_up()
         self._member = member
         self._drawn.set()
@@ -157,7 +167,7 @@ class Sitting:
             try:
                 place = await self._way(address)
             except LinkClosed:
-                self._gone.add(rid)
+                self._gone[rid] = self._clock.now() + FORGIVEN_S
                 continue
             try:
                 found = await self._gathered(place, rid)
@@ -165,15 +175,16 @@ class Sitting:
                     return found
             except (LinkClosed, TimeoutError, Malformed) as error:
                 log.debug("gatherer left: %s", error)
-                self._gone.add(rid)
+                self._gone[rid] = self._clock.now() + FORGIVEN_S
             finally:
                 place.close()
         raise Aborted("nobody could gather the room")
 
     def _best(self) -> tuple[bytes, bytes | None] | None:
         """The first gatherer that has not failed, and its address; None: this device."""
-        others = dict(self._around.seen())
-        order = [rid for rid in gatherers(self.room, self.epoch, [*others, self._around.rid]) if rid not in self._gone]
+        others, now = dict(self._around.seen()), self._clock.now()
+        everyone = gatherers(self.room, self.epoch, [*others, self._around.rid])
+        order = [rid for rid in everyone if self._gone.get(rid, 0.0) <= now]
         return (order[0], others.get(order[0])) if order else None
 
     async def _gathered(self, place: Place, rid: bytes) -> tuple[Member, dict[int, bytes]] | None:
@@ -182,7 +193,7 @@ class Sitting:
         def here(wanted: bool) -> None:
             place.post(self._encode(Step.HERE, bytes([self._seen, wanted]) + self._around.door, self._seen))
 
-        here(self._wanted.is_set())
+        here(False)
         asking = asyncio.ensure_future(self._when_wanted(lambda: here(True)))
         reading: asyncio.Future[bytes] | None = None
         member: Member | None = None
@@ -203,6 +214,7 @@ class Sitting:
                 if (message.room, message.epoch) != (self.room, self.epoch):
                     raise Malformed("of another room or epoch")
                 if message.step is Step.START and self._seen < message.attempt <= 1 + MOST_AGAIN:
+                    self._wanted.clear()
                     self._seen, member = message.attempt, Member(Run(self.room, self.epoch, message.attempt), self._person)
                     self._say(place, await self._carry(member.join))
                 elif message.step is Step.WHERE:
@@ -218,8 +230,10 @@ class Sitting:
                 reading.cancel()
 
     async def _when_wanted(self, ask: Callable[[], None]) -> None:
-        await self._wanted.wait()
-        ask()
+        while True:
+            await self._wanted.wait()
+            ask()
+            await self._clock.sleep(LOOK_S)
 
     async def _open(self, member: Member, where: dict[int, bytes]) -> Opened:
         """Through the relays in the order that the draw gave them, with the same words for each."""
@@ -314,11 +328,15 @@ class Sitting:
         seen, wanted = body[0], bool(body[1])
         self._here[place] = place.address(body[2:])
         self._attempt = max(self._attempt, seen)
-        if wanted and (self._gathering is None or self._gathering.done):
+        if wanted and self._start_at is None and (self._gathering is None or self._gathering.done):
+            self._start_at = self._clock.now() + self._timing.coming
+        if self._start_at is not None and len(self._here) >= self._enough:
             self._start()
+        self._tick_later()
 
     def _start(self) -> None:
         """Another attempt, with all who are here and did not withhold."""
+        self._start_at = None
         without = self._gathering.withheld if self._gathering is not None else frozenset()
         self._attempt += 1
         if self._attempt > 1 + MOST_AGAIN:
@@ -345,13 +363,16 @@ class Sitting:
                     for one in (self._gathering, self._relay):
                         if one is not None and one.due is not None and one.due <= now:
                             self._post(await self._carry(one.tick, now))
+                if self._start_at is not None and self._start_at <= now:
+                    self._start()
                 if self._gathering is not None and self._gathering.withheld and not self._drawn.is_set():
                     self._start()
         finally:
             self._ticking = False
 
     def _due(self) -> float | None:
-        return min((one.due for one in (self._gathering, self._relay) if one is not None and one.due is not None), default=None)
+        dues = [self._start_at, *(one.due for one in (self._gathering, self._relay) if one is not None)]
+        return min((due for due in dues if due is not None), default=None)
 
     def _post(self, outs: Sequence[Out]) -> None:
         for place, data in outs:

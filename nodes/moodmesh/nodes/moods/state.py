@@ -15,7 +15,7 @@ TAU_S = 1800.0
 USUAL_SD = 0.35
 """Standard deviation of a mood around the baseline when nothing is known."""
 BASELINE_HALF_LIFE_S = 3 * 86400.0
-SAID_SD = 0.1
+SAID_SD = 0.05
 SAID_HOLDS_S = 900.0
 """What was said outweighs what is sensed for so long."""
 SAID = "said"

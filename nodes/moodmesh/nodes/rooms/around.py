@@ -29,13 +29,13 @@ class Near:
 class Paired:
     """Implements `Around` for a circle: its people, over pinned links. A person's rid there is their device."""
 
-    def __init__(self, me: DeviceId, people: Sequence[DeviceId], linked: Callable[[DeviceId], bool], ways: Ways) -> None:
+    def __init__(self, me: DeviceId, people: Sequence[DeviceId], present: Callable[[DeviceId], bool], ways: Ways) -> None:
         self.rid = self.door = me.encode("ascii")
-        self._others, self._linked, self._ways = [p for p in people if p != me], linked, ways
+        self._others, self._present, self._ways = [p for p in people if p != me], present, ways
 
     def seen(self) -> Sequence[tuple[bytes, bytes]]:
-        """Those with a link."""
-        return [(p.encode("ascii"), p.encode("ascii")) for p in self._others if self._linked(p)]
+        """Those who are here."""
+        return [(p.encode("ascii"), p.encode("ascii")) for p in self._others if self._present(p)]
 
     async def open(self, address: bytes) -> Place:
         """To one of them."""

@@ -17,7 +17,7 @@ from moodmesh.mesh.endpoint import Endpoint
 from moodmesh.mesh.rooms.doors import Doors, PipePlace, ask
 from moodmesh.mesh.rooms.member import Declined, Opened
 from moodmesh.mesh.rooms.sitting import Aborted, Around, Place, Sitting, Timing, room_tag
-from moodmesh.mesh.rooms.wire import Malformed, decode
+from moodmesh.mesh.rooms.wire import MOST_MEMBERS, Malformed, decode
 from moodmesh.mesh.seams import DeviceId, LinkClosed
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.discovery import Discovery
@@ -47,12 +47,14 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Seat:
-    """One joined room in the running epoch. `state`: what it does now, or why it told nothing, in words."""
+    """One joined room in the running epoch. `present`: paired devices that are in it now; `state`: what it does now, or why it
+    told nothing, in words."""
 
     room: Room
     known: Known
     readings: list[Reading]
     claims: dict[DeviceId, bytes] = field(default_factory=dict)
+    present: set[DeviceId] = field(default_factory=set)
     sitting: Sitting | None = None
     task: asyncio.Task[None] | None = None
     state: str = "waiting for the next epoch"
@@ -198,13 +200,20 @@ class Rooms:
             case RoomMember():
                 seat = next((s for s in self.seats.values() if self._tag(s).hex() == message.tag), None)
                 if seat is not None and message.epoch == self.epoch:
-                    seat.claims[peer] = bytes.fromhex(message.key)
+                    self._met(seat, peer, message.key)
             case RoomInvite():
                 with contextlib.suppress(UsageError):
                     found = read_code(message.code)
                     if found.room not in self.seats and len(self.invited) < MOST_INVITED:
                         self.invited[found.room] = found, peer
                         self._events.tell("room", room=found.room, name=found.name, what="invited", by=peer)
+
+    def _met(self, seat: Seat, peer: DeviceId, key: str | None) -> None:
+        if peer not in seat.present and seat.room.descriptor.kind == "circle":
+            self._peers.send(peer, RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch))
+        seat.present.add(peer)
+        if key is not None:
+            seat.claims[peer] = bytes.fromhex(key)
 
     def down(self, peer: DeviceId) -> None:
         """The link to a peer is gone."""
@@ -238,6 +247,9 @@ class Rooms:
             claim=lambda key: self._claim(seat, key),
         )  # fmt: skip
         seat.claims.clear()
+        seat.present.clear()
+        for peer in d.people:
+            self._peers.send(DeviceId(peer), RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch))
         timing = Timing()
         if d.kind == "ambient":
             began = self._clock.wall() % EPOCH_S
@@ -245,7 +257,9 @@ class Rooms:
             if began > GATHER_S:
                 seat.state = "the room has told in this epoch, or does so now: this device takes part from the next one on"
                 return
-        seat.sitting = Sitting(d.id, self.epoch, person, self._around(seat), self._clock, timing, asyncio.to_thread)
+        enough = len(d.people) or MOST_MEMBERS
+        around = self._around(seat)
+        seat.sitting = Sitting(d.id, self.epoch, person, around, self._clock, timing, asyncio.to_thread, enough)
         seat.state = "here"
         seat.task = asyncio.create_task(self._sat(seat, person))
 
@@ -256,13 +270,24 @@ class Rooms:
             await self._clock.sleep(SETTLE_S - min(SETTLE_S, self._clock.wall() % EPOCH_S))
             if room.kind == "ambient":
                 seat.sitting.want_at(self._clock.now() + GATHER_S - SETTLE_S)
-            opened = await seat.sitting.take_part()
-            await self._told(seat, person, opened)
+            while not seat.sitting.spoke:
+                await self._once(seat, person)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("a room could not go on")
+            seat.state = "this device failed in it; its log says where"
+
+    async def _once(self, seat: Seat, person: RoomPerson) -> None:
+        assert seat.sitting is not None
+        room = seat.room.descriptor
+        try:
+            await self._told(seat, person, await seat.sitting.take_part())
         except (Aborted, Declined) as error:
             seat.state = str(error)
-            with contextlib.suppress(Exception):
-                await asyncio.to_thread(self.ledger.refuse, self.epoch, room.room, str(error))
             self._events.tell("room", room=room.room, name=room.name, what="nothing", why=str(error))
+            with contextlib.suppress(Refused, OSError):
+                await asyncio.to_thread(self.ledger.refuse, self.epoch, room.room, str(error))
 
     async def _told(self, seat: Seat, person: RoomPerson, opened: Opened) -> None:
         """From a sum to a reading; a sum that no members could have made is none."""
@@ -289,7 +314,7 @@ class Rooms:
         room = seat.room.descriptor
         if room.kind == "circle":
             people = [DeviceId(p) for p in room.people]
-            return Paired(self._me, people, lambda p: p in {x.id for x in self._peers.linked()}, self._ways)
+            return Paired(self._me, people, lambda p: p in seat.present, self._ways)
         tag = self._tag(seat)
         return Near(self._endpoint.rids.current, self._port, lambda: self._discovery.in_room(tag))
 
