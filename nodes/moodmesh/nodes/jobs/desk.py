@@ -20,7 +20,7 @@ from moodmesh.nodes.messages import MAX_LIVE
 from moodmesh.nodes.placement.gates import device_gate
 from moodmesh.nodes.placement.hedge import Budget
 from moodmesh.nodes.placement.hold import Hold, hold
-from moodmesh.nodes.placement.pull import Field, Heap, Waiting, totals
+from moodmesh.nodes.placement.pull import ACCEPT, Field, Heap, Waiting, totals
 from moodmesh.nodes.placement.score import Z90, Placement, place
 from moodmesh.nodes.placement.view import Ask, Device
 
@@ -161,8 +161,10 @@ class Desk:
         if ask.by_s is not None and chosen.terms is not None and chosen.terms.slow(Z90) <= ask.by_s:
             return None
         kind = f"{ask.task}/{chosen.variant}"
-        most = chosen.terms.alone * ROUNDING_UP / ask.units if chosen.terms else 0.0
+        most = chosen.terms.alone * ROUNDING_UP / ask.units * (1 if was else ACCEPT) if chosen.terms else 0.0
         able = [d for d in devices if d.pace.get(kind, math.inf) <= most and _would_pass(ask, d)]  # slower ones change nothing
+        if not able and not was:
+            return None
         field = Field(kind, ask.units, ask.input_bytes + ask.result_bytes, able, totals(self.heaps()))
         why = hold(chosen, field, held=was)
         if why is not None:
