@@ -216,12 +216,12 @@ async def dial(
     assert guard.transport is not None
     pipe = WebSocketPipe(peer, address[0], websocket, guard.transport, silence_s)
     task = asyncio.get_running_loop().create_task(_close_with(pipe, session))
-    _SESSIONS.add(task)
-    task.add_done_callback(_SESSIONS.discard)
+    SESSIONS.add(task)
+    task.add_done_callback(SESSIONS.discard)
     return pipe
 
 
-_SESSIONS: set[asyncio.Task[None]] = set()
+SESSIONS: set[asyncio.Task[None]] = set()
 
 
 async def _close_with(pipe: WebSocketPipe, session: ClientSession) -> None:
