@@ -161,7 +161,9 @@ def test_without_a_mood_nothing_is_sent(member: Callable[..., RoomPerson]) -> No
     assert person.ledger.lines() == ()
 
 
-def test_a_budget_that_does_not_fit_the_field_is_refused(member: Callable[..., RoomPerson], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_that_does_not_fit_the_field_is_refused(
+    member: Callable[..., RoomPerson], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(persons, "P", 100_003)
     with pytest.raises(Declined, match="does not fit"):
         member(AMBIENT).params(30)
@@ -178,7 +180,8 @@ def test_a_code_is_the_room_and_nothing_else_is() -> None:
     ("kind", "eps", "more", "why"),
     [
         ("on-demand", 3, {}, "1, 2 or 4"), ("ambient", 1, {}, "only on-demand"), ("circle", 0, {"people": ("a",)}, "3 to 16"),
-        ("circle", 0, {"people": ("a", "b", "c"), "open": True}, "cannot be open"), ("ambient", 0, {"people": ("a",)}, "only a circle"),
+        ("circle", 0, {"people": ("a", "b", "c"), "open": True}, "cannot be open"),
+        ("ambient", 0, {"people": ("a",)}, "only a circle"),
     ],
 )  # fmt: skip
 def test_rooms_that_cannot_be_are_refused_with_a_reason(kind: str, eps: int, more: dict[str, object], why: str) -> None:

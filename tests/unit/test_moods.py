@@ -88,8 +88,15 @@ def test_a_mood_is_always_a_mood(told: list[tuple[float, float, float]]) -> None
 
 @pytest.mark.parametrize(
     ("v", "a", "word"),
-    [(0.5, 0.5, "happy"), (-0.5, 0.5, "tense"), (-0.5, -0.5, "sad"), (0.5, -0.5, "calm"), (0.05, 0.5, "excited"), (0, 0, "neutral")],
-)
+    [
+        (0.5, 0.5, "happy"),
+        (-0.5, 0.5, "tense"),
+        (-0.5, -0.5, "sad"),
+        (0.5, -0.5, "calm"),
+        (0.05, 0.5, "excited"),
+        (0, 0, "neutral"),
+    ],
+)  # fmt: skip
 def test_quadrants_have_words(v: float, a: float, word: str) -> None:
     assert quadrant(v, a) == word
 

@@ -170,7 +170,7 @@ class Node(Services):
     def _rooms(self, discovery: Discovery) -> Rooms:
         rooms = Rooms(
             self.identity.id, RoomBook(self.store), self.ledger, lambda: mood(self.moods.told, self.clock.wall()), self.peers,
-            self.endpoint, discovery, self.events, self.clock,
+            self.endpoint, discovery, self.clock,
         )  # fmt: skip
         self.peers.rooms, self.peers.on_down = rooms.hear, _each(self.peers.on_down, rooms.down)
         return rooms

@@ -22,7 +22,6 @@ from moodmesh.mesh.seams import DeviceId, LinkClosed
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import NotFound, Refused, UsageError
-from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.messages import RoomInvite, RoomMember, RoomWord
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.rooms.around import Near, Paired
@@ -65,10 +64,10 @@ class Rooms:
 
     def __init__(
         self, me: DeviceId, book: RoomBook, ledger: Ledger, mood: Callable[[], EmotionVector | None], peers: Peers,
-        endpoint: Endpoint, discovery: Discovery, events: Hub, clock: Clock, hosts: Sequence[str] = EVERYWHERE,
+        endpoint: Endpoint, discovery: Discovery, clock: Clock, hosts: Sequence[str] = EVERYWHERE,
     ) -> None:  # fmt: skip
         self._me, self._book, self.ledger, self._mood, self._peers = me, book, ledger, mood, peers
-        self._endpoint, self._discovery, self._events, self._clock, self._hosts = endpoint, discovery, events, clock, hosts
+        self._endpoint, self._discovery, self._clock, self._hosts = endpoint, discovery, clock, hosts
         self.seats: dict[str, Seat] = {}
         self.invited: dict[str, tuple[Descriptor, DeviceId]] = {}
         self._ways = Ways(peers.send, self._serve)
@@ -206,7 +205,6 @@ class Rooms:
                     found = read_code(message.code)
                     if found.room not in self.seats and len(self.invited) < MOST_INVITED:
                         self.invited[found.room] = found, peer
-                        self._events.tell("room", room=found.room, name=found.name, what="invited", by=peer)
 
     def _met(self, seat: Seat, peer: DeviceId, key: str | None) -> None:
         if peer not in seat.present and seat.room.descriptor.kind == "circle":
@@ -285,7 +283,6 @@ class Rooms:
             await self._told(seat, person, await seat.sitting.take_part())
         except (Aborted, Declined) as error:
             seat.state = str(error)
-            self._events.tell("room", room=room.room, name=room.name, what="nothing", why=str(error))
             with contextlib.suppress(Refused, OSError):
                 await asyncio.to_thread(self.ledger.refuse, self.epoch, room.room, str(error))
 
@@ -308,7 +305,6 @@ class Rooms:
         seat.readings.append(reading)
         seat.state = "told in this epoch"
         await self._book.told(room.room, reading, n)
-        self._events.tell("room", room=room.room, name=room.name, what="mood", epoch=reading.epoch)
 
     def _around(self, seat: Seat) -> Around:
         room = seat.room.descriptor
