@@ -170,9 +170,15 @@ class Node(Services):
     def _rooms(self, discovery: Discovery) -> Rooms:
         rooms = Rooms(
             self.identity.id, RoomBook(self.store), self.ledger, lambda: mood(self.moods.told, self.clock.wall()), self.peers,
-            self.endpoint, discovery, self.clock,
+            self.endpoint, discovery, self.clock, circles=self.config.privacy.circle,
         )  # fmt: skip
         self.peers.rooms, self.peers.on_down = rooms.hear, _each(self.peers.on_down, rooms.down)
+
+        def linked(link: PeerLink) -> None:
+            self._linked(link)
+            rooms.up(link.peer)
+
+        self.peers.on_linked = linked
         return rooms
 
     def _report(self) -> None:

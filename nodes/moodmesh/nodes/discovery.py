@@ -147,6 +147,7 @@ class Discovery:
 
     def _rotated(self) -> None:
         self._turn, self._spare = self._turn + 1, spare_slots()
+        self._rooms = ((), None)  # the new identifier never beside a tag or port of the old one
         self._show()
 
     def _sighted(self, sighting: Sighting) -> None:

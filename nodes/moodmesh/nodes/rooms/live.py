@@ -56,6 +56,7 @@ class Seat:
     present: set[DeviceId] = field(default_factory=set)
     sitting: Sitting | None = None
     task: asyncio.Task[None] | None = None
+    key: bytes = b""
     state: str = "waiting for the next epoch"
 
 
@@ -64,10 +65,11 @@ class Rooms:
 
     def __init__(
         self, me: DeviceId, book: RoomBook, ledger: Ledger, mood: Callable[[], EmotionVector | None], peers: Peers,
-        endpoint: Endpoint, discovery: Discovery, clock: Clock, hosts: Sequence[str] = EVERYWHERE,
+        endpoint: Endpoint, discovery: Discovery, clock: Clock, *, circles: bool = True, hosts: Sequence[str] = EVERYWHERE,
     ) -> None:  # fmt: skip
         self._me, self._book, self.ledger, self._mood, self._peers = me, book, ledger, mood, peers
         self._endpoint, self._discovery, self._clock, self._hosts = endpoint, discovery, clock, hosts
+        self._circles = circles
         self.seats: dict[str, Seat] = {}
         self.invited: dict[str, tuple[Descriptor, DeviceId]] = {}
         self._ways = Ways(peers.send, self._serve)
@@ -106,6 +108,8 @@ class Rooms:
         """Take part from now on; `Refused` for a circle of people who are not all paired with this device."""
         if descriptor.room in self.seats:
             raise Refused(f"this device is in {descriptor.name} already", "joined")
+        if descriptor.kind == "circle" and not self._circles:
+            raise Refused("circles tell exact means, and are off on this device: `privacy.circle`", "circle")
         if descriptor.kind == "circle":
             names = self._peers.names()
             if self._me not in descriptor.people:
@@ -208,10 +212,15 @@ class Rooms:
 
     def _met(self, seat: Seat, peer: DeviceId, key: str | None) -> None:
         if peer not in seat.present and seat.room.descriptor.kind == "circle":
-            self._peers.send(peer, RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch))
+            self._say_here(seat, peer)
         seat.present.add(peer)
         if key is not None:
             seat.claims[peer] = bytes.fromhex(key)
+
+    def up(self, peer: DeviceId) -> None:
+        """A peer is linked: it may have missed what was said."""
+        for seat in self.seats.values():
+            self._say_here(seat, peer)
 
     def down(self, peer: DeviceId) -> None:
         """The link to a peer is gone."""
@@ -246,8 +255,9 @@ class Rooms:
         )  # fmt: skip
         seat.claims.clear()
         seat.present.clear()
+        seat.key = b""
         for peer in d.people:
-            self._peers.send(DeviceId(peer), RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch))
+            self._say_here(seat, DeviceId(peer))
         timing = Timing()
         if d.kind == "ambient":
             began = self._clock.wall() % EPOCH_S
@@ -318,9 +328,21 @@ class Rooms:
         return room_tag(seat.room.descriptor.id, self.epoch)
 
     def _claim(self, seat: Seat, key: bytes) -> None:
-        """Tell every linked peer which key is this device's: whoever is not in the room learns that it is in one."""
-        word = RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch, key=key.hex())
-        self._loop.call_soon_threadsafe(lambda: [self._peers.send(p.id, word) for p in self._peers.linked()])
+        """Paired devices learn which key is this one's; who is not in the room learns that this one is in some room."""
+        seat.key = key
+
+        def tell() -> None:
+            for peer in self._peers.linked():
+                self._say_here(seat, peer.id)
+
+        self._loop.call_soon_threadsafe(tell)
+
+    def _say_here(self, seat: Seat, peer: DeviceId) -> None:
+        """That this device is in a room now, and with which key; of a circle to its people only."""
+        people = seat.room.descriptor.people
+        if peer in people or (seat.key and not people):
+            key = seat.key.hex() if seat.key else None
+            self._peers.send(peer, RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch, key=key))
 
     async def _serve(self, place: Place | PipePlace) -> None:
         """Whoever comes names a room and an epoch with the first message."""
