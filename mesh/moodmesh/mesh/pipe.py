@@ -225,8 +225,10 @@ SESSIONS: set[asyncio.Task[None]] = set()
 
 
 async def _close_with(pipe: WebSocketPipe, session: ClientSession) -> None:
-    await pipe.closed.wait()
-    await session.close()
+    try:
+        await pipe.closed.wait()
+    finally:
+        await session.close()
 
 
 async def adopt(
@@ -239,7 +241,6 @@ async def adopt(
     """The listener's end: upgrade a request, and serve its pipe until one of them closes it."""
     transport = request.transport
     assert isinstance(transport, asyncio.Transport)
-    settle(request)
     websocket = web.WebSocketResponse(
         timeout=CLOSE_S, autoping=False, compress=False, max_msg_size=largest + 1, decode_text=False
     )
@@ -262,6 +263,7 @@ def peer_app(pairs: Pairs, caps: Caps, accept: Callable[[Pipe], Awaitable[None]]
         peer = device_id(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
         if pairs.get(peer) is None:
             raise web.HTTPForbidden
+        settle(request)
         return await adopt(request, peer, caps.largest, accept)
 
     app = web.Application()

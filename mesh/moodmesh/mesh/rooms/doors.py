@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import ClientError, ClientSession, DummyCookieJar, TCPConnector, web
 
-from moodmesh.mesh.acceptor import Acceptor
+from moodmesh.mesh.acceptor import Acceptor, settle
 from moodmesh.mesh.address import Address
 from moodmesh.mesh.admission import Admission, Limits
 from moodmesh.mesh.binding import EVERYWHERE
@@ -29,6 +29,8 @@ from .wire import Malformed
 
 PATH, LIST_PATH = "/room", "/rooms"
 MOST_LISTED, LIST_BYTES = 20, 64 * 1024
+STRANGERS = 256
+"""Connections that have named no room yet, at a time."""
 LARGEST = 1 << 20
 """Bytes of a message: the largest batch of a room of 1000 has less."""
 UNREAD = 4 << 20
@@ -39,8 +41,9 @@ NOBODY = DeviceId("")
 class PipePlace:
     """A `Place` over a WebSocket: what is posted is written by a task of its own, so that one slow reader holds up nobody."""
 
-    def __init__(self, pipe: WebSocketPipe) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: WebSocketPipe, known: Callable[[], None] = lambda: None) -> None:
+        """`known`: called once the other end has named a room that is held here; until then it counts as a stranger."""
+        self._pipe, self.known, self.host = pipe, known, pipe.host
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waiting = 0
         self._writer = asyncio.get_running_loop().create_task(self._write())
@@ -90,7 +93,7 @@ class Doors:
         app.router.add_get(PATH, self._room)
         app.router.add_get(LIST_PATH, self._list)
         context = window_context(epoch_credential(rid))
-        self._acceptor = Acceptor(app, lambda: context, Admission(Limits()), clock)
+        self._acceptor = Acceptor(app, lambda: context, Admission(Limits(total=STRANGERS)), clock)
 
     async def open(self, hosts: Sequence[str] = EVERYWHERE) -> int:
         """Listen; the port, which the system chooses."""
@@ -101,10 +104,14 @@ class Doors:
         await self._acceptor.close()
 
     async def _list(self, request: web.Request) -> web.Response:
+        settle(request)
         return web.json_response(self._listing()[:MOST_LISTED])
 
     async def _room(self, request: web.Request) -> web.StreamResponse:
-        return await adopt(request, NOBODY, LARGEST, lambda pipe: self._serve(PipePlace(pipe)), SILENCE_S)
+        async def serve(pipe: WebSocketPipe) -> None:
+            await self._serve(PipePlace(pipe, lambda: settle(request)))
+
+        return await adopt(request, NOBODY, LARGEST, serve, SILENCE_S)
 
 
 async def enter(address: bytes) -> PipePlace:

@@ -7,12 +7,14 @@ import contextlib
 import itertools
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from moodmesh.mesh.admission import is_loopback
 from moodmesh.mesh.binding import EVERYWHERE
-from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.clock import Clock, within
 from moodmesh.mesh.endpoint import Endpoint
 from moodmesh.mesh.rooms.doors import Doors, PipePlace, ask
 from moodmesh.mesh.rooms.member import Declined, Opened
@@ -41,6 +43,8 @@ GATHER_S, SLOT_S, SPREAD_S = 12.0, 22.0, 3.0
 """Ambient rooms, from the beginning of the epoch: when joining begins, when shares begin to leave, and for how long they do."""
 TOO_LATE_S = 45.0
 MOST_INVITED, MOST_ASKED = 50, 20
+FIRST_WORD_S, MOST_HERE, MOST_OF_ONE = 10.0, 1100, 8
+"""Seconds until a stranger names a room; ways at a time, in all and from one address."""
 log = logging.getLogger(__name__)
 
 
@@ -76,6 +80,7 @@ class Rooms:
         self._doors: Doors | None = None
         self._port = 0
         self._turned = asyncio.Event()
+        self._inside: Counter[str] = Counter()
         self._background = Background()
         self._loop: asyncio.AbstractEventLoop
         self.epoch = epoch_of(clock.wall())
@@ -345,18 +350,27 @@ class Rooms:
             self._peers.send(peer, RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch, key=key))
 
     async def _serve(self, place: Place | PipePlace) -> None:
-        """Whoever comes names a room and an epoch with the first message."""
+        """Whoever comes names a room and an epoch with the first message, soon."""
         try:
-            first = await place.receive()
+            first = await within(self._clock, FIRST_WORD_S, place.receive())
             message = decode(first)
-        except (LinkClosed, Malformed):
+        except (LinkClosed, Malformed, TimeoutError):
             place.close()
             return
-        seat = self.seats.get(message.room.hex())
-        if seat is None or seat.sitting is None or message.epoch != self.epoch:
+        seat, host = self.seats.get(message.room.hex()), place.host if isinstance(place, PipePlace) else ""
+        most = MOST_HERE if not host or is_loopback(host) else MOST_OF_ONE
+        full = self._inside[host] >= most or self._inside.total() >= MOST_HERE
+        if seat is None or seat.sitting is None or message.epoch != self.epoch or full:
             place.close()
             return
-        await seat.sitting.serve(place, first)
+        if isinstance(place, PipePlace):
+            place.known()
+        self._inside[host] += 1
+        try:
+            await seat.sitting.serve(place, first)
+        finally:
+            self._inside[host] -= 1
+            self._inside += Counter()  # forgets who is gone
 
     async def _rise(self, seats: Sequence[Seat]) -> None:
         tasks = [seat.task for seat in seats if seat.task is not None]
