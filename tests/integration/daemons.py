@@ -140,7 +140,7 @@ def pair(a: Daemon, b: Daemon, rules: str = "own") -> None:
 
 
 @contextlib.contextmanager
-def daemons(root: Path, *names: str, rules: str = "own", **settings: str) -> Iterator[list[Daemon]]:
+def daemons(root: Path, *names: str, rules: str = "own", changed: str = "", **settings: str) -> Iterator[list[Daemon]]:
     """Daemons that are all paired with each other, started, and killed at the end."""
     found = [Daemon(root / name, name, **settings) for name in names]
     for i, a in enumerate(found):
@@ -148,6 +148,7 @@ def daemons(root: Path, *names: str, rules: str = "own", **settings: str) -> Ite
             pair(a, b, rules)
     try:
         for daemon in found:
+            daemon.changed = changed
             daemon.start()
         for daemon in found:
             daemon.linked(len(found) - 1)

@@ -17,7 +17,7 @@ from integration.daemons import Daemon, pair
 from moodmesh.mesh.clock import SystemClock
 from moodmesh.mesh.frames import Caps, Frame, encode
 from moodmesh.mesh.pairs import Pair, Pairs
-from moodmesh.mesh.pipe import WebSocketDialler, WebSocketPipe
+from moodmesh.mesh.pipe import SESSIONS, WebSocketDialler, WebSocketPipe
 from moodmesh.mesh.rid import Rids
 from moodmesh.mesh.seams import LinkClosed
 from moodmesh.mesh.tls import PeerTls
@@ -100,7 +100,7 @@ async def linked(one: Daemon, eve: Daemon) -> AsyncIterator[WebSocketPipe]:
         yield pipe
     finally:
         await pipe.close()
-        await asyncio.gather(*dialler._sessions)
+        await asyncio.gather(*SESSIONS)
 
 
 async def ended(pipe: WebSocketPipe) -> None:

@@ -318,7 +318,7 @@ async def test_a_message_outside_the_protocol_closes_the_link(text: bytes) -> No
 
 
 async def test_a_message_that_never_ends_closes_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WebSocketPipe.__init__, "__defaults__", (0.3,))
+    monkeypatch.setattr(pipe.adopt, "__defaults__", (0.3,))
     async with paired() as (ann, bob):
         opened = await welcomed(ann, bob)
         opened._transport.write(frame_head(1, 1000))

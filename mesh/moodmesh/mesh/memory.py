@@ -299,4 +299,5 @@ class MemoryFinder:
             return
         host, now, ttl = self._net.address(self._device)[0], self._net.clock.now(), self._ttl_s if ttl_s is None else ttl_s
         tags = frozenset(beacon.tags)
-        other._seen(Sighting(self.radio, beacon.rid, host, beacon.port, tags, now, ttl, beacon.nameplate, beacon.window_port))
+        window = beacon.nameplate, beacon.window_port
+        other._seen(Sighting(self.radio, beacon.rid, host, beacon.port, tags, now, ttl, *window, room_port=beacon.room_port))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -173,54 +174,84 @@ def in_words(code: int, said: str) -> str:
 
 
 class WebSocketDialler:
-    """Opens one connection per pipe: no pool, no redirects, no proxy, no cookies."""
+    """Opens pipes to paired devices."""
 
     def __init__(self, tls: PeerTls, caps: Caps) -> None:
         self._tls, self._caps = tls, caps
-        self._sessions: set[asyncio.Task[None]] = set()
 
     async def open(self, pair: Pair, address: Address, rid: bytes) -> Pipe:
         """Connect, prove both certificates, and upgrade to a WebSocket within 5 s."""
         context = self._tls.client(pair.peer)
         if context is None:
             raise NotPaired(f"not paired with {pair.name}")
-        connector = TCPConnector(resolver=FixedResolver(address[0]), ssl=context, force_close=True, use_dns_cache=False)
-        guard = _Guard()
-        session = ClientSession(
-            connector=connector, cookie_jar=DummyCookieJar(), timeout=ClientTimeout(total=None), middlewares=(guard,)
-        )
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                websocket = await session.ws_connect(
-                    f"https://{self._tls.server_name(pair, rid)}:{address[1]}{PATH}",
-                    max_msg_size=self._caps.largest + 1,
-                    autoping=False,
-                    decode_text=False,
-                    timeout=ClientWSTimeout(ws_close=CLOSE_S),
-                )
-            return self._adopt(pair.peer, address[0], websocket, guard, session)
-        except BaseException as error:
-            await session.close()
-            raise _explained(error) from error
+        return await dial(pair.peer, address, self._tls.server_name(pair, rid), PATH, context, self._caps.largest)
 
     async def ask(self, address: Address) -> bytes | None:
         """The rid in the certificate that strangers are shown."""
         return await read_rid(*address, timeout=CONNECT_S)
 
-    def _adopt(
-        self, peer: DeviceId, host: str, websocket: ClientWebSocketResponse[bool], guard: _Guard, session: ClientSession
-    ) -> WebSocketPipe:
-        assert guard.transport is not None
-        pipe = WebSocketPipe(peer, host, websocket, guard.transport)
 
-        async def close_session() -> None:
-            await pipe.closed.wait()
-            await session.close()
+async def dial(
+    peer: DeviceId, address: Address, name: str, path: str, context: ssl.SSLContext, largest: int, silence_s: float = SILENCE_S
+) -> WebSocketPipe:
+    """One connection, one pipe: no pool, no redirects, no proxy, no cookies. `name`: for the listener's eyes only.
+    `CertificateRefused`, `DialFailed`."""
+    connector = TCPConnector(resolver=FixedResolver(address[0]), ssl=context, force_close=True, use_dns_cache=False)
+    guard = _Guard()
+    session = ClientSession(
+        connector=connector, cookie_jar=DummyCookieJar(), timeout=ClientTimeout(total=None), middlewares=(guard,)
+    )
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            websocket = await session.ws_connect(
+                f"https://{name}:{address[1]}{path}",
+                max_msg_size=largest + 1,
+                autoping=False,
+                decode_text=False,
+                timeout=ClientWSTimeout(ws_close=CLOSE_S),
+            )
+    except BaseException as error:
+        await session.close()
+        raise _explained(error) from error
+    assert guard.transport is not None
+    pipe = WebSocketPipe(peer, address[0], websocket, guard.transport, silence_s)
+    task = asyncio.get_running_loop().create_task(_close_with(pipe, session))
+    SESSIONS.add(task)
+    task.add_done_callback(SESSIONS.discard)
+    return pipe
 
-        task = asyncio.get_running_loop().create_task(close_session())
-        self._sessions.add(task)
-        task.add_done_callback(self._sessions.discard)
-        return pipe
+
+SESSIONS: set[asyncio.Task[None]] = set()
+
+
+async def _close_with(pipe: WebSocketPipe, session: ClientSession) -> None:
+    try:
+        await pipe.closed.wait()
+    finally:
+        await session.close()
+
+
+async def adopt(
+    request: web.Request,
+    peer: DeviceId,
+    largest: int,
+    serve: Callable[[WebSocketPipe], Awaitable[None]],
+    silence_s: float = SILENCE_S,
+) -> web.StreamResponse:
+    """The listener's end: upgrade a request, and serve its pipe until one of them closes it."""
+    transport = request.transport
+    assert isinstance(transport, asyncio.Transport)
+    websocket = web.WebSocketResponse(
+        timeout=CLOSE_S, autoping=False, compress=False, max_msg_size=largest + 1, decode_text=False
+    )
+    await websocket.prepare(request)
+    pipe = WebSocketPipe(peer, transport.get_extra_info("peername")[0], websocket, transport, silence_s)
+    try:
+        await serve(pipe)
+        await pipe.closed.wait()
+    finally:
+        await pipe.close()
+    return websocket
 
 
 def peer_app(pairs: Pairs, caps: Caps, accept: Callable[[Pipe], Awaitable[None]]) -> web.Application:
@@ -233,17 +264,7 @@ def peer_app(pairs: Pairs, caps: Caps, accept: Callable[[Pipe], Awaitable[None]]
         if pairs.get(peer) is None:
             raise web.HTTPForbidden
         settle(request)
-        websocket = web.WebSocketResponse(
-            timeout=CLOSE_S, autoping=False, compress=False, max_msg_size=caps.largest + 1, decode_text=False
-        )
-        await websocket.prepare(request)
-        pipe = WebSocketPipe(peer, transport.get_extra_info("peername")[0], websocket, transport)
-        try:
-            await accept(pipe)
-            await pipe.closed.wait()
-        finally:
-            await pipe.close()
-        return websocket
+        return await adopt(request, peer, caps.largest, accept)
 
     app = web.Application()
     app.router.add_get(PATH, link)

@@ -44,7 +44,8 @@ class Sighting:
     """A hint that some device is at an address; never trusted, only dialled (mesh-lessons §4).
 
     `host` is an IP literal, with scope for IPv6 link-local. `tags` are 4-byte pair tags. `nameplate` and `window_port`
-    are set while that device has a pairing window open. `at` is monotonic, `ttl_s` how long the hint lives; 0 means gone.
+    are set while that device has a pairing window open, `room_port` while it is in a room. `at` is monotonic, `ttl_s` how
+    long the hint lives; 0 means gone.
     """
 
     radio: str
@@ -57,6 +58,7 @@ class Sighting:
     nameplate: int | None = None
     window_port: int | None = None
     signal: float | None = None
+    room_port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Beacon:
     """What this device shows of itself until the next one: nothing that outlives a rotation of `rid` but `port`.
 
     `tags`: one a pair; `spare`: fills their unused slots, the same for the life of the rid; `turn` counts rids.
+    `room_port`: of the open listener, while this device is in a room, whose tag is then one of the tags.
     """
 
     rid: bytes
@@ -73,6 +76,7 @@ class Beacon:
     window_port: int | None = None
     spare: tuple[bytes, ...] = field(default_factory=spare_slots)
     turn: int = 0
+    room_port: int | None = None
 
     def slots(self, count: int) -> tuple[bytes, ...]:
         """The tag slots of a radio that has room for `count` (pairing §4)."""

@@ -88,6 +88,17 @@ class JobsSection(Section):
     benchmark: bool = Field(True, description="Measure each task once, for at most 5 s, before the first job.")
 
 
+class PrivacySection(Section):
+    """What may be told of this device's owner to rooms, and what is kept here."""
+
+    hour_room: float = Field(4, gt=0, le=16, description="Epsilon per hour, while half of a room is honest.")
+    day_room: float = Field(16, gt=0, le=64, description="Epsilon per day, while half of a room is honest.")
+    hour_alone: float = Field(16, gt=0, le=64, description="Epsilon per hour, if everybody else were hostile.")
+    day_alone: float = Field(48, gt=0, le=256, description="Epsilon per day, if everybody else were hostile.")
+    circle: bool = Field(True, description="Whether circles, which tell exact means, may be joined at all.")
+    keep_moods_days: float = Field(7, gt=0, le=366, description="How many days what you felt is kept on this device.")
+
+
 class ApiSection(Section):
     """The local interface, beside the Unix socket."""
 
@@ -115,6 +126,7 @@ class Config(Section):
     pool: PoolSection = PoolSection()
     power: PowerSection = PowerSection()
     jobs: JobsSection = JobsSection()
+    privacy: PrivacySection = PrivacySection()
     api: ApiSection = ApiSection()
     log: LogSection = LogSection()
     debug: DebugSection = DebugSection()

@@ -42,6 +42,8 @@ from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.lock import locked
 from moodmesh.nodes.logs import configure
 from moodmesh.nodes.messages import KINDS
+from moodmesh.nodes.moods.journal import MoodJournal
+from moodmesh.nodes.moods.state import mood
 from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.pairing import Pairing
 from moodmesh.nodes.peers import Peers
@@ -51,8 +53,13 @@ from moodmesh.nodes.pool.process import ProcessPool
 from moodmesh.nodes.pool.rundir import run_dir
 from moodmesh.nodes.pool.seam import TaskPool
 from moodmesh.nodes.reset import STORE_FILE
+from moodmesh.nodes.rooms.book import RoomBook
+from moodmesh.nodes.rooms.live import Rooms
 from moodmesh.nodes.services import Part, Services
 from moodmesh.nodes.store import Store, times
+from moodmesh.privacy.release.budget import Caps as Budget
+from moodmesh.privacy.release.budget import Spent
+from moodmesh.privacy.release.ledger import Ledger
 from moodmesh.tasks import registry
 from moodmesh.tasks.models import ModelStore
 
@@ -111,12 +118,15 @@ class Node(Services):
                 open_endpoint(identity, pairs, peers, clock=clock, port=config.mesh.port, caps=caps)
             )
             peers.trouble = endpoint.links.trouble
+            moods = MoodJournal(store, config.privacy.keep_moods_days)
+            await moods.load()
+            ledger = await _ledger(store, where, config, clock.wall())
             node = cls(
                 config=config, origins=origins, home=where, name=name, clock=clock, identity=identity, store=store, pairs=pairs,
                 book=book, access=access, tasks=tasks, broken=broken, models=models, pulled=pulled, pool=pool,
                 capabilities=capabilities, activity=activity, jobs=jobs, blobs=blobs, events=events, peers=peers,
                 submitter=submitter, escalations=escalations, executor=executor, inspection=inspection, endpoint=endpoint,
-                started=clock.now(),
+                moods=moods, ledger=ledger, started=clock.now(),
             )  # fmt: skip
             node.health["pool"] = Part("ok", instead or pool.engine)
             yield node
@@ -142,10 +152,12 @@ class Node(Services):
                 self._group.create_task(self.executor.watch())
                 discovery = Discovery(self)
                 self._group.create_task(discovery.run())
+                rooms = self._rooms(discovery)
+                self._group.create_task(rooms.run())
                 self._group.create_task(self._benchmark())
                 self._group.create_task(self._housekeeping())
                 self._group.create_task(self._remember_peers())
-                async with serve(self, discovery, Pairing(self, discovery), run_dir(self.home) / "api.sock"):
+                async with serve(self, discovery, Pairing(self, discovery), rooms, run_dir(self.home) / "api.sock"):
                     log.info("ready", extra={"port": self.endpoint.port})
                     await asyncio.Event().wait()
             finally:
@@ -154,6 +166,20 @@ class Node(Services):
                 await self.executor.close()
                 await _unless_full(self.book.seen(self.peers.seen()))
                 serving.cancel()
+
+    def _rooms(self, discovery: Discovery) -> Rooms:
+        rooms = Rooms(
+            self.identity.id, RoomBook(self.store), self.ledger, lambda: mood(self.moods.told, self.clock.wall()), self.peers,
+            self.endpoint, discovery, self.clock, circles=self.config.privacy.circle,
+        )  # fmt: skip
+        self.peers.rooms, self.peers.on_down = rooms.hear, _each(self.peers.on_down, rooms.down)
+
+        def linked(link: PeerLink) -> None:
+            self._linked(link)
+            rooms.up(link.peer)
+
+        self.peers.on_linked = linked
+        return rooms
 
     def _report(self) -> None:
         """Health of what is known from the start."""
@@ -265,6 +291,17 @@ def _pool(config: Config, where: Path) -> tuple[TaskPool, str]:
         packaged=config.jobs.packaged_models, duty=p.duty, address=p.address, token_file=p.token_file,
         allow_public=p.allow_public,
     )  # fmt: skip
+
+
+async def _ledger(store: Store, where: Path, config: Config, wall: float) -> Ledger:
+    """The book of releases; one that is gone although there was one stays closed."""
+    p = config.privacy
+    caps = Budget(Spent(p.hour_room, p.hour_alone), Spent(p.day_room, p.day_alone))
+    begun = await store.read(lambda db: db.execute("SELECT 1 FROM ledger_begun").fetchone() is not None)
+    ledger = Ledger(where / "ledger", caps, begun=begun)
+    if not begun:
+        await store.write("ledger.begun", lambda db: db.execute("INSERT INTO ledger_begun VALUES (?)", (wall,)))
+    return ledger
 
 
 def _each(*calls: Callable[[DeviceId], None]) -> Callable[[DeviceId], None]:

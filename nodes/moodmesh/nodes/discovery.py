@@ -38,6 +38,7 @@ class Discovery:
             self._finders.append(MdnsFinder(mesh.interfaces, node.clock))
         self._table = Table()
         self._window: tuple[int, int] | None = None
+        self._rooms: tuple[tuple[bytes, ...], int | None] = ((), None)
         self._news = asyncio.Event()
         self._turn, self._spare = 0, spare_slots()
         node.endpoint.rids.watch(self._rotated)
@@ -61,6 +62,19 @@ class Discovery:
         """Show it no longer."""
         self._window = None
         self._show()
+
+    def show_rooms(self, tags: Sequence[bytes], port: int | None) -> None:
+        """Show the tags of the rooms this device is in, and where its open listener is."""
+        self._rooms = (tuple(tags), port)
+        self._show()
+
+    def in_room(self, tag: bytes) -> list[tuple[bytes, Address]]:
+        """Devices sighted with the tag of a room: rid, and the address of the open listener."""
+        return [(s.rid, s.rooms[0]) for s in self._table.now(self._node.clock.now()) if s.rooms and tag in s.tags]
+
+    def open_listeners(self) -> list[Address]:
+        """Where devices in rooms can be asked which of those are open."""
+        return [s.rooms[0] for s in self._table.now(self._node.clock.now()) if s.rooms]
 
     def look_for(self, peer: DeviceId) -> None:
         """A new pair: dial what was sighted with its tag, and ask again who is there."""
@@ -126,12 +140,14 @@ class Discovery:
         rid = self._node.endpoint.rids.current
         nameplate, port = self._window or (None, None)
         real = tags(self._node.pairs, rid)
-        beacon = Beacon(rid, self._node.endpoint.port, real, nameplate, port, self._spare, self._turn)
+        shown, room_port = self._rooms
+        beacon = Beacon(rid, self._node.endpoint.port, (*shown, *real), nameplate, port, self._spare, self._turn, room_port)
         for finder in self._finders:
             finder.show(beacon)
 
     def _rotated(self) -> None:
         self._turn, self._spare = self._turn + 1, spare_slots()
+        self._rooms = ((), None)  # the new identifier never beside a tag or port of the old one
         self._show()
 
     def _sighted(self, sighting: Sighting) -> None:

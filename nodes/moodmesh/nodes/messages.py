@@ -389,6 +389,33 @@ class Rights(Message):
     name: Annotated[str, Field(max_length=32)]
 
 
+class RoomWord(Message):
+    """Both: bytes of a room, over a numbered way; `opened`: whether its sender opened it; `end`: it is the last."""
+
+    cap: ClassVar[int] = 1536 * KIB
+    kind: Literal["room"] = "room"
+    way: Number
+    opened: bool
+    data: Annotated[str, Field(max_length=1400 * KIB)]
+    end: bool = False
+
+
+class RoomMember(Message):
+    """Both: the sender is in the room of this tag, in this epoch, and with this key once it has one (room-mood §3)."""
+
+    kind: Literal["room_member"] = "room_member"
+    tag: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    epoch: Annotated[int, Field(ge=0, lt=2**40)]
+    key: Digest | None = None
+
+
+class RoomInvite(Message):
+    """Both: come to this room; `code` is the invitation as text."""
+
+    kind: Literal["room_invite"] = "room_invite"
+    code: Annotated[str, Field(max_length=4096)]
+
+
 # -- a job as another device may see it (routing §8): no input, no result, no value of a parameter --------------------------
 
 Words = Annotated[str, Field(max_length=200)]
@@ -536,7 +563,7 @@ KINDS: dict[str, type[Message]] = {
     for model in (
         Capability, Dynamic, Reserve, Granted, RefusedReservation, Start, StartedAt, ProgressNow, LogLine, Result,
         ResultAck, Cancel, CancelledAttempt, Withdraw, Withdrawn, Pool, Take, Heartbeat, Unsupported, SeekModel,
-        HaveModel, Rights, Replica, Inspect, Inspected,
+        HaveModel, Rights, Replica, Inspect, Inspected, RoomWord, RoomMember, RoomInvite,
     )
 }  # fmt: skip
 _parsers = {kind: TypeAdapter(model) for kind, model in KINDS.items()}

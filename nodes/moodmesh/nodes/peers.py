@@ -44,6 +44,9 @@ from moodmesh.nodes.messages import (
     Reserve,
     ResultAck,
     Rights,
+    RoomInvite,
+    RoomMember,
+    RoomWord,
     SeekModel,
     Start,
     Take,
@@ -98,6 +101,7 @@ class Peers:
         self.on_down: Callable[[DeviceId], None] = lambda peer: None
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
         self.inspection: Callable[[DeviceId, Replica | Inspect | Inspected | Rights], None] = lambda peer, message: None
+        self.rooms: Callable[[DeviceId, RoomWord | RoomMember | RoomInvite], None] = lambda peer, message: None
         self.trouble: Callable[[DeviceId], str] = lambda peer: ""
         self._copied: dict[DeviceId, float] = {}
         self._tasks: asyncio.TaskGroup
@@ -382,6 +386,10 @@ class Peers:
                 self.inspection(p.id, message)
             case Replica() | Inspect() | Inspected():
                 self.inspection(p.id, message)
+            case RoomWord() | RoomMember():
+                self.rooms(p.id, message)
+            case RoomInvite() if self._access.may(p.id, "room.invite"):
+                self.rooms(p.id, message)
             case SeekModel() | HaveModel():
                 self._background.spawn(self.models(p.id, message))
 

@@ -21,10 +21,12 @@ from moodmesh.nodes.jobs.executor import Executor
 from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.submitter import Submitter
+from moodmesh.nodes.moods.journal import MoodJournal
 from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.pool.seam import TaskPool
 from moodmesh.nodes.store import Store
+from moodmesh.privacy.release.ledger import Ledger
 from moodmesh.tasks.models import ModelStore
 from moodmesh.tasks.task import Task
 
@@ -68,6 +70,8 @@ class Services:
     executor: Executor
     inspection: Inspection
     endpoint: Endpoint
+    moods: MoodJournal
+    ledger: Ledger
     started: float
     health: dict[str, Part] = field(default_factory=dict)
     ready: bool = False

@@ -12,7 +12,7 @@ from moodmesh.mesh.tagslots import TAG_BYTES
 MAGIC = b"MMH1"
 NO_NAMEPLATE = 255
 SLOT_COUNTS = (16, 64, 256)
-_HEAD = struct.Struct(f"<4sBB{RID_BYTES}sHBH")
+_HEAD = struct.Struct(f"<4sBB{RID_BYTES}sHBHH")
 LARGEST = _HEAD.size + SLOT_COUNTS[-1] * TAG_BYTES
 
 
@@ -26,7 +26,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Hello:
-    """One datagram. `next_s`: seconds to the next one; `window_port` only with a nameplate."""
+    """One datagram. `next_s`: seconds to the next one; `window_port` only with a nameplate, `room_port` only in a room."""
 
     kind: Kind
     next_s: int
@@ -35,11 +35,13 @@ class Hello:
     tags: tuple[bytes, ...]
     nameplate: int | None = None
     window_port: int | None = None
+    room_port: int | None = None
 
     def encode(self) -> bytes:
-        """91, 283 or 1051 bytes."""
+        """93, 285 or 1053 bytes."""
         plate = NO_NAMEPLATE if self.nameplate is None else self.nameplate
-        head = _HEAD.pack(MAGIC, self.kind, self.next_s, self.rid, self.port, plate, self.window_port or 0)
+        ports = (self.window_port or 0, self.room_port or 0)
+        head = _HEAD.pack(MAGIC, self.kind, self.next_s, self.rid, self.port, plate, *ports)
         return head + b"".join(self.tags)
 
 
@@ -53,7 +55,7 @@ def decode(data: bytes) -> Hello | None:
     slots, rest = divmod(len(data) - _HEAD.size, TAG_BYTES)
     if rest or slots not in SLOT_COUNTS:
         return None
-    magic, kind, next_s, rid, port, plate, window = _HEAD.unpack_from(data)
+    magic, kind, next_s, rid, port, plate, window, room = _HEAD.unpack_from(data)
     if magic != MAGIC or kind not in tuple(Kind) or port == 0 or not next_s:
         return None
     shows = plate <= 99 and window != 0
@@ -61,4 +63,4 @@ def decode(data: bytes) -> Hello | None:
         return None
     body = data[_HEAD.size :]
     tags = tuple(body[i : i + TAG_BYTES] for i in range(0, len(body), TAG_BYTES))
-    return Hello(Kind(kind), next_s, rid, port, tags, plate if shows else None, window if shows else None)
+    return Hello(Kind(kind), next_s, rid, port, tags, plate if shows else None, window if shows else None, room or None)

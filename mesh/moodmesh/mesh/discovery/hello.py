@@ -145,7 +145,7 @@ class HelloFinder:
 
     def _encode(self, kind: Kind, b: Beacon) -> bytes:
         tags = b.slots(slot_count(len(b.tags)))
-        return Hello(kind, int(self.interval_s), b.rid, b.port, tags, b.nameplate, b.window_port).encode()
+        return Hello(kind, int(self.interval_s), b.rid, b.port, tags, b.nameplate, b.window_port, b.room_port).encode()
 
     # -- sockets ------------------------------------------------------------------------------------------------------------
 
@@ -261,8 +261,9 @@ class HelloFinder:
     def _sighting(self, hello: Hello, host: str, ttl_s: float) -> Sighting:
         tags = frozenset(hello.tags)
         return Sighting(
-            self.radio, hello.rid, host, hello.port, tags, self._clock.now(), ttl_s, hello.nameplate, hello.window_port
-        )
+            self.radio, hello.rid, host, hello.port, tags, self._clock.now(), ttl_s, hello.nameplate, hello.window_port,
+            room_port=hello.room_port,
+        )  # fmt: skip
 
 
 class _Protocol(asyncio.DatagramProtocol):

@@ -173,10 +173,13 @@ def new_label() -> str:
 
 
 def txt(beacon: Beacon) -> dict[str, str]:
-    """The TXT record: version, rid, 16 tag slots; nameplate and window port while a window is open."""
+    """The TXT record: version, rid, 16 tag slots; nameplate and window port while a window is open, the
+    port of the open listener while in a room."""
     shown = {"v": "1", "r": beacon.rid.hex(), "t": b"".join(beacon.slots(SLOTS)).hex()}
     if beacon.nameplate is not None:
         shown["p"] = f"{beacon.nameplate:02d},{beacon.window_port}"
+    if beacon.room_port is not None:
+        shown["o"] = str(beacon.room_port)
     return shown
 
 
@@ -187,6 +190,7 @@ def read(properties: dict[bytes, bytes | None], host: str, port: int, now: float
         rid, body = bytes.fromhex(found["r"]), bytes.fromhex(found["t"])
         plate, window = found["p"].split(",") if "p" in found else ("", "")
         nameplate, window_port = (int(plate), int(window)) if plate else (None, None)
+        room = int(found["o"]) if "o" in found else None
     except (KeyError, ValueError):
         return None
     windows_ok = nameplate is None or (0 <= nameplate <= 99 and window_port is not None and 0 < window_port < 65536)
@@ -196,10 +200,11 @@ def read(properties: dict[bytes, bytes | None], host: str, port: int, now: float
         or len(body) != SLOTS * TAG_BYTES
         or not 0 < port < 65536
         or not windows_ok
+        or (room is not None and not 0 < room < 65536)
     ):
         return None
     tags = frozenset(body[i : i + TAG_BYTES] for i in range(0, len(body), TAG_BYTES))
-    return Sighting("mdns", rid, host, port, tags, now, LIFE_S, nameplate, window_port)
+    return Sighting("mdns", rid, host, port, tags, now, LIFE_S, nameplate, window_port, room_port=room)
 
 
 def _info(label: str, port: int, properties: dict[str, str], addresses: list[str]) -> AsyncServiceInfo:

@@ -22,6 +22,7 @@ class Seen:
     tags: frozenset[bytes]
     nameplate: int | None
     windows: tuple[Address, ...]
+    rooms: tuple[Address, ...] = ()
 
 
 class Table:
@@ -65,7 +66,8 @@ def _merge(rid: bytes, sightings: Iterable[Sighting], now: float) -> Seen:
     newest = ordered[0]
     tags = frozenset().union(*(s.tags for s in ordered))
     windows = tuple(dict.fromkeys((s.host, s.window_port) for s in ordered if s.window_port is not None))
+    rooms = tuple(dict.fromkeys((s.host, s.room_port) for s in ordered if s.room_port is not None))
     return Seen(
         rid, tuple(dict.fromkeys(s.radio for s in ordered)), tuple(dict.fromkeys((s.host, s.port) for s in ordered)),
-        now - newest.at, tags, newest.nameplate, windows,
+        now - newest.at, tags, newest.nameplate, windows, rooms,
     )  # fmt: skip

@@ -10,17 +10,19 @@ from pathlib import Path
 from aiohttp import web
 
 from moodmesh.nodes import metrics
-from moodmesh.nodes.api import jobs, models, node, peers
+from moodmesh.nodes.api import jobs, models, moods, node, peers
 from moodmesh.nodes.api import pairing as pairs
+from moodmesh.nodes.api import rooms as room_routes
 from moodmesh.nodes.api.guard import MAX_BODY, Guard, new_token, token_of
 from moodmesh.nodes.discovery import Discovery
 from moodmesh.nodes.errors import Refused
 from moodmesh.nodes.pairing import Pairing
+from moodmesh.nodes.rooms.live import Rooms
 from moodmesh.nodes.services import Part, Services
 
 
 @contextlib.asynccontextmanager
-async def serve(services: Services, discovery: Discovery, pairing: Pairing, path: Path) -> AsyncIterator[None]:
+async def serve(services: Services, discovery: Discovery, pairing: Pairing, rooms: Rooms, path: Path) -> AsyncIterator[None]:
     """Answer on the socket at `path` (0600, in a 0700 directory) until the block ends."""
     token = token_of(services.home)
     guards = [Guard(token, None)]
@@ -30,6 +32,8 @@ async def serve(services: Services, discovery: Discovery, pairing: Pairing, path
         *peers.routes(services, discovery),
         *pairs.routes(pairing),
         *models.routes(services),
+        *moods.routes(services, services.moods),
+        *room_routes.routes(services, rooms),
         *metrics.routes(services, discovery),
     ]
     runners = [await _runner(services, nouns, guards, 0)]

@@ -20,13 +20,17 @@ from moodmesh.mesh.artefacts.manifest import manifest_of
 from moodmesh.mesh.discovery import datagram, mdns
 from moodmesh.mesh.errors import BadMessage, PairingFailed
 from moodmesh.mesh.pairing import messages as pairing
+from moodmesh.mesh.rooms import wire
+from moodmesh.mesh.rooms.transcript import Run
 from moodmesh.mesh.seams import Beacon, Envelope
 from moodmesh.nodes.api.jobs import AdoptRequest, JobRequest
 from moodmesh.nodes.api.pairing import JoinRequest
 from moodmesh.nodes.api.peers import AllowRequest
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.cli.output import progress
+from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.messages import parse
+from moodmesh.nodes.rooms import model as rooms
 
 RUNS, QUICK = 1_000_000, 10_000
 HANG_S = 1.0
@@ -63,6 +67,9 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
                 "quiet": False, "active": "limited", "memory_free_mb": 10, "disk_free_mb": 10, "loaded": ["a/b"]},
     "reserve": HEAD | {"task": "emotion.text", "version": 1, "variant": "tiny", "units": 3.0, "input_bytes": 1,
                        "result_bytes": 2, "personal": True, "waited": 0.0},
+    "room": {"way": 1, "opened": True, "data": "AAEC", "end": False},
+    "room_member": {"tag": "01234567", "epoch": 3, "key": "0" * 64},
+    "room_invite": {"code": "moodroom1:" + "a" * 40},
     "granted": HEAD | {"start_in_s": 0.0, "lease_s": 5.0},
     "refused": HEAD | {"gate": "memory", "detail": "too little"},
     "start": HEAD | {"params": {"lines": True}, "input": BLOB, "seed": 1},
@@ -117,6 +124,7 @@ def targets() -> dict[str, Target]:
     found = {"hello": _hello(), "mdns": _mdns(), "frame": _frame(), "artefacts": _artefacts()}
     found |= {f"P{message.step}": _step(message) for message in _steps()}
     found |= {kind: _job_message(kind, body) for kind, body in JOB_MESSAGES.items()}
+    found |= {"room bytes": _room(), "room code": _room_code()}
     return found | {
         model.__name__: Target([_json(body)], model.model_validate_json, (ValueError,)) for model, body in API_BODIES
     }
@@ -241,6 +249,28 @@ def _artefacts() -> Target:
         return found
 
     return Target(samples, read, (BadMessage,))
+
+
+def _room() -> Target:
+    run = Run(b"r" * 32, 5, 1)
+    bodies = [wire.pack([wire.Item(0, bytes(160)), wire.Item(1, bytes(160))]), bytes(160), wire.bitmap([1, 3], 9)]
+    messages = [
+        wire.Message(step, batch, run.attempt, run.epoch, run.room, b)
+        for step in wire.Step
+        for batch in (False, True)
+        for b in bodies
+    ]
+
+    def read(data: bytes) -> object:
+        message = wire.decode(data)
+        return wire.unpack(message.body) if message.batch else message
+
+    return Target([wire.encode(message) for message in messages], read, (wire.Malformed,))
+
+
+def _room_code() -> Target:
+    room = rooms.create("kitchen", "on-demand", 4)
+    return Target([room.code().encode()], lambda data: rooms.read_code(data.decode("utf-8", "replace")), (UsageError,))
 
 
 def _job_message(kind: str, body: dict[str, Any]) -> Target:

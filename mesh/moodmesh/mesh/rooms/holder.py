@@ -1,0 +1,240 @@
+"""A member of the committee: holds shares, reports and checks them, and gives away its share of one sum (room-mood §5, §9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from moodmesh.privacy.sums.decoding import Undecodable, consistent, decode
+from moodmesh.privacy.sums.field import Residues, residues
+
+from .transcript import Channel, Draw, Keys, digest, u16, verified
+from .wire import HASH, SIG, Item, Malformed, bitmap, members_of, numbers, read_numbers, split
+
+CHALLENGES = 2
+
+
+class Proposal:
+    """Whose sum a coordinator would have opened: contributors U, and the reports of J that hold them all."""
+
+    def __init__(self, draw: Draw, item: Item) -> None:
+        """`Malformed` unless it is whole and signed by its author. Whether U is held, each of J checks for itself."""
+        n, width = draw.roster.n, (draw.roster.n + 7) // 8
+        head, rest = item.body[: 2 * width + HASH + SIG], item.body[2 * width + HASH + SIG :]
+        u, j, self.list_hash, sig = split(head, width, width, HASH, SIG)
+        if item.author >= n or not verified(draw.roster.seats[item.author].e_pub, sig, "R2b", draw.ctx, u, j, self.list_hash):
+            raise Malformed("a proposal that its author did not sign")
+        self.author, self.bits = item.author, u
+        self.contributors, self.reporters = members_of(u, n), tuple(sorted(members_of(j, n)))
+        size = width + HASH + SIG
+        bodies = split(rest, *[size] * len(self.reporters))
+        self.reports = dict(zip(self.reporters, bodies, strict=True))
+        if digest(*(u16(a) + b for a, b in self.reports.items())) != self.list_hash:
+            raise Malformed("a proposal with another list of reports")
+        if len(self.reporters) < draw.roster.params.t or not set(self.reporters) <= set(draw.committee):
+            raise Malformed("a proposal without enough of the committee")
+
+    @property
+    def statement(self) -> bytes:
+        """What votes and sum shares sign of it."""
+        return digest(self.bits)
+
+
+def propose(draw: Draw, keys: Keys, author: int, reports: dict[int, bytes]) -> bytes | None:
+    """The proposal to open all that everyone who reported holds; None when the committee is not there."""
+    n, width = draw.roster.n, (draw.roster.n + 7) // 8
+    if len(reports) < draw.roster.params.t:
+        return None
+    listed = {a: reports[a] for a in sorted(reports)}
+    held = [members_of(body[:width], n) for body in listed.values()]
+    u, j = bitmap(frozenset.intersection(*held), n), bitmap(listed, n)
+    list_hash = digest(*(u16(a) + b for a, b in listed.items()))
+    return u + j + list_hash + keys.sign("R2b", draw.ctx, u, j, list_hash) + b"".join(listed.values())
+
+
+def genuine_report(draw: Draw, item: Item) -> bool:
+    """Whether a committee member reported this."""
+    width = (draw.roster.n + 7) // 8
+    if item.author not in draw.committee or len(item.body) != width + HASH + SIG:
+        return False
+    return verified(draw.roster.seats[item.author].e_pub, item.body[-SIG:], "R2a", draw.ctx, item.body[:-SIG])
+
+
+class Holder:
+    """Its shares and its words in one run. `once`: takes the one right of the epoch; whether it was still free."""
+
+    def __init__(self, draw: Draw, keys: Keys, own: int, once: Callable[[], bool]) -> None:
+        self._draw, self._keys, self._own, self._once = draw, keys, own, once
+        params = draw.roster.params
+        self._params, self._rows = params, 1 if params.exact else 1 + CHALLENGES
+        self._x = {member: j + 1 for j, member in enumerate(draw.committee)}
+        self._shares: dict[int, Residues] = {}
+        self._hashes: dict[int, bytes] = {}
+        self._reported: dict[bytes, frozenset[int]] = {}
+        self._proposal: Proposal | None = None
+        self._vote: bytes | None = None
+        self._openings: dict[int, Residues | None] = {}
+        self._sum: bytes | None = None
+        self._said: dict[int, dict[int, Residues]] = {}
+        self.suspects: frozenset[int] = frozenset()
+        """Senders whose shares lie on no polynomial."""
+        self.liars: frozenset[int] = frozenset()
+        """Committee members whose openings were wrong."""
+
+    # -- R2a -----------------------------------------------------------------------------------------------------------
+
+    def keep(self, shares: Residues) -> None:
+        """The shares of this device itself, which never travel."""
+        self._shares[self._own], self._hashes[self._own] = shares, bytes(HASH)
+
+    def take(self, items: Iterable[Item], channel: Callable[[int], Channel]) -> bytes:
+        """Parts of R1 that were sealed for this member; its report. What cannot be opened is not held."""
+        for author, part in items:
+            if author in self._shares or author >= self._draw.roster.n or len(part) != self._params.part_bytes:
+                continue
+            plain = channel(author).open(part)
+            if plain is None:
+                continue
+            try:
+                values = read_numbers(plain, self._params.p)
+            except Malformed:
+                continue
+            self._shares[author] = residues(values, self._params.p).reshape(self._rows, self._params.d)
+            self._hashes[author] = digest(part)
+        return self.report()
+
+    def report(self) -> bytes:
+        """R2a: whom it holds shares of, and which bytes."""
+        held = sorted(self._shares)
+        fields = bitmap(held, self._draw.roster.n) + digest(*(u16(i) + self._hashes[i] for i in held))
+        report = fields + self._keys.sign("R2a", self._draw.ctx, fields)
+        self._reported[report] = frozenset(held)
+        return report
+
+    # -- R2c -----------------------------------------------------------------------------------------------------------
+
+    def vote(self, proposal: Proposal) -> bytes | None:
+        """R2c on the first proposal that may be opened, the same again later; None when it may not."""
+        if self._vote is not None:
+            return self._vote
+        if not self.acceptable(proposal):
+            return None
+        if not self._params.exact and not self._once():
+            return None
+        opening = b"" if self._params.exact else numbers(self._opening(proposal).ravel().tolist())
+        statement = (self._draw.ctx, proposal.statement, proposal.list_hash, opening)
+        self._proposal, self._vote = proposal, opening + self._keys.sign("R2c", *statement)
+        return self._vote
+
+    def acceptable(self, proposal: Proposal) -> bool:
+        """Whether U is held here as reported, and large enough that opening it keeps the promise that the members priced."""
+        size, params = len(proposal.contributors), self._params
+        held = self._reported.get(proposal.reports.get(self._own, b""), frozenset())
+        if not proposal.contributors <= held or size < params.n_min:
+            return False
+        if params.exact:
+            return size == self._draw.roster.n
+        return params.kind != "ambient" or size - (size - 1) // 3 >= params.honest
+
+    def _opening(self, proposal: Proposal, sender: int | None = None) -> Residues:
+        """The masked check sums, one row a challenge; of one sender, or of all of U."""
+        p, senders = self._params.p, sorted(proposal.contributors) if sender is None else [sender]
+        total = np.zeros((CHALLENGES, self._params.d), dtype=np.int64)
+        for i in senders:
+            chi = [self._draw.challenge(proposal.list_hash, i, r, p) for r in range(CHALLENGES)]
+            total = (total + np.array(chi, dtype=np.int64)[:, None] * self._shares[i][0] + self._shares[i][1:]) % p
+        return total
+
+    def hear_votes(self, items: Iterable[Item]) -> None:
+        """The votes of others, for the proposal this member voted for; others do not count."""
+        if (proposal := self._proposal) is None:
+            return
+        for author, body in items:
+            if author not in self._x or author in self._openings or len(body) < SIG:
+                continue
+            opening, sig = body[:-SIG], body[-SIG:]
+            seat = self._draw.roster.seats[author]
+            if verified(seat.e_pub, sig, "R2c", self._draw.ctx, proposal.statement, proposal.list_hash, opening):
+                values = self._numbers(opening, 0 if self._params.exact else CHALLENGES)
+                if values is not None:
+                    self._openings[author] = values
+
+    # -- R3, or R2d ----------------------------------------------------------------------------------------------------
+
+    @property
+    def complete(self) -> bool:
+        """Whether all reporters have voted."""
+        return self._proposal is not None and self._openings.keys() >= set(self._proposal.reporters)
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether so few votes came that lying senders cannot be told: exactly as many as open the sum."""
+        return len(self._openings) <= self._params.t and not self._params.exact
+
+    def open(self) -> tuple[bytes | None, bytes | None]:
+        """With what has been heard: R3, or R2d when the openings fit no polynomial, or neither; the same again later."""
+        if self._sum is not None:
+            return self._sum, None
+        proposal, params = self._proposal, self._params
+        if proposal is None or len(self._openings) < params.t:
+            return None, None
+        if not params.exact:
+            voters = sorted(self._openings)
+            columns = np.array([self._openings[v] for v in voters], dtype=np.int64).reshape(len(voters), -1)
+            try:
+                found = decode([self._x[v] for v in voters], columns, params.t, params.p)
+            except Undecodable:
+                return None, self._identify(proposal)
+            self.liars = frozenset(voters[k] for k in found.wrong)
+        elif not self._once():
+            return None, None
+        total = sum(self._shares[i][0] for i in proposal.contributors) % params.p
+        body = numbers(np.asarray(total).tolist())
+        self._sum = body + self._keys.sign("R3", self._draw.ctx, proposal.statement, body)
+        return self._sum, None
+
+    def _identify(self, proposal: Proposal) -> bytes:
+        rows = [self._opening(proposal, sender).ravel() for sender in sorted(proposal.contributors)]
+        body = numbers(np.concatenate(rows).tolist())
+        return body + self._keys.sign("R2d", self._draw.ctx, proposal.statement, body)
+
+    def hear_identify(self, items: Iterable[Item]) -> None:
+        """The checks of others for each sender: `suspects` are those whose lie on no polynomial."""
+        if (proposal := self._proposal) is None or self._params.exact:
+            return
+        senders = sorted(proposal.contributors)
+        for author, body in items:
+            text, sig = body[:-SIG], body[-SIG:]
+            if author not in self._x or author in self._said:
+                continue
+            if not verified(self._draw.roster.seats[author].e_pub, sig, "R2d", self._draw.ctx, proposal.statement, text):
+                continue
+            values = self._numbers(text, len(senders) * CHALLENGES)
+            if values is not None:
+                rows = values.reshape(len(senders), -1)
+                self._said[author] = dict(zip(senders, rows, strict=True))
+        self.suspects = frozenset(sender for sender in senders if self._off(sender))
+
+    def _off(self, sender: int) -> bool:
+        authors, params = sorted(self._said), self._params
+        if len(authors) <= params.t:
+            return False
+        xs = [self._x[a] for a in authors]
+        columns = np.array([self._said[a][sender] for a in authors], dtype=np.int64)
+        if consistent(xs, columns, params.t, params.p):
+            return False
+        try:
+            decode(xs, columns, params.t, params.p)
+        except Undecodable:
+            return True
+        return False
+
+    def _numbers(self, data: bytes, rows: int) -> Residues | None:
+        try:
+            values = read_numbers(data, self._params.p)
+        except Malformed:
+            return None
+        if len(values) != rows * self._params.d:
+            return None
+        return residues(values, self._params.p).reshape(rows, self._params.d)

@@ -1,0 +1,211 @@
+"""The coordinator: gathers what members say, step by step, and passes it on unchanged (room-mood §5.1).
+
+Trusted with nothing: it can delay a run or leave members out, never learn or change what they share. Any member can be it. No
+clock and no network: `tick` is told the time, and messages come out with the places they go to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from .holder import Proposal, genuine_report, propose
+from .member import Member
+from .transcript import Run, Seat, seated
+from .wire import S1_BYTES, Item, Malformed, Message, Step, encode, pack, split
+
+STEP_S = 3.0
+MOST_AGAIN = 3
+_NEXT = {Step.SHARES: Step.REPORT, Step.REPORT: Step.VOTE, Step.VOTE: Step.SUM}
+"""What is gathered once a step is through."""
+
+
+class Out(NamedTuple):
+    """A message, and where to: whatever its caller named the place by."""
+
+    place: Any
+    data: bytes
+
+
+class Gathering:
+    """The set-up of one run: who joins, then what each committed to. `until`: when the roster closes, at the latest."""
+
+    def __init__(self, run: Run, places: Mapping[Any, bytes], until: float) -> None:
+        """`places`: who is there, and where each can be reached."""
+        self.run, self._expected, self._until = run, dict(places), until
+        self._joined: dict[Any, bytes] = {}
+        self._seats: tuple[Seat, ...] = ()
+        self._reveals: dict[bytes, bytes] = {}
+        self.done = False
+        self.withheld: frozenset[Any] = frozenset()
+        """Who joined and did not reveal: the next attempt is without them."""
+
+    def hear(self, place: Any, message: Message, now: float) -> list[Out]:
+        """S1 or S2 of the member at `place`; `Malformed`."""
+        if place not in self._expected:
+            return []
+        if message.step is Step.JOIN and not self._seats:
+            if not Seat.read(message.body).genuine(self.run):
+                raise Malformed("keys that their owner did not sign")
+            self._joined[place] = message.body
+            return self._close(now) if len(self._joined) == len(self._expected) else []
+        if message.step is Step.REVEAL and self._seats and place in self._joined:
+            self._reveals[self._joined[place]] = message.body
+            return self._finish() if len(self._reveals) == len(self._seats) else []
+        return []
+
+    def tick(self, now: float) -> list[Out]:
+        """The roster closes, or the reveals are late."""
+        if self.done or now < self._until:
+            return []
+        return self._late() if self._seats else self._close(now)
+
+    @property
+    def due(self) -> float | None:
+        """When `tick` has something to do."""
+        return None if self.done else self._until
+
+    def _close(self, now: float) -> list[Out]:
+        self._seats = seated(self._joined.values())
+        bodies = {seat.body for seat in self._seats}
+        self._joined = {place: body for place, body in self._joined.items() if body in bodies}
+        self._until = now + STEP_S
+        return self._all(Step.JOIN, [seat.body for seat in self._seats])
+
+    def _finish(self) -> list[Out]:
+        self.done = True
+        place_of = {body: place for place, body in self._joined.items()}
+        where = [self._expected[place_of[seat.body]] for seat in self._seats]
+        return self._all(Step.WHERE, where) + self._all(Step.REVEAL, [self._reveals[seat.body] for seat in self._seats])
+
+    def _late(self) -> list[Out]:
+        """Whoever keeps its reveal back is left out, and everybody else starts over: no choice of beacons for anyone."""
+        self.done = True
+        self.withheld = frozenset(place for place, body in self._joined.items() if body not in self._reveals)
+        return []
+
+    def _all(self, step: Step, bodies: list[bytes]) -> list[Out]:
+        data = _message(self.run, step, pack(Item(i, body) for i, body in enumerate(bodies)))
+        return [Out(place, data) for place in self._joined]
+
+
+class Relay:
+    """What comes after the draw, through the member of this device."""
+
+    def __init__(self, member: Member, until: float) -> None:
+        """`until`: when everybody has had their chance to share."""
+        assert member.draw is not None
+        self._member, self._draw = member, member.draw
+        self._places: dict[int, Any] = {}
+        self._members: dict[Any, int] = {}
+        self._said: dict[Step, dict[int, bytes]] = {step: {} for step in Step}
+        self._through: dict[Step, bytes | dict[int, bytes]] = {}
+        self._step = Step.SHARES
+        self._until: float | None = until
+
+    def hear(self, place: Any, message: Message, now: float) -> list[Out]:
+        """What the member at `place` says; the first message names it. `Malformed`."""
+        if message.step is Step.JOIN and len(message.body) == S1_BYTES:
+            return self._seat(place, message.body)
+        author = self._members.get(place)
+        if author is None:
+            raise Malformed("a member that did not say who it is")
+        if message.step not in (Step.SHARES, Step.REPORT, Step.VOTE, Step.IDENTIFY, Step.SUM):
+            return []
+        if message.step is Step.REPORT and not genuine_report(self._draw, Item(author, message.body)):
+            raise Malformed("a report that its author did not sign")
+        self._said[message.step][author] = message.body
+        if message.step is Step.IDENTIFY:
+            return self._pass_on(Step.IDENTIFY)
+        out: list[Out] = []
+        while self._until is not None and self._whole():
+            out += self._advance(now)
+        return out
+
+    def tick(self, now: float) -> list[Out]:
+        """A step has taken long enough: go on with those who spoke."""
+        return self._advance(now) if self._until is not None and now >= self._until else []
+
+    @property
+    def due(self) -> float | None:
+        """When `tick` has something to do."""
+        return self._until
+
+    def _seat(self, place: Any, body: bytes) -> list[Out]:
+        """A member comes, perhaps late: it hears what was passed on before."""
+        author = self._draw.roster.index(Seat.read(body).e_pub)
+        if author is None or self._draw.roster.seats[author].body != body:
+            raise Malformed("a stranger to this roster")
+        self._places[author], self._members[place] = place, author
+        out = []
+        for step, body_of in self._through.items():
+            mine = body_of.get(author) if isinstance(body_of, dict) else body_of
+            if mine is not None:
+                out.append(Out(place, _message(self._member.run, step, mine)))
+        return out
+
+    def _whole(self) -> bool:
+        """Whether everyone who can has spoken in this step."""
+        match self._step:
+            case Step.SHARES:
+                wanted = set(range(self._draw.roster.n))
+            case Step.REPORT:
+                wanted = set(self._draw.committee)
+            case _:
+                wanted = set(self._said[Step.REPORT])
+        return wanted <= self._said[self._step].keys()
+
+    def _advance(self, now: float) -> list[Out]:
+        step, self._step = self._step, _NEXT.get(self._step, Step.SUM)
+        self._until = None if step is Step.SUM else now + STEP_S
+        match step:
+            case Step.SHARES:
+                return self._boxes()
+            case Step.REPORT:
+                return self._propose()
+            case Step.VOTE:
+                return self._pass_on(step, self._draw.committee)
+            case _:
+                return self._pass_on(step)
+
+    def _boxes(self) -> list[Out]:
+        """To each of the committee, what was sealed for it."""
+        size, boxes = self._draw.roster.params.part_bytes, {}
+        parts = dict(_parts(self._draw.committee, self._said[Step.SHARES], size))
+        for member in self._draw.committee:
+            boxes[member] = pack(Item(a, cut[member]) for a, cut in parts.items() if member in cut)
+        self._through[Step.SHARES] = boxes
+        return [self._out(member, Step.SHARES, body) for member, body in boxes.items() if member in self._places]
+
+    def _propose(self) -> list[Out]:
+        assert self._member.index is not None
+        body = propose(self._draw, self._member.keys, self._member.index, self._said[Step.REPORT])
+        if body is None:
+            self._until = None
+            return []
+        Proposal(self._draw, Item(self._member.index, body))
+        return self._to_all(Step.PROPOSAL, pack([Item(self._member.index, body)]))
+
+    def _pass_on(self, step: Step, to: Iterable[int] | None = None) -> list[Out]:
+        return self._to_all(step, pack(Item(a, body) for a, body in sorted(self._said[step].items())), to)
+
+    def _to_all(self, step: Step, body: bytes, to: Iterable[int] | None = None) -> list[Out]:
+        self._through[step] = body if to is None else dict.fromkeys(to, body)
+        return [self._out(member, step, body) for member in (self._places if to is None else to) if member in self._places]
+
+    def _out(self, member: int, step: Step, body: bytes) -> Out:
+        return Out(self._places[member], _message(self._member.run, step, body))
+
+
+def _parts(committee: tuple[int, ...], said: Mapping[int, bytes], size: int) -> Iterable[tuple[int, dict[int, bytes]]]:
+    """Each upload, cut into what it has for whom; one of another length is nobody's."""
+    for author, body in said.items():
+        others = [member for member in committee if member != author]
+        try:
+            yield author, dict(zip(others, split(body, *[size] * len(others)), strict=True))
+        except Malformed:
+            continue
+
+
+def _message(run: Run, step: Step, body: bytes) -> bytes:
+    return encode(Message(step, True, run.attempt, run.epoch, run.room, body))

@@ -1,0 +1,254 @@
+"""room, privacy: rooms near, how they feel, and what has left this device for them."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+import typer
+
+from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.cli.output import Json, ago, columns, emit, say
+from moodmesh.nodes.errors import UsageError
+
+room_app = typer.Typer(
+    help="Rooms: how the people near feel together, and nothing about any one of them.", no_args_is_help=True
+)
+privacy_app = typer.Typer(help="What has left this device, what it told, and what may still leave.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="A room's name, or the beginning of its id.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Agree to the words that would be shown.")]
+Trust = Annotated[
+    Literal["verified", "assumed"],
+    typer.Option(help="verified: only people paired with this device count as honest. assumed: two thirds of the others do."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of these nouns."""
+    app.add_typer(room_app, name="room")
+    app.add_typer(privacy_app, name="privacy")
+
+
+@room_app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What it is called.")],
+    kind: Annotated[
+        Literal["circle", "on-demand", "ambient"],
+        typer.Option(
+            help="circle: exact, of people named. on-demand: from 5 people, when asked. ambient: from 30, all the time."
+        ),
+    ] = "on-demand",
+    eps: Annotated[int, typer.Option(help="Of an on-demand room: 1, 2 or 4. Smaller tells less of you, and is rougher.")] = 4,
+    person: Annotated[list[str] | None, typer.Option(help="Of a circle: a paired device, once for each.")] = None,
+    open: Annotated[bool, typer.Option("--open", help="Whoever is near may join, without an invitation.")] = False,
+    trust: Trust = "verified",
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Make a room, and be its first member.
+
+    Example: moodmesh room create living-room --kind circle --person anna --person ben
+    """
+    about = {"name": name, "kind": kind, "eps": eps if kind == "on-demand" else 0, "open": open}
+    _agree(("rooms",), {**about, "people": person or [], "trust": trust}, yes, json)
+
+
+@room_app.command()
+def join(
+    room: Annotated[str, typer.Argument(help="Its code (moodroom1:...), or the name of an invitation or an open room near.")],
+    trust: Trust = "verified",
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Take part in a room, after its conditions were read.
+
+    Example: moodmesh room join cafe
+    """
+    _agree(("rooms", "join"), {"room": room, "trust": trust}, yes, json)
+
+
+def _agree(path: tuple[str, ...], asked: dict[str, Any], yes: bool, json: bool) -> None:
+    client = Client()
+    if not yes:
+        for line in client.post(*path, body=asked)["agree"]:
+            say(line)
+        if json or not typer.confirm("Do you agree?", err=True):
+            raise UsageError("nothing was joined, and nothing was sent: say --yes to agree")
+    found = client.post(*path, body={**asked, "agreed": True})
+
+    def text() -> list[str]:
+        lines = [f"joined {found['name']} ({found['kind']})", *(found["agreed"] if yes else [])]
+        return [*lines, f"Others join with: moodmesh room join {found['code']}"]
+
+    emit(found, json, text)
+
+
+@room_app.command("list")
+def list_(json: Json = False) -> None:
+    """Rooms this device is in, invitations, and open rooms near.
+
+    Example: moodmesh room list
+    """
+    found = Client(timeout=60).get("rooms")
+
+    def text() -> list[str]:
+        rows = [(r["name"], r["kind"], "joined", r["state"]) for r in found["rooms"]]
+        rows += [(r["name"], r["kind"], f"invited by {r['by']}", "moodmesh room join NAME") for r in found["invited"]]
+        rows += [(r["name"], r["kind"], "open, near", "moodmesh room join NAME") for r in found["near"]]
+        return columns(rows, ("room", "kind", "", "")) if rows else ["no room, no invitation, and no open room near"]
+
+    emit(found, json, text)
+
+
+@room_app.command()
+def show(name: Name, json: Json = False) -> None:
+    """How a room feels: the value with its error, of how many people, and what it told of each.
+
+    Example: moodmesh room show cafe
+    """
+    found = Client().get("rooms", name)
+    emit(found, json, lambda: told(found))
+
+
+def told(found: dict[str, Any]) -> list[str]:
+    """A room in words."""
+    lines = [f"{found['name']}  {found['kind']}  (needs {found['least']}; this epoch ends in {ago(found['epoch_left_s'])})"]
+    value, last = found["mood"], found["last"]
+    if value is None:
+        return [*lines, f"  nothing yet: {found['state']}"]
+    about = "rough: " if value["rough"] else ""
+    mood = f"valence {value['valence']:+.2f}, arousal {value['arousal']:+.2f}"
+    lines.append(f"  mood      {about}{mood}, within {value['radius']:.2f} (95 %)")
+    if value["releases"] > 1:
+        lines.append(f"            average of the last {10 * value['releases']} minutes")
+    lines.append(f"  of        {last['contributors']} of {last['n']} people ({last['verified']} verified)")
+    if found["kind"] == "circle":
+        lines.append(f"  exact     not differentially private: the exact mean of {last['n']} people")
+    else:
+        alone = f"{last['eps_alone']:.2f} if all others were against you"
+        lines.append(f"  it told   of you at most epsilon {last['eps_room']:.2f}; {alone}")
+    if last["unchecked"]:
+        lines.append("  unchecked so few opened it that a lying member could not have been told")
+    return [*lines, f"  now       {found['state']}"]
+
+
+@room_app.command()
+def watch(name: Name, json: Json = False) -> None:
+    """Follow a room: a line whenever it tells something. Ctrl-C ends it.
+
+    Example: moodmesh room watch cafe
+    """
+    before = None
+    while True:
+        found = Client().get("rooms", name)
+        now = (found["last"] or {}).get("epoch"), found["state"]
+        if now != before:
+            emit(found, json, lambda: told(found))  # noqa: B023 - called at once
+        before = now
+        time.sleep(1)
+
+
+@room_app.command()
+def ask(name: Name, json: Json = False) -> None:
+    """Have a circle or an on-demand room told now; each of its members sends at most once in ten minutes.
+
+    Example: moodmesh room ask living-room
+    """
+    client = Client()
+    before = (client.get("rooms", name)["last"] or {}).get("epoch")
+    found = client.post("rooms", name, "ask")
+    for _ in range(120):
+        if (found["last"] or {}).get("epoch") != before or found["state"] not in ("here", "told in this epoch"):
+            break
+        time.sleep(0.5)
+        found = client.get("rooms", name)
+    emit(found, json, lambda: told(found))
+
+
+@room_app.command()
+def invite(name: Name, peer: Annotated[str, typer.Argument(help="A paired device.")], json: Json = False) -> None:
+    """Tell a paired device of a room; it decides itself.
+
+    Example: moodmesh room invite cafe anna
+    """
+    found = Client().post("rooms", name, "invite", body={"peer": peer})
+    emit(found, json, lambda: [f"{found['invited']} is invited"])
+
+
+@room_app.command()
+def leave(name: Name, json: Json = False) -> None:
+    """Leave at once: nothing more is sent.
+
+    Example: moodmesh room leave cafe
+    """
+    found = Client().delete("rooms", name)
+    emit(found, json, lambda: [f"left {found['left']}"])
+
+
+@privacy_app.command()
+def ledger(
+    accept_full_day: Annotated[
+        bool, typer.Option("--accept-full-day", help="Begin a new ledger, with a whole day's budget taken as spent.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """What this device sent to rooms, what each release told, and what is left of the budget.
+
+    Example: moodmesh privacy ledger
+    """
+    client = Client()
+    if accept_full_day:
+        client.post("privacy", "accept")
+    found = client.get("privacy", "ledger")
+
+    def text() -> list[str]:
+        if found["closed"]:
+            return [found["closed"]]
+        rows = [_row(line) for line in found["lines"]]
+        lines = columns(rows, ("when", "room", "what", "told")) if rows else ["nothing was ever sent to a room"]
+        for window in ("hour", "day"):
+            spent, cap = found["spent"][window], found["caps"][window]
+            lines.append(
+                f"this {window}: {spent['room']:.2f} of {cap['room']:g} with the room honest, "
+                f"{spent['alone']:.2f} of {cap['alone']:g} if everybody else were hostile"
+            )
+        return lines
+
+    emit(found, json, text)
+
+
+def _row(line: dict[str, Any]) -> tuple[str, str, str, str]:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(600 * line["epoch"]))
+    room = line.get("room", "")[:8]
+    match line["what"]:
+        case "charge" if line["kind"] == "circle":
+            return when, room, f"circle of {line['n']}", "exact"
+        case "charge":
+            said = f"epsilon {line['pure']:g}" if line["pure"] else f"mu^2 {line['room_mu2']:.3f}, alone {line['alone']:.3f}"
+            return when, room, f"{line['kind']} of {line['n']}, {line['honest']} honest", said
+        case "opened":
+            return when, room, f"opened: {line['contributors']} contributed", ""
+        case "refused":
+            return when, room, "nothing sent", line["why"]
+        case _:
+            return when, "", "a full day accepted", ""
+
+
+@privacy_app.command()
+def preview(room: Name, full: Annotated[bool, typer.Option("--bytes", help="Every byte.")] = False, json: Json = False) -> None:
+    """The bytes that left this device in this epoch for a room, or such as would.
+
+    Example: moodmesh privacy preview cafe
+    """
+    found = Client().get("privacy", "preview", room=room)
+
+    def text() -> list[str]:
+        head = "left in this epoch" if found["sent"] else "would leave, for instance"
+        what = "keys, signatures, and numbers that are blurred and cut in shares"
+        lines = [f"{found['bytes']} bytes {head} for {found['room']}: {what}"]
+        for message in found["messages"]:
+            shown = message["hex"] if full else message["hex"][:64] + ("..." if len(message["hex"]) > 64 else "")
+            lines.append(f"  {message['step']:<9} {message['bytes']:>6}  {shown}")
+        return lines
+
+    emit(found, json, text)

@@ -1,0 +1,387 @@
+"""The rooms of a running node: a sitting of each in every epoch, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from moodmesh.mesh.admission import is_loopback
+from moodmesh.mesh.binding import EVERYWHERE
+from moodmesh.mesh.clock import Clock, within
+from moodmesh.mesh.endpoint import Endpoint
+from moodmesh.mesh.rooms.doors import Doors, PipePlace, ask
+from moodmesh.mesh.rooms.member import Declined, Opened
+from moodmesh.mesh.rooms.sitting import Aborted, Around, Place, Sitting, Timing, room_tag
+from moodmesh.mesh.rooms.wire import MOST_MEMBERS, Malformed, decode
+from moodmesh.mesh.seams import DeviceId, LinkClosed
+from moodmesh.nodes.background import Background
+from moodmesh.nodes.discovery import Discovery
+from moodmesh.nodes.errors import NotFound, Refused, UsageError
+from moodmesh.nodes.messages import RoomInvite, RoomMember, RoomWord
+from moodmesh.nodes.peers import Peers
+from moodmesh.nodes.rooms.around import Near, Paired
+from moodmesh.nodes.rooms.book import RoomBook
+from moodmesh.nodes.rooms.model import Descriptor, Reading, Room, Trust, read_code
+from moodmesh.nodes.rooms.person import Known, RoomPerson, mechanism, rehearsal
+from moodmesh.nodes.rooms.ways import Ways
+from moodmesh.privacy.raw import EmotionVector
+from moodmesh.privacy.release.budget import EPOCH_S, epoch_of, exceeded, total
+from moodmesh.privacy.release.gaussian import SCALE
+from moodmesh.privacy.release.ledger import Ledger
+from moodmesh.privacy.sums.field import P
+
+SETTLE_S = 3.0
+"""After an epoch began: everybody has shown the new identifiers, and clocks differ a little."""
+GATHER_S, SLOT_S, SPREAD_S = 12.0, 22.0, 3.0
+"""Ambient rooms, from the beginning of the epoch: when joining begins, when shares begin to leave, and for how long they do."""
+TOO_LATE_S = 45.0
+MOST_INVITED, MOST_ASKED = 50, 20
+FIRST_WORD_S, MOST_HERE, MOST_OF_ONE = 10.0, 1100, 8
+"""Seconds until a stranger names a room; ways at a time, in all and from one address."""
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Seat:
+    """One joined room in the running epoch. `present`: paired devices that are in it now; `state`: what it does now, or why it
+    told nothing, in words."""
+
+    room: Room
+    known: Known
+    readings: list[Reading]
+    claims: dict[DeviceId, bytes] = field(default_factory=dict)
+    present: set[DeviceId] = field(default_factory=set)
+    sitting: Sitting | None = None
+    task: asyncio.Task[None] | None = None
+    key: bytes = b""
+    state: str = "waiting for the next epoch"
+
+
+class Rooms:
+    """What the API and the daemon see of rooms."""
+
+    def __init__(
+        self, me: DeviceId, book: RoomBook, ledger: Ledger, mood: Callable[[], EmotionVector | None], peers: Peers,
+        endpoint: Endpoint, discovery: Discovery, clock: Clock, *, circles: bool = True, hosts: Sequence[str] = EVERYWHERE,
+    ) -> None:  # fmt: skip
+        self._me, self._book, self.ledger, self._mood, self._peers = me, book, ledger, mood, peers
+        self._endpoint, self._discovery, self._clock, self._hosts = endpoint, discovery, clock, hosts
+        self._circles = circles
+        self.seats: dict[str, Seat] = {}
+        self.invited: dict[str, tuple[Descriptor, DeviceId]] = {}
+        self._ways = Ways(peers.send, self._serve)
+        self._doors: Doors | None = None
+        self._port = 0
+        self._turned = asyncio.Event()
+        self._inside: Counter[str] = Counter()
+        self._background = Background()
+        self._loop: asyncio.AbstractEventLoop
+        self.epoch = epoch_of(clock.wall())
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        for room in await self._book.rooms():
+            await self._seat(room)
+        self._endpoint.rids.watch(self._turned.set)
+        try:
+            while True:
+                self._turned.clear()
+                self.epoch = epoch_of(self._clock.wall() + 1.0)
+                await self._show()
+                for seat in self.seats.values():
+                    self._sit(seat)
+                await self._turned.wait()
+                await self._rise(list(self.seats.values()))
+        finally:
+            await self._rise(list(self.seats.values()))
+            await self._ways.finish()
+            await self._background.finish(cancel=True)
+            if self._doors is not None:
+                await self._doors.close()
+
+    # -- what a user asks ----------------------------------------------------------------------------------------------
+
+    async def join(self, descriptor: Descriptor, trust: Trust) -> Seat:
+        """Take part from now on; `Refused` for a circle of people who are not all paired with this device."""
+        if descriptor.room in self.seats:
+            raise Refused(f"this device is in {descriptor.name} already", "joined")
+        if descriptor.kind == "circle" and not self._circles:
+            raise Refused("circles tell exact means, and are off on this device: `privacy.circle`", "circle")
+        if descriptor.kind == "circle":
+            names = self._peers.names()
+            if self._me not in descriptor.people:
+                raise Refused("this circle was agreed on without this device", "circle")
+            if missing := [p for p in descriptor.people if p not in names]:
+                told = ", ".join(p[:8] for p in missing)
+                raise Refused(f"pair with all of the circle first: {told} is no peer of this device", "circle")
+        room = Room(descriptor, trust, self._clock.wall())
+        await self._book.join(room)
+        self.invited.pop(descriptor.room, None)
+        seat = await self._seat(next(r for r in await self._book.rooms() if r.descriptor.room == descriptor.room))
+        await self._show()
+        self._sit(seat)
+        return seat
+
+    async def leave(self, seat: Seat) -> None:
+        """At once: nothing more is sent."""
+        self.seats.pop(seat.room.descriptor.room)
+        await self._rise([seat])
+        await self._book.leave(seat.room.descriptor.room)
+        await self._show()
+
+    def ask(self, seat: Seat) -> None:
+        """Have it opened in this epoch; `Refused` for an ambient room, which does so by itself, and at the end of one."""
+        if seat.room.descriptor.kind == "ambient":
+            raise Refused("an ambient room tells by itself, once in ten minutes", "ambient")
+        if seat.sitting is None or seat.task is None or seat.task.done():
+            raise Refused(f"not in this epoch any more: {seat.state}; the next begins in {self.left_s():.0f} s", "epoch")
+        if self.left_s() < TOO_LATE_S:
+            raise Refused(f"this epoch ends in {self.left_s():.0f} s: ask again after that", "epoch")
+        seat.sitting.want()
+
+    def invite(self, seat: Seat, peer: DeviceId) -> None:
+        """Tell a paired device of it; `Refused` without a link."""
+        if not self._peers.send(peer, RoomInvite(code=seat.room.descriptor.code())):
+            raise Refused("no link to that device now: give it the code instead", "away")
+
+    def find(self, name: str) -> Seat:
+        """By name or the beginning of its id; `NotFound`, `UsageError` when several fit."""
+        found = [s for s in self.seats.values() if s.room.name == name] or [
+            s for key, s in self.seats.items() if key.startswith(name)
+        ]
+        if len(found) > 1:
+            raise UsageError(f"several rooms are called {name}: give the beginning of an id")
+        if not found:
+            raise NotFound(f"this device is in no room {name!r}: `moodmesh room list` shows them")
+        return found[0]
+
+    async def near(self) -> list[Descriptor]:
+        """Open rooms of devices near, that this one is not in."""
+        told = await asyncio.gather(*(ask(address) for address in self._discovery.open_listeners()[:MOST_ASKED]))
+        found: dict[str, Descriptor] = {}
+        for code in itertools.chain.from_iterable(told):
+            with contextlib.suppress(UsageError):
+                room = read_code(code)
+                if room.open and room.room not in self.seats:
+                    found[room.room] = room
+        return list(found.values())
+
+    def possible(self, room: Descriptor) -> None:
+        """`UsageError` for a room whose very first release the budget of this device would refuse."""
+        how = mechanism(room, room.least, self.ledger.caps.hour.room, self.ledger.caps.hour.alone)
+        if 2 * how.bound(room.least) >= P:
+            raise UsageError("with this budget the noise is larger than the protocol has room for: raise `privacy.hour_room`")
+        if (why := exceeded([], how.price(room.least // 2), 0, self.ledger.caps)) is not None:
+            raise UsageError(f"no device could ever send to it: {why}")
+
+    async def preview(self, seat: Seat) -> dict[str, Any]:
+        """What left in this epoch, byte for byte; or, before, such bytes of a room of the least size, with keys made up."""
+        said = seat.sitting.said if seat.sitting is not None else []
+        sent = bool(said)
+        if not sent:
+            said = await asyncio.to_thread(rehearsal, seat.room.descriptor, self.ledger.caps)
+        steps = [{"step": decode(data).step.name.lower(), "bytes": len(data), "hex": data.hex()} for data in said]
+        return {"room": seat.room.name, "sent": sent, "messages": steps, "bytes": sum(len(data) for data in said)}
+
+    def _open_rooms(self) -> list[str]:
+        return [s.room.descriptor.code() for s in self.seats.values() if s.room.descriptor.open]
+
+    def left_s(self) -> float:
+        """Seconds until this epoch ends."""
+        return EPOCH_S - self._clock.wall() % EPOCH_S
+
+    # -- what peers say ------------------------------------------------------------------------------------------------
+
+    def hear(self, peer: DeviceId, message: RoomWord | RoomMember | RoomInvite) -> None:
+        """From a paired device."""
+        match message:
+            case RoomWord():
+                self._ways.hear(peer, message)
+            case RoomMember():
+                seat = next((s for s in self.seats.values() if self._tag(s).hex() == message.tag), None)
+                if seat is not None and message.epoch == self.epoch:
+                    self._met(seat, peer, message.key)
+            case RoomInvite():
+                with contextlib.suppress(UsageError):
+                    found = read_code(message.code)
+                    if found.room not in self.seats and len(self.invited) < MOST_INVITED:
+                        self.invited[found.room] = found, peer
+
+    def _met(self, seat: Seat, peer: DeviceId, key: str | None) -> None:
+        if peer not in seat.present and seat.room.descriptor.kind == "circle":
+            self._say_here(seat, peer)
+        seat.present.add(peer)
+        if key is not None:
+            seat.claims[peer] = bytes.fromhex(key)
+
+    def up(self, peer: DeviceId) -> None:
+        """A peer is linked: it may have missed what was said."""
+        for seat in self.seats.values():
+            self._say_here(seat, peer)
+
+    def down(self, peer: DeviceId) -> None:
+        """The link to a peer is gone."""
+        self._ways.down(peer)
+
+    # -- epochs --------------------------------------------------------------------------------------------------------
+
+    async def _seat(self, room: Room) -> Seat:
+        readings = list(await self._book.readings(room.descriptor.room))
+        seat = self.seats[room.descriptor.room] = Seat(room, Known(room.size, room.closed), readings)
+        return seat
+
+    async def _show(self) -> None:
+        """A new open listener and the tags of the rooms, while there are any for strangers."""
+        rid = self._endpoint.rids.current
+        strangers = [s for s in self.seats.values() if s.room.descriptor.kind != "circle"]
+        if self._doors is not None and (not strangers or self._doors.rid != rid):
+            await self._doors.close()
+            self._doors = None
+        if strangers and self._doors is None:
+            self._doors = Doors(rid, self._serve, self._open_rooms, self._clock)
+            self._port = await self._doors.open(self._hosts)
+        tags = [self._tag(seat) for seat in strangers]
+        self._discovery.show_rooms(tags, self._port if strangers else None)
+
+    def _sit(self, seat: Seat) -> None:
+        d = seat.room.descriptor
+        person = RoomPerson(
+            d, seat.room.trust, self._me, self.ledger, self._mood, seat.claims, seat.known,
+            close=lambda epoch: self._await(self._book.close(d.room, epoch)),
+            claim=lambda key: self._claim(seat, key),
+        )  # fmt: skip
+        seat.claims.clear()
+        seat.present.clear()
+        seat.key = b""
+        for peer in d.people:
+            self._say_here(seat, DeviceId(peer))
+        timing = Timing()
+        if d.kind == "ambient":
+            began = self._clock.wall() % EPOCH_S
+            timing = Timing(slot=max(0.0, SLOT_S - GATHER_S), spread=SPREAD_S, within=120.0)
+            if began > GATHER_S:
+                seat.state = "the room has told in this epoch, or does so now: this device takes part from the next one on"
+                return
+        enough = len(d.people) or MOST_MEMBERS
+        around = self._around(seat)
+        seat.sitting = Sitting(d.id, self.epoch, person, around, self._clock, timing, asyncio.to_thread, enough)
+        seat.state = "here"
+        seat.task = asyncio.create_task(self._sat(seat, person))
+
+    async def _sat(self, seat: Seat, person: RoomPerson) -> None:
+        assert seat.sitting is not None
+        room = seat.room.descriptor
+        try:
+            await self._clock.sleep(SETTLE_S - min(SETTLE_S, self._clock.wall() % EPOCH_S))
+            if room.kind == "ambient":
+                seat.sitting.want_at(self._clock.now() + GATHER_S - SETTLE_S)
+            while not seat.sitting.spoke:
+                await self._once(seat, person)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("a room could not go on")
+            seat.state = "this device failed in it; its log says where"
+
+    async def _once(self, seat: Seat, person: RoomPerson) -> None:
+        assert seat.sitting is not None
+        room = seat.room.descriptor
+        try:
+            await self._told(seat, person, await seat.sitting.take_part())
+        except (Aborted, Declined) as error:
+            seat.state = str(error)
+            with contextlib.suppress(Refused, OSError):
+                await asyncio.to_thread(self.ledger.refuse, self.epoch, room.room, str(error))
+
+    async def _told(self, seat: Seat, person: RoomPerson, opened: Opened) -> None:
+        """From a sum to a reading; a sum that no members could have made is none."""
+        room, n, members = seat.room.descriptor, opened.draw.roster.n, sorted(opened.contributors)
+        how = person.mechanism(n)
+        if max(abs(v) for v in opened.sums) > how.bound(len(members)):
+            raise Aborted("the sum is one that its members cannot have made: somebody lied, and nothing is shown")
+        v, a = (value / (SCALE * len(members)) for value in opened.sums)
+        size = max(1.0, math.hypot(v, a))
+        honest = person.honest(opened.draw, members)
+        spent = total([how.price(honest)])
+        reading = Reading(
+            opened.draw.roster.run.epoch, v / size, a / size, n, len(members), person.verified(opened.draw, members),
+            how.rms(len(members)), spent.room, spent.alone, opened.unchecked,
+        )  # fmt: skip
+        if room.kind != "circle" and opened.draw.roster.index is not None:
+            await asyncio.to_thread(self.ledger.opened, reading.epoch, room.room, len(members), honest)
+        seat.readings.append(reading)
+        seat.state = "told in this epoch"
+        await self._book.told(room.room, reading, n)
+
+    def _around(self, seat: Seat) -> Around:
+        room = seat.room.descriptor
+        if room.kind == "circle":
+            people = [DeviceId(p) for p in room.people]
+            return Paired(self._me, people, lambda p: p in seat.present, self._ways)
+        tag = self._tag(seat)
+        return Near(self._endpoint.rids.current, self._port, lambda: self._discovery.in_room(tag))
+
+    def _tag(self, seat: Seat) -> bytes:
+        return room_tag(seat.room.descriptor.id, self.epoch)
+
+    def _claim(self, seat: Seat, key: bytes) -> None:
+        """Paired devices learn which key is this one's; who is not in the room learns that this one is in some room."""
+        seat.key = key
+
+        def tell() -> None:
+            for peer in self._peers.linked():
+                self._say_here(seat, peer.id)
+
+        self._loop.call_soon_threadsafe(tell)
+
+    def _say_here(self, seat: Seat, peer: DeviceId) -> None:
+        """That this device is in a room now, and with which key; of a circle to its people only."""
+        people = seat.room.descriptor.people
+        if peer in people or (seat.key and not people):
+            key = seat.key.hex() if seat.key else None
+            self._peers.send(peer, RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch, key=key))
+
+    async def _serve(self, place: Place | PipePlace) -> None:
+        """Whoever comes names a room and an epoch with the first message, soon."""
+        try:
+            first = await within(self._clock, FIRST_WORD_S, place.receive())
+            message = decode(first)
+        except (LinkClosed, Malformed, TimeoutError):
+            place.close()
+            return
+        seat, host = self.seats.get(message.room.hex()), place.host if isinstance(place, PipePlace) else ""
+        most = MOST_HERE if not host or is_loopback(host) else MOST_OF_ONE
+        full = self._inside[host] >= most or self._inside.total() >= MOST_HERE
+        if seat is None or seat.sitting is None or message.epoch != self.epoch or full:
+            place.close()
+            return
+        if isinstance(place, PipePlace):
+            place.known()
+        self._inside[host] += 1
+        try:
+            await seat.sitting.serve(place, first)
+        finally:
+            self._inside[host] -= 1
+            self._inside += Counter()  # forgets who is gone
+
+    async def _rise(self, seats: Sequence[Seat]) -> None:
+        tasks = [seat.task for seat in seats if seat.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for seat in seats:
+            if seat.sitting is not None:
+                await seat.sitting.close()
+            seat.sitting = seat.task = None
+
+    def _await(self, work: object) -> None:
+        """From another thread: until the disk has it."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""A room as a device knows it, and what one epoch of it told."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from moodmesh.nodes.errors import UsageError
+from moodmesh.nodes.messages import Device, Digest, Part
+from moodmesh.privacy.release.mechanism import LEAST, Kind
+
+PREFIX = "moodroom1:"
+ROOM_BYTES = 32
+MOST_CIRCLE = 16
+ROUGH_RMS = 0.25
+"""A value with a larger error is called rough; an ambient one is averaged until it is below."""
+Trust = Literal["verified", "assumed"]
+Eps = Literal[0, 1, 2, 4]
+
+
+class Descriptor(Part):
+    """What everybody in a room knows of it, and what an invitation carries. `people`: of a circle, by device."""
+
+    room: Digest
+    name: Annotated[str, Field(min_length=1, max_length=40)]
+    kind: Kind
+    eps: Eps = 0
+    open: bool = False
+    people: tuple[Device, ...] = ()
+
+    @property
+    def id(self) -> bytes:
+        """The 32 bytes that the protocol names it by."""
+        return bytes.fromhex(self.room)
+
+    @property
+    def least(self) -> int:
+        """How many people it needs."""
+        return LEAST[self.kind]
+
+    def code(self) -> str:
+        """The invitation as text, also for a QR code."""
+        return PREFIX + base64.b32encode(self.model_dump_json().encode()).decode().rstrip("=").lower()
+
+
+def create(name: str, kind: Kind, eps: Eps = 0, *, open: bool = False, people: tuple[str, ...] = ()) -> Descriptor:
+    """A new room; `UsageError` for one that could never tell anything."""
+    if kind == "on-demand" and eps not in (1, 2, 4):
+        raise UsageError("epsilon is 1, 2 or 4: the smaller, the less a report tells of one person, and the rougher the mean")
+    if kind != "on-demand" and eps:
+        raise UsageError("only on-demand rooms have an epsilon: the noise of an ambient one follows from `privacy.hour`")
+    if kind == "circle" and not LEAST["circle"] <= len(set(people)) <= MOST_CIRCLE:
+        raise UsageError(f"a circle has {LEAST['circle']} to {MOST_CIRCLE} people, each named, and you one of them")
+    if kind == "circle" and open:
+        raise UsageError("a circle is for the people named: it cannot be open")
+    if kind != "circle" and people:
+        raise UsageError("only a circle names its people")
+    room = os.urandom(ROOM_BYTES).hex()
+    try:
+        return Descriptor(room=room, name=name, kind=kind, eps=eps, open=open, people=tuple(sorted(set(people))))
+    except ValidationError as error:
+        raise UsageError(f"the name of a room: {error.errors()[0]['msg'].lower()}") from None
+
+
+def read_code(text: str) -> Descriptor:
+    """The room of an invitation; `UsageError`."""
+    body = text.strip().removeprefix(PREFIX).upper()
+    try:
+        data = base64.b32decode(body + "=" * (-len(body) % 8))
+        found = Descriptor.model_validate_json(data)
+    except (binascii.Error, ValidationError, ValueError):
+        raise UsageError("this is no invitation to a room: copy it whole, it begins with " + PREFIX) from None
+    if found.kind == "circle" and not LEAST["circle"] <= len(found.people) <= MOST_CIRCLE:
+        raise UsageError("this circle has too few people, or too many: ask for a new invitation")
+    return found
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room that this device has joined. `trust`: whether only members vouched for by pairing count as honest; `closed`: the
+    last epoch in which this device used its right to open a sum; `size`: how many were there last."""
+
+    descriptor: Descriptor
+    trust: Trust
+    joined: float
+    closed: int = -1
+    size: int = 0
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.descriptor.name
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one epoch told: the mean in mood units, who it was of, and what that cost this device. `rms`: error per axis."""
+
+    epoch: int
+    valence: float
+    arousal: float
+    n: int
+    contributors: int
+    verified: int
+    rms: float
+    eps_room: float
+    eps_alone: float
+    unchecked: bool = False

@@ -1,0 +1,193 @@
+"""This device as a member of a room: what it agrees to, what it sends, and what that costs (room-mood §2, §6 to §8).
+
+Everything here runs away from the event loop: it writes to the disk before anything may be sent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from moodmesh.mesh.rooms.member import Declined, Member
+from moodmesh.mesh.rooms.relay import Gathering
+from moodmesh.mesh.rooms.transcript import Draw, Params, Roster, Run
+from moodmesh.mesh.rooms.wire import decode
+from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.rooms.model import Descriptor, Trust
+from moodmesh.privacy.raw import EmotionVector
+from moodmesh.privacy.release.budget import Caps
+from moodmesh.privacy.release.ledger import Charge, Ledger, Refused
+from moodmesh.privacy.release.mechanism import Ambient, Circle, Encoded, Mechanism, OnDemand
+from moodmesh.privacy.sums.committee import size
+from moodmesh.privacy.sums.field import P
+
+GROWTH, LEAST_GROWTH, GROWS_FREELY = 1.25, 2, 8
+
+
+def mechanism(room: Descriptor, n: int, hour_room: float, hour_alone: float) -> Mechanism:
+    """How a room of `n` encodes."""
+    match room.kind:
+        case "circle":
+            return Circle()
+        case "on-demand":
+            return OnDemand(room.eps)
+        case "ambient":
+            return Ambient.within(n, hour_room, hour_alone)
+
+
+def agreed(room: Descriptor, n: int, caps: Caps) -> Params:
+    """What the members of a room of `n` have in common; `Declined` for too few."""
+    if n < room.least:
+        raise Declined(f"the room is too small to know: {n} are here, {room.least} are needed")
+    m, t = (n, n) if room.kind == "circle" else size(n)
+    how = mechanism(room, n, caps.hour.room, caps.hour.alone)
+    if 2 * how.bound(n) >= P:
+        raise Declined("the noise of this budget does not fit the field of the protocol: raise `privacy.hour_room`")
+    sigma = how.sigma if isinstance(how, Ambient) else 0
+    honest = n // 2 if room.kind == "ambient" else 0
+    return Params(room.kind, room.least, m, t, eps=1000 * room.eps, sigma=sigma, honest=honest)
+
+
+@dataclass
+class Known:
+    """What is remembered of a room between its epochs: how many were there last, and the last epoch that was closed here."""
+
+    size: int = 0
+    closed: int = -1
+
+
+@dataclass
+class RoomPerson:
+    """Implements `Person`. `mood`: what its owner feels now, None when that is not known; `claims`: keys that paired devices
+    claimed for this epoch, by device; `close`: writes down, durably, that the right of this epoch was used;
+    `claim`: tells paired devices which key is this one's."""
+
+    room: Descriptor
+    trust: Trust
+    me: DeviceId
+    ledger: Ledger
+    mood: Callable[[], EmotionVector | None]
+    claims: Mapping[DeviceId, bytes]
+    known: Known
+    close: Callable[[int], None]
+    claim: Callable[[bytes], None]
+    _encoded: Encoded | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def joining(self, e_pub: bytes) -> None:
+        """Paired devices may know it as one person."""
+        self.claim(e_pub)
+
+    def params(self, n: int) -> Params:
+        """Of a room of `n`; `Declined` for too few."""
+        return agreed(self.room, n, self.ledger.caps)
+
+    def accepts(self, roster: Roster) -> None:
+        """A circle is of the people named; other rooms do not grow at a pace that strangers in number would need."""
+        if self.room.kind == "circle":
+            if set(self._people(roster, range(roster.n))) != set(self.room.people):
+                raise Declined("the circle is not the people it was agreed on, each paired with this device and here")
+        elif self.known.size >= GROWS_FREELY:
+            most = max(self.known.size + LEAST_GROWTH, int(GROWTH * self.known.size))
+            if roster.n > most:
+                raise Declined(f"the room grew from {self.known.size} to {roster.n} at once: at most {most} are taken in")
+        self.known.size = roster.n
+
+    def release(self, draw: Draw) -> Sequence[int]:
+        """Charged for first; the same numbers again in the same epoch."""
+        with self._lock:
+            if self._encoded is not None:
+                return self._encoded
+            mood = self.mood()
+            if mood is None:
+                raise Declined("how you feel is not known: `moodmesh feel` says it")
+            how = self.mechanism(draw.roster.n)
+            if self.room.kind != "circle":
+                self._charge(self._entry(draw))
+            self._encoded = how.encode(mood)
+            return self._encoded
+
+    def once(self, draw: Draw) -> bool:
+        """Its one right in an epoch, used up on disk before it is used; of a circle, after the audit of what it tells."""
+        with self._lock:
+            epoch = draw.roster.run.epoch
+            if self.known.closed >= epoch:
+                return False
+            if self.room.kind == "circle":
+                self._charge(self._entry(draw))
+            self.close(epoch)
+            self.known.closed = epoch
+            return True
+
+    def verified(self, draw: Draw, members: Sequence[int]) -> int:
+        """How many of them this device knows to be people: itself, and those who claimed a key over a pinned link."""
+        return len(self._people(draw.roster, members))
+
+    def honest(self, draw: Draw, members: Sequence[int]) -> int:
+        """For how many honest contributors a release is priced."""
+        floor = len(members) // 2
+        return max(1, floor if self.trust == "assumed" else min(floor, self.verified(draw, members)))
+
+    def _people(self, roster: Roster, members: Sequence[int]) -> list[DeviceId]:
+        keys = {roster.seats[i].e_pub for i in members}
+        return [self.me, *(device for device, key in self.claims.items() if key in keys and device != self.me)]
+
+    def _entry(self, draw: Draw) -> Charge:
+        n, run = draw.roster.n, draw.roster.run
+        people = sorted(self.room.people) if self.room.kind == "circle" else []
+        return Charge(
+            epoch=run.epoch, room=run.room.hex(), kind=self.room.kind, n=n, honest=self.honest(draw, range(n)),
+            eps=self.room.eps, sigma=draw.roster.params.sigma, people=people,
+        )  # fmt: skip
+
+    def _charge(self, entry: Charge) -> None:
+        try:
+            self.ledger.charge(entry)
+        except Refused as error:
+            raise Declined(str(error)) from None
+
+    def mechanism(self, n: int) -> Mechanism:
+        """How a room of `n` encodes."""
+        return mechanism(self.room, n, self.ledger.caps.hour.room, self.ledger.caps.hour.alone)
+
+
+@dataclass(frozen=True)
+class _Guest:
+    """Somebody made up, for a rehearsal: sends the middle of the disc."""
+
+    room: Descriptor
+    caps: Caps
+
+    def joining(self, e_pub: bytes) -> None:
+        """Nobody is told."""
+
+    def params(self, n: int) -> Params:
+        """As a real one."""
+        return agreed(self.room, n, self.caps)
+
+    def accepts(self, roster: Roster) -> None:
+        """Anybody."""
+
+    def release(self, draw: Draw) -> Encoded:
+        """Nothing of anybody."""
+        how = mechanism(self.room, draw.roster.n, self.caps.hour.room, self.caps.hour.alone)
+        return how.encode(EmotionVector(0.0, 0.0, valence_sd=0.0, arousal_sd=0.0, at=0.0))
+
+    def once(self, draw: Draw) -> bool:
+        """Nothing is opened."""
+        return False
+
+
+def rehearsal(room: Descriptor, caps: Caps) -> list[bytes]:
+    """What a member says until its shares are out, in a room of the least size, made up and sent to nobody."""
+    run = Run(room.id, 0, 1)
+    members = [Member(run, _Guest(room, caps)) for _ in range(room.least)]
+    gathering, now = Gathering(run, dict.fromkeys(range(len(members)), b""), 1.0), 0.0
+    heard = [out for i, m in enumerate(members) for said in m.join() for out in gathering.hear(i, decode(said), now)]
+    while heard:
+        place, data = heard.pop(0)
+        for said in members[place].hear(decode(data)):
+            heard += gathering.hear(place, decode(said), now)
+    members[0].contribute()
+    return members[0].said

@@ -1,0 +1,106 @@
+"""Ways between members over the pinned links of paired devices: how circles talk, and rooms on a link without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import itertools
+from collections.abc import Awaitable, Callable
+
+from moodmesh.mesh.seams import DeviceId, LinkClosed
+from moodmesh.nodes.background import Background
+from moodmesh.nodes.messages import RoomWord
+
+Key = tuple[DeviceId, bool, int]
+MOST_WAYS = 64
+
+
+class Way:
+    """A `Place` to a paired device."""
+
+    def __init__(self, ways: Ways, key: Key) -> None:
+        self._ways, self._key = ways, key
+        self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    def post(self, data: bytes) -> None:
+        """Lost when the link is gone: `receive` then tells."""
+        self._ways.say(self._key, data)
+
+    async def receive(self) -> bytes:
+        """`LinkClosed` after the last."""
+        data = await self.inbox.get()
+        if data is None:
+            self.inbox.put_nowait(None)
+            raise LinkClosed("closed")
+        return data
+
+    def close(self) -> None:
+        """The other end hears of it."""
+        self._ways.end(self._key)
+
+    def address(self, door: bytes) -> bytes:
+        """Paired devices are reached by who they are."""
+        return self._key[0].encode("ascii")
+
+
+class Ways:
+    """All of them. `send` queues a message for a linked peer; `serve` gets what a peer opened."""
+
+    def __init__(self, send: Callable[[DeviceId, RoomWord], bool], serve: Callable[[Way], Awaitable[None]]) -> None:
+        self._send, self._serve = send, serve
+        self._ways: dict[Key, Way] = {}
+        self._numbers = itertools.count(1)
+        self._background = Background()
+
+    def open(self, peer: DeviceId) -> Way:
+        """A new one; `LinkClosed` without a link."""
+        key = (peer, True, next(self._numbers))
+        if not self._send(peer, RoomWord(way=key[2], opened=True, data="")):
+            raise LinkClosed("no link")
+        self._ways[key] = Way(self, key)
+        return self._ways[key]
+
+    def hear(self, peer: DeviceId, word: RoomWord) -> None:
+        """`opened`: whether its sender opened the way."""
+        key = (peer, not word.opened, word.way)
+        way = self._ways.get(key)
+        if way is None and word.opened and not word.end and sum(k[0] == peer for k in self._ways) < MOST_WAYS:
+            way = self._ways[key] = Way(self, key)
+            self._background.spawn(self._served(way))
+        if way is None:
+            return
+        if word.data:
+            try:
+                way.inbox.put_nowait(base64.b64decode(word.data, validate=True))
+            except binascii.Error:
+                self.end(key)
+        if word.end:
+            self._ways.pop(key, None)
+            way.inbox.put_nowait(None)
+
+    async def _served(self, way: Way) -> None:
+        await self._serve(way)
+
+    def down(self, peer: DeviceId) -> None:
+        """The link is gone, and what went over it."""
+        for key in [key for key in self._ways if key[0] == peer]:
+            self._ways.pop(key).inbox.put_nowait(None)
+
+    def say(self, key: Key, data: bytes) -> None:
+        """One message."""
+        if key in self._ways:
+            self._send(key[0], RoomWord(way=key[2], opened=key[1], data=base64.b64encode(data).decode()))
+
+    def end(self, key: Key) -> None:
+        """No more over this way."""
+        way = self._ways.pop(key, None)
+        if way is not None:
+            self._send(key[0], RoomWord(way=key[2], opened=key[1], data="", end=True))
+            way.inbox.put_nowait(None)
+
+    async def finish(self) -> None:
+        """End them all."""
+        for key in list(self._ways):
+            self.end(key)
+        await self._background.finish(cancel=True)

@@ -1,0 +1,121 @@
+"""Rooms of real daemons: what they tell, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from .daemons import Daemon, daemons, free_udp
+
+RADIO = {"mesh__hello": "true", "mesh__interfaces": "lo"}
+
+
+def early() -> str:
+    """A clock by which an epoch has just begun: no test waits for the next."""
+    shift = (30 - time.time()) % 600
+    return f"import time; from moodmesh.mesh import clock; clock.SystemClock.wall = lambda self: time.time() + {shift}"
+
+
+def feels(daemon: Daemon, valence: float, arousal: float) -> None:
+    daemon.client.post("moods", body={"valence": valence, "arousal": arousal})
+
+
+def joined(daemon: Daemon, name: str, kind: str, **more: Any) -> dict[str, Any]:
+    found: dict[str, Any] = daemon.client.post("rooms", body={"name": name, "kind": kind, "agreed": True, **more})
+    return found
+
+
+def told(daemon: Daemon, name: str) -> dict[str, Any]:
+    def look() -> Any:
+        found = daemon.client.get("rooms", name)
+        return found if found["last"] else None
+
+    try:
+        found: dict[str, Any] = daemon.wait_for(look, "told of the room", 15)
+    except AssertionError:
+        raise AssertionError(daemon.client.get("rooms", name)["state"] + daemon.log.read_text()[-2000:]) from None
+    return found
+
+
+def test_strangers_in_an_on_demand_room_tell_a_rough_mean(tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d", "e"]
+    with daemons(tmp_path, *names, changed=early(), mesh__hello_port=free_udp(), rules="none", **RADIO) as found:
+        for daemon in found:
+            feels(daemon, 0.6, 0.2)
+        room = joined(found[0], "cafe", "on-demand", eps=4, open=True)
+        for daemon in found[1:]:
+            daemon.client.post("rooms", "join", body={"room": room["code"], "agreed": True})
+        found[2].client.post("rooms", "cafe", "ask")
+        values = [told(daemon, "cafe") for daemon in found]
+        assert len({(v["mood"]["valence"], v["mood"]["arousal"]) for v in values}) == 1
+        assert values[0]["last"]["n"] == values[0]["last"]["contributors"] == 5
+        for daemon in found:
+            assert daemon.client.get("privacy", "ledger")["spent"]["hour"]["room"] == 4
+
+
+CAPTURE = """
+import os
+from moodmesh.mesh.rooms import sitting
+from moodmesh.nodes.rooms import ways
+for kind in (sitting.LocalPlace, ways.Way):
+    def post(self, data, usual=kind.post):
+        with open(os.path.join(os.environ["MOODMESH_HOME"], "sent.log"), "a") as file:
+            file.write(data.hex() + "\\n")
+        usual(self, data)
+    kind.post = post
+"""
+
+
+def test_a_circle_tells_an_exact_mean_and_its_preview_is_what_left_byte_for_byte(tmp_path: Path) -> None:
+    moods = {"anna": (0.5, -0.5), "ben": (-0.2, 0.4), "cleo": (0.9, 0.1)}
+    with daemons(tmp_path, *moods, changed=early() + CAPTURE) as found:
+        for daemon in found:
+            feels(daemon, *moods[daemon.name])
+        room = joined(found[0], "kitchen", "circle", people=["ben", "cleo"])
+        before = found[0].client.get("privacy", "preview", room="kitchen")
+        assert not before["sent"]
+        for daemon in found[1:]:
+            daemon.client.post("rooms", "join", body={"room": room["code"], "agreed": True})
+        found[0].client.post("rooms", "kitchen", "ask")
+        for daemon in found:
+            mood = told(daemon, "kitchen")["mood"]
+            assert abs(mood["valence"] - sum(v for v, _ in moods.values()) / 3) < 0.02
+            assert abs(mood["arousal"] - sum(a for _, a in moods.values()) / 3) < 0.02
+            preview = daemon.client.get("privacy", "preview", room="kitchen")
+            assert preview["sent"]
+            sent = {line for line in (daemon.home / "sent.log").read_text().split() if int(line[2:4], 16) < 9}
+            assert sent == {message["hex"] for message in preview["messages"]}
+            assert [m["bytes"] for m in preview["messages"]][:3] == [m["bytes"] for m in before["messages"]]
+
+
+def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
+    with daemons(tmp_path, "anna", "ben", changed=early()) as (anna, ben):
+        assert "happy" in anna.typed("feel", "--valence", "0.5", "--arousal", "0.6").stdout
+        assert anna.typed("feel").returncode == 2
+        assert "happy" in anna.typed("mood").stdout
+        assert json.loads(anna.typed("mood", "export").stdout)["told"][0]["valence"] == 0.5
+        refused = anna.typed("room", "create", "cafe", "--json")
+        assert refused.returncode == 2
+        assert "epsilon 4" in refused.stderr
+        assert "Your mood itself never leaves" in refused.stderr
+        assert anna.client.get("rooms")["rooms"] == []
+        assert "joined cafe" in anna.typed("room", "create", "cafe", "--yes").stdout
+        code = anna.client.get("rooms", "cafe")["code"]
+        assert "nothing yet" in anna.typed("room", "show", "cafe").stdout
+        assert ben.typed("peers", "allow", "anna", "room.invite").returncode == 0
+        assert anna.typed("room", "invite", "cafe", "ben").returncode == 0
+        ben.wait_for(lambda: ben.client.get("rooms")["invited"], "invited")
+        assert "invited by anna" in ben.typed("room", "list").stdout
+        assert ben.typed("room", "join", "cafe", "--yes").returncode == 0
+        assert code == ben.client.get("rooms", "cafe")["code"]
+        assert "too small" in ben.typed("room", "ask", "cafe").stdout
+        assert "nothing sent" in ben.typed("privacy", "ledger").stdout
+        assert "bytes would leave" in ben.typed("privacy", "preview", "cafe").stdout
+        circle = ben.typed("room", "create", "us", "--kind", "circle", "--person", "anna", "--yes")
+        assert (circle.returncode, "3 to 16 people" in circle.stderr) == (2, True)
+        assert ben.typed("room", "leave", "cafe").returncode == 0
+        assert ben.typed("room", "show", "cafe").returncode == 2
+        assert "2 entries are gone" in anna.typed("mood", "erase", "--yes").stdout
+        assert anna.client.get("moods")["mood"] is None

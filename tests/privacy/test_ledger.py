@@ -1,0 +1,223 @@
+"""The book of releases: charges never fall, and whatever cannot be believed closes it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from moodmesh.privacy.release import ledger as book
+from moodmesh.privacy.release.ledger import Charge, Closed, Ledger, Refused
+
+ROOM, OTHER = "a1" * 32, "b2" * 32
+AMBIENT = {"kind": "ambient", "n": 30, "sigma": 7399}
+
+
+def ambient(epoch: int, room: str = ROOM, honest: int = 15) -> Charge:
+    return Charge(epoch=epoch, room=room, kind="ambient", n=30, sigma=7399, honest=honest)
+
+
+def on_demand(epoch: int, room: str = ROOM, eps: int = 4) -> Charge:
+    return Charge(epoch=epoch, room=room, kind="on-demand", n=9, eps=eps, honest=1)
+
+
+def circle(epoch: int, people: str) -> Charge:
+    return Charge(epoch=epoch, room=ROOM, kind="circle", n=len(people), honest=1, people=list(people))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+def test_a_charge_is_on_disk_and_counts_after_a_restart(path: Path) -> None:
+    Ledger(path, begun=False).charge(on_demand(100))
+    again = Ledger(path, begun=True)
+    assert again.spent(100)[0].room == 4
+    with pytest.raises(Refused, match="eps_room of the hour would be 8"):
+        again.charge(on_demand(101, OTHER))
+    assert again.spent(100)[0].room == 4
+    assert [line.what for line in again.lines()] == ["charge", "refused"]
+
+
+def test_the_budget_is_one_for_all_rooms(path: Path) -> None:
+    """Attack 17, two rooms."""
+    ledger = Ledger(path, begun=False)
+    ledger.charge(on_demand(100, eps=2))
+    ledger.charge(on_demand(100, OTHER, eps=2))
+    with pytest.raises(Refused, match="limit is 4"):
+        ledger.charge(on_demand(101, "c3" * 32, eps=1))
+
+
+def _charge_in_process(path: Path, room: int, told: object) -> None:
+    try:
+        Ledger(path, begun=True).charge(on_demand(100, f"{room:064x}"))
+        told.put("sent")  # type: ignore[attr-defined]
+    except Refused:
+        told.put("refused")  # type: ignore[attr-defined]
+
+
+def test_the_budget_is_one_for_all_processes(path: Path) -> None:
+    """Attack 17, two processes at the same time: one of six gets it."""
+    Ledger(path, begun=False)
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+    processes = [context.Process(target=_charge_in_process, args=(path, k, told)) for k in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(told.get() for _ in processes) == ["refused"] * 5 + ["sent"]
+
+
+def test_once_in_an_epoch_and_room(path: Path) -> None:
+    """Attack 13: aborting to get another draw costs nothing twice and gives nothing twice."""
+    ledger = Ledger(path, begun=False)
+    ledger.charge(ambient(100))
+    for _ in range(20):
+        with pytest.raises(Refused, match="in this epoch"):
+            ledger.charge(ambient(100))
+    assert sum(isinstance(line, Charge) for line in ledger.lines()) == 1
+
+
+def test_a_clock_set_back_closes_it_until_it_is_right_again(path: Path) -> None:
+    ledger = Ledger(path, begun=False)
+    ledger.charge(ambient(100))
+    with pytest.raises(Refused, match="clock"):
+        ledger.charge(ambient(99, OTHER))
+    assert ledger.spent(99)[0] == ledger.spent(100)[0], "what lies ahead of the clock counts"
+    ledger.charge(ambient(101))
+
+
+@pytest.mark.parametrize("cut", range(1, 200, 7))
+def test_cut_in_half_it_is_closed(path: Path, cut: int) -> None:
+    ledger = Ledger(path, begun=False)
+    ledger.charge(ambient(100))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - min(cut, len(whole))])
+    with pytest.raises(Closed, match="accept-full-day"):
+        ledger.charge(ambient(101))
+    with pytest.raises(Closed):
+        ledger.spent(101)
+
+
+def test_cut_at_the_end_of_a_line_it_is_closed_too(path: Path) -> None:
+    ledger = Ledger(path, begun=False)
+    ledger.charge(ambient(100))
+    ledger.charge(ambient(101))
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(Closed, match="cut short"):
+        ledger.charge(ambient(102))
+
+
+@pytest.mark.parametrize("gone", [("",), (".head",), ("", ".head")])
+def test_missing_after_first_use_it_is_closed(path: Path, gone: tuple[str, ...]) -> None:
+    Ledger(path, begun=False).charge(ambient(100))
+    for name in gone:
+        path.with_name(path.name + name).unlink()
+    with pytest.raises(Closed):
+        Ledger(path, begun=True).charge(ambient(101))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_byte_changed_closes_it(path: Path, data: st.DataObject) -> None:
+    path.unlink(missing_ok=True)
+    path.with_suffix(".head").unlink(missing_ok=True)
+    ledger = Ledger(path, begun=False)
+    ledger.charge(ambient(100))
+    ledger.charge(ambient(101))
+    raw = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(raw)
+    with pytest.raises(Closed):
+        ledger.spent(101)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"sigma": 5e-324}, {"sigma": -1}, {"honest": 0}, {"eps": 3}, {"n": 2}, {"epoch": -1}, {"room": "x"}]
+)
+def test_numbers_that_cannot_be_are_no_charge(bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="validation"):
+        Charge.model_validate({"epoch": 1, "room": ROOM, "honest": 3, **AMBIENT, **bad})
+
+
+def test_a_full_day_is_charged_before_it_opens_again(path: Path) -> None:
+    Ledger(path, begun=False).charge(ambient(100))
+    path.write_bytes(b"nonsense")
+    ledger = Ledger(path, begun=True)
+    aside = ledger.accept_full_day(200)
+    assert aside is not None
+    assert aside.read_bytes() == b"nonsense"
+    for epoch in (200, 343):
+        with pytest.raises(Refused, match="full day"):
+            ledger.charge(ambient(epoch))
+    ledger.charge(ambient(344))
+
+
+def test_a_charge_is_raised_when_fewer_were_honest_and_never_lowered(path: Path) -> None:
+    ledger = Ledger(path, begun=False)
+    ledger.charge(ambient(100))
+    before = ledger.spent(100)[0]
+    ledger.opened(100, ROOM, 28, 20)
+    assert ledger.spent(100)[0] == before
+    ledger.opened(100, ROOM, 20, 5)
+    assert ledger.spent(100)[0].room > before.room
+    assert ledger.spent(100)[0].alone == before.alone
+
+
+def test_a_full_disk_sends_nothing_and_keeps_the_book(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(path, begun=False)
+    ledger.charge(ambient(100))
+    real, broken = os.write, []
+
+    def full(file: int, data: bytes) -> int:
+        broken.append(file)
+        return real(file, data[:10])
+
+    monkeypatch.setattr(book.os, "write", full)
+    with pytest.raises(Closed, match="disk"):
+        ledger.charge(ambient(101))
+    monkeypatch.undo()
+    assert broken
+    ledger.charge(ambient(101))
+    assert len(ledger.lines()) == 2
+
+
+def test_the_last_line_written_before_its_head_counts(path: Path) -> None:
+    """Killed between the two writes: charged, since it may have been sent."""
+    ledger = Ledger(path, begun=False)
+    head = path.with_suffix(".head").read_bytes()
+    ledger.charge(ambient(100))
+    path.with_suffix(".head").write_bytes(head)
+    assert Ledger(path, begun=True).spent(100)[0].room > 0
+
+
+def test_a_circle_that_gives_somebody_away_is_refused_for_a_day(path: Path) -> None:
+    ledger = Ledger(path, begun=False)
+    ledger.charge(circle(100, "ABC"))
+    ledger.charge(circle(100, "ABC"))
+    with pytest.raises(Refused, match="solve"):
+        ledger.charge(circle(120, "ABCD"))
+    ledger.charge(circle(244, "ABCD"))
+    assert ledger.spent(244)[0].room == 0, "an exact mean has no epsilon"
+
+
+def test_ignoring_the_ledger_would_be_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutation of attack 17: an error of the ledger taken for an empty one."""
+    Ledger(path, begun=False).charge(on_demand(100))
+    path.write_bytes(b"")
+    monkeypatch.setattr(Ledger, "_read", lambda self: book.State((), "0" * 32))
+    Ledger(path, begun=True).charge(on_demand(100))
+
+
+def test_no_mood_is_in_it(path: Path) -> None:
+    ledger = Ledger(path, begun=False)
+    ledger.charge(ambient(100))
+    ledger.opened(100, ROOM, 30, 15)
+    assert not {"valence", "arousal", "sum", "mean", "mood"} & set(path.read_text().replace('"', " ").split())
