@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-HELLO_ASK = b"MMH1\x02\x04" + bytes(16) + struct.pack("<HBH", 4000, 255, 0) + bytes(64)
+HELLO_ASK = b"MMH1\x02\x04" + bytes(16) + struct.pack("<HBHH", 4000, 255, 0, 0) + bytes(64)
 # one question for PTR _moodmesh._tcp.local, answer by unicast
 MDNS_ASK = bytes.fromhex("000000000001000000000000") + b"\x09_moodmesh\x04_tcp\x05local\x00" + struct.pack(">HH", 12, 0x8001)
 REQUESTS = (

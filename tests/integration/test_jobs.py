@@ -52,8 +52,8 @@ def test_after_the_acknowledgement_no_byte_of_a_personal_job_is_left(two: list[D
     secret = b"The purple heron of Zanzibar made me weep."
     assert a.ended(a.submit("emotion.text", secret, on="beta", **TINY))["status"] == "SUCCEEDED"
     b.wait_for(lambda: not b.rows("SELECT * FROM execution"), "done with it")
-    b.wait_for(lambda: not traces(b.home, b"heron", b"valence_sd"), "rid of every byte: the row goes first", 5)
-    assert traces(a.home, b"heron", b"valence_sd"), "its owner keeps both"
+    b.wait_for(lambda: not traces(b.home, b"heron", b'valence_sd":'), "rid of every byte: the row goes first", 5)
+    assert traces(a.home, b"heron", b'valence_sd":'), "its owner keeps both"
 
 
 def test_explain_names_every_device_and_its_terms_add_up(two: list[Daemon]) -> None:

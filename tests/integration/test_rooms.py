@@ -87,7 +87,7 @@ def test_a_circle_tells_an_exact_mean_and_its_preview_is_what_left_byte_for_byte
             assert preview["sent"]
             sent = {line for line in (daemon.home / "sent.log").read_text().split() if int(line[2:4], 16) < 9}
             assert sent == {message["hex"] for message in preview["messages"]}
-            assert [m["bytes"] for m in preview["messages"]][:3] == [m["bytes"] for m in before["messages"]]
+            assert [m["bytes"] for m in preview["messages"][-6:]][:3] == [m["bytes"] for m in before["messages"]]
 
 
 def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
@@ -110,9 +110,9 @@ def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
         assert "invited by anna" in ben.typed("room", "list").stdout
         assert ben.typed("room", "join", "cafe", "--yes").returncode == 0
         assert code == ben.client.get("rooms", "cafe")["code"]
+        assert "bytes would leave" in ben.typed("privacy", "preview", "cafe").stdout
         assert "too small" in ben.typed("room", "ask", "cafe").stdout
         assert "nothing sent" in ben.typed("privacy", "ledger").stdout
-        assert "bytes would leave" in ben.typed("privacy", "preview", "cafe").stdout
         circle = ben.typed("room", "create", "us", "--kind", "circle", "--person", "anna", "--yes")
         assert (circle.returncode, "3 to 16 people" in circle.stderr) == (2, True)
         assert ben.typed("room", "leave", "cafe").returncode == 0

@@ -236,10 +236,12 @@ def test_an_empty_or_open_token_file_is_mended(tmp_path: Path) -> None:
 @contextlib.asynccontextmanager
 async def local_api(home: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """The real server with its real guard and no nouns but the token."""
-    for noun in ("jobs", "node", "peers", "pairs", "models", "metrics"):
+    for noun in ("jobs", "node", "peers", "pairs", "models", "moods", "room_routes", "metrics"):
         monkeypatch.setattr(server, noun, SimpleNamespace(routes=lambda *parts: []))
-    services = SimpleNamespace(home=home, config=SimpleNamespace(api=SimpleNamespace(port=0, metrics=False)), health={})
-    async with server.serve(services, None, None, path):  # type: ignore[arg-type]
+    services = SimpleNamespace(
+        home=home, config=SimpleNamespace(api=SimpleNamespace(port=0, metrics=False)), health={}, moods=None
+    )
+    async with server.serve(services, None, None, None, path):  # type: ignore[arg-type]
         yield
 
 

@@ -109,6 +109,7 @@ class Sitting:
         self._gathering: Gathering | None = None
         self._relay: Relay | None = None
         self._member: Member | None = None
+        self._tried: list[Member] = []
         self._drawn = asyncio.Event()
         self._wanted = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -119,8 +120,8 @@ class Sitting:
 
     @property
     def said(self) -> list[bytes]:
-        """Everything that this device said as a member, in its last attempt."""
-        return list(self._member.said) if self._member is not None else []
+        """Everything that this device said as a member, in all attempts of the epoch."""
+        return [data for member in self._tried for data in member.said]
 
     def want(self) -> None:
         """Ask for a run now; one at most is opened in an epoch."""
@@ -216,6 +217,7 @@ class Sitting:
                 if message.step is Step.START and self._seen < message.attempt <= 1 + MOST_AGAIN:
                     self._wanted.clear()
                     self._seen, member = message.attempt, Member(Run(self.room, self.epoch, message.attempt), self._person)
+                    self._tried.append(member)
                     self._say(place, await self._carry(member.join))
                 elif message.step is Step.WHERE:
                     told = [item for item in unpack(message.body) if len(item.body) <= MOST_ADDRESS]
