@@ -113,14 +113,14 @@ class Node(Services):
             inspection = Inspection(peers, access, jobs, escalations, events, Replicas(store, clock), executor, clock)
             peers.inspection, peers.on_change = inspection.hear, inspection.look
             access.changed = _each(peers.tell_rights, inspection.permissions_changed)
-            caps = Caps(CAPS | {kind: model.cap for kind, model in KINDS.items()})
-            endpoint = await stack.enter_async_context(
-                open_endpoint(identity, pairs, peers, clock=clock, port=config.mesh.port, caps=caps)
-            )
-            peers.trouble = endpoint.links.trouble
             moods = MoodJournal(store, config.privacy.keep_moods_days)
             await moods.load()
             ledger = await _ledger(store, where, config, clock.wall())
+            caps = Caps(CAPS | {kind: model.cap for kind, model in KINDS.items()})
+            endpoint = await stack.enter_async_context(  # last: a link may come at once, and `run` must be there for it
+                open_endpoint(identity, pairs, peers, clock=clock, port=config.mesh.port, caps=caps)
+            )
+            peers.trouble = endpoint.links.trouble
             node = cls(
                 config=config, origins=origins, home=where, name=name, clock=clock, identity=identity, store=store, pairs=pairs,
                 book=book, access=access, tasks=tasks, broken=broken, models=models, pulled=pulled, pool=pool,
