@@ -149,7 +149,7 @@ class Relay:
             case Step.VOTE:
                 return sits and size == SIG + (0 if params.exact else CHALLENGES * row)
             case Step.IDENTIFY:
-                return sits and not params.exact and size <= SIG + CHALLENGES * row * self._draw.roster.n
+                return sits and not params.exact and SIG <= size <= SIG + CHALLENGES * row * self._draw.roster.n
             case _:
                 return sits and size == SIG + row
 
