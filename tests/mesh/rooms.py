@@ -6,6 +6,9 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from moodmesh.mesh.rooms.holder import Proposal
 from moodmesh.mesh.rooms.member import Declined, Member
 from moodmesh.mesh.rooms.relay import Gathering, Out, Relay
@@ -167,3 +170,9 @@ def proposal(
     list_hash = digest(*(u16(a) + b for a, b in listed.items()))
     item = Item(author, u + j + list_hash + keys.sign("R2b", draw.ctx, u, j, list_hash) + b"".join(listed.values()))
     return item, Proposal(draw, item)
+
+
+def keys_of(run: Run, name: str) -> Keys:
+    """The same for the same run and name."""
+    x, e, nonce = (digest(b"test", kind, run.bytes, name.encode()) for kind in (b"x", b"e", b"n"))
+    return Keys(run, nonce, X25519PrivateKey.from_private_bytes(x), Ed25519PrivateKey.from_private_bytes(e))

@@ -93,6 +93,7 @@ class Holder:
         self._proposal: Proposal | None = None
         self._vote: bytes | None = None
         self._openings: dict[int, Residues | None] = {}
+        self._voted: set[int] = set()
         self._sum: bytes | None = None
         self.liars: frozenset[int] = frozenset()
         """Committee members whose openings were wrong."""
@@ -161,6 +162,7 @@ class Holder:
         if (proposal := self._proposal) is None:
             return
         for author, body in items:
+            self._voted.add(author)
             if author not in self._x or author in self._openings or len(body) < SIG:
                 continue
             opening, sig = body[:-SIG], body[-SIG:]
@@ -174,8 +176,8 @@ class Holder:
 
     @property
     def complete(self) -> bool:
-        """Whether all reporters have voted."""
-        return self._proposal is not None and self._openings.keys() >= set(self._proposal.reporters)
+        """Whether all reporters have voted, if only with something that is no vote: waiting for more would be in vain."""
+        return self._proposal is not None and self._voted >= set(self._proposal.reporters)
 
     @property
     def unchecked(self) -> bool:
