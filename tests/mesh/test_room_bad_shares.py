@@ -123,6 +123,15 @@ def test_a_holder_who_accuses_two_is_excluded_and_they_are_not() -> None:
     assert {m.excluded for m in room.members} == {frozenset({room.draw.roster.seats[3].e_pub})}
 
 
+def test_in_a_small_room_one_holder_cannot_have_everybody_excluded() -> None:
+    """Of five it cannot be told who lies, the holder or those it accuses: one of them might, all of them not."""
+    room = Room(5).set_up()
+    disputing(room, 3, range(5))
+    room.open()
+    assert not any(m.opened for m in room.members)
+    assert not any(m.excluded for m in room.members)
+
+
 def test_behind_a_holder_who_accuses_everyone_a_cheater_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """More are accused than are looked into at a time."""
     monkeypatch.setattr(faults, "MOST_JUDGED", 4)

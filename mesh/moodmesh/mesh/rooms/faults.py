@@ -77,6 +77,8 @@ class Checks:
                 if not holders & Faults(disputes=told.disputes).excluded:
                     break
                 holders -= Faults(disputes=told.disputes).excluded  # what they said hides others: look again without it
+        if len(suspects) > (self._draw.roster.n - 1) // 3:
+            suspects = set()  # more than can be hostile: a holder lies about them, and which one cannot be told
         return Faults(frozenset(suspects), frozenset(disputes))
 
     def _judge(self, senders: Sequence[int], said: Mapping[int, Residues]) -> Faults:
