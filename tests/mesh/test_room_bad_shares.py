@@ -57,7 +57,7 @@ def test_bad_shares_to_one_of_ten_change_nothing_and_mark_the_pair(monkeypatch: 
         assert not m.excluded, "either of the two may have lied"
 
 
-@pytest.mark.parametrize("count", [2, 5, 9])
+@pytest.mark.parametrize("count", [2, 5])
 def test_bad_shares_to_more_open_nothing_and_name_the_cheater(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     room = cheated(monkeypatch, wrong(count))
     cheat = room.members[0].keys.e_pub

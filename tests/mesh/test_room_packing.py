@@ -67,12 +67,12 @@ def beyond(found: list[int]) -> bool:
 
 def test_the_committee_is_as_hostile_as_the_best_of_four_draws() -> None:
     chance = random.Random(11)
-    assert not beyond([with_restarts(chance) for _ in range(600)])
+    assert not beyond([with_restarts(chance) for _ in range(300)])
 
 
 def test_dropping_the_late_would_be_noticed() -> None:
     chance = random.Random(11)
-    assert beyond([with_dropping(chance) for _ in range(60)])
+    assert beyond([with_dropping(chance) for _ in range(25)])
 
 
 @pytest.mark.slow
