@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from moodmesh.privacy.sums.decoding import Undecodable, consistent, decode
+from moodmesh.privacy.sums.decoding import Undecodable, decode
 from moodmesh.privacy.sums.field import Residues, residues
 
-from .transcript import Channel, Draw, Keys, digest, u16, verified
+from .transcript import MOST_RELAYS, Channel, Draw, Keys, Roster, digest, u16, verified
 from .wire import HASH, SIG, Item, Malformed, bitmap, members_of, numbers, read_numbers, split
 
 CHALLENGES = 2
@@ -23,7 +23,9 @@ class Proposal:
         n, width = draw.roster.n, (draw.roster.n + 7) // 8
         head, rest = item.body[: 2 * width + HASH + SIG], item.body[2 * width + HASH + SIG :]
         u, j, self.list_hash, sig = split(head, width, width, HASH, SIG)
-        if item.author >= n or not verified(draw.roster.seats[item.author].e_pub, sig, "R2b", draw.ctx, u, j, self.list_hash):
+        if item.author not in draw.relays[:MOST_RELAYS]:
+            raise Malformed("a proposal of a member that is no relay")
+        if not verified(draw.roster.seats[item.author].e_pub, sig, "R2b", draw.ctx, u, j, self.list_hash):
             raise Malformed("a proposal that its author did not sign")
         self.author, self.bits = item.author, u
         self.contributors, self.reporters = members_of(u, n), tuple(sorted(members_of(j, n)))
@@ -40,17 +42,33 @@ class Proposal:
         """What votes and sum shares sign of it."""
         return digest(self.bits)
 
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        """The same of all proposals that open alike and check alike."""
+        return self.statement, self.list_hash
+
 
 def propose(draw: Draw, keys: Keys, author: int, reports: dict[int, bytes]) -> bytes | None:
-    """The proposal to open all that everyone who reported holds; None when the committee is not there."""
+    """The proposal to open all that everyone who reported holds, but for those who hold so little that it would be too few;
+    None when the committee is not there."""
     n, width = draw.roster.n, (draw.roster.n + 7) // 8
-    if len(reports) < draw.roster.params.t:
+    held = {a: members_of(reports[a][:width], n) for a in sorted(reports)}
+    while len(held) >= draw.roster.params.t and not _enough(draw.roster, len(frozenset.intersection(*held.values()))):
+        held.pop(min(held, key=lambda a: len(held[a])))
+    if len(held) < draw.roster.params.t:
         return None
-    listed = {a: reports[a] for a in sorted(reports)}
-    held = [members_of(body[:width], n) for body in listed.values()]
-    u, j = bitmap(frozenset.intersection(*held), n), bitmap(listed, n)
+    listed = {a: reports[a] for a in held}
+    u, j = bitmap(frozenset.intersection(*held.values()), n), bitmap(listed, n)
     list_hash = digest(*(u16(a) + b for a, b in listed.items()))
     return u + j + list_hash + keys.sign("R2b", draw.ctx, u, j, list_hash) + b"".join(listed.values())
+
+
+def _enough(roster: Roster, size: int) -> bool:
+    """Whether opening a set of this size keeps the promise that the members priced."""
+    params = roster.params
+    if params.exact:
+        return size == roster.n
+    return size >= params.n_min and (params.kind != "ambient" or size - (size - 1) // 3 >= params.honest)
 
 
 def genuine_report(draw: Draw, item: Item) -> bool:
@@ -75,10 +93,8 @@ class Holder:
         self._proposal: Proposal | None = None
         self._vote: bytes | None = None
         self._openings: dict[int, Residues | None] = {}
+        self._voted: set[int] = set()
         self._sum: bytes | None = None
-        self._said: dict[int, dict[int, Residues]] = {}
-        self.suspects: frozenset[int] = frozenset()
-        """Senders whose shares lie on no polynomial."""
         self.liars: frozenset[int] = frozenset()
         """Committee members whose openings were wrong."""
 
@@ -128,14 +144,9 @@ class Holder:
         return self._vote
 
     def acceptable(self, proposal: Proposal) -> bool:
-        """Whether U is held here as reported, and large enough that opening it keeps the promise that the members priced."""
-        size, params = len(proposal.contributors), self._params
+        """Whether U is held here as reported, and large enough."""
         held = self._reported.get(proposal.reports.get(self._own, b""), frozenset())
-        if not proposal.contributors <= held or size < params.n_min:
-            return False
-        if params.exact:
-            return size == self._draw.roster.n
-        return params.kind != "ambient" or size - (size - 1) // 3 >= params.honest
+        return proposal.contributors <= held and _enough(self._draw.roster, len(proposal.contributors))
 
     def _opening(self, proposal: Proposal, sender: int | None = None) -> Residues:
         """The masked check sums, one row a challenge; of one sender, or of all of U."""
@@ -151,6 +162,7 @@ class Holder:
         if (proposal := self._proposal) is None:
             return
         for author, body in items:
+            self._voted.add(author)
             if author not in self._x or author in self._openings or len(body) < SIG:
                 continue
             opening, sig = body[:-SIG], body[-SIG:]
@@ -164,8 +176,8 @@ class Holder:
 
     @property
     def complete(self) -> bool:
-        """Whether all reporters have voted."""
-        return self._proposal is not None and self._openings.keys() >= set(self._proposal.reporters)
+        """Whether all reporters have voted, if only with something that is no vote: waiting for more would be in vain."""
+        return self._proposal is not None and self._voted >= set(self._proposal.reporters)
 
     @property
     def unchecked(self) -> bool:
@@ -173,12 +185,11 @@ class Holder:
         return len(self._openings) <= self._params.t and not self._params.exact
 
     def open(self) -> tuple[bytes | None, bytes | None]:
-        """With what has been heard: R3, or R2d when the openings fit no polynomial, or neither; the same again later."""
-        if self._sum is not None:
-            return self._sum, None
+        """With what has been heard, R3 and R2d: no R3 when the openings fit no polynomial, no R2d when all do; the same again
+        later."""
         proposal, params = self._proposal, self._params
-        if proposal is None or len(self._openings) < params.t:
-            return None, None
+        if self._sum is not None or proposal is None or len(self._openings) < params.t:
+            return self._sum, None
         if not params.exact:
             voters = sorted(self._openings)
             columns = np.array([self._openings[v] for v in voters], dtype=np.int64).reshape(len(voters), -1)
@@ -192,43 +203,12 @@ class Holder:
         total = sum(self._shares[i][0] for i in proposal.contributors) % params.p
         body = numbers(np.asarray(total).tolist())
         self._sum = body + self._keys.sign("R3", self._draw.ctx, proposal.statement, body)
-        return self._sum, None
+        return self._sum, self._identify(proposal) if self.liars else None
 
     def _identify(self, proposal: Proposal) -> bytes:
         rows = [self._opening(proposal, sender).ravel() for sender in sorted(proposal.contributors)]
         body = numbers(np.concatenate(rows).tolist())
-        return body + self._keys.sign("R2d", self._draw.ctx, proposal.statement, body)
-
-    def hear_identify(self, items: Iterable[Item]) -> None:
-        """The checks of others for each sender: `suspects` are those whose lie on no polynomial."""
-        if (proposal := self._proposal) is None or self._params.exact:
-            return
-        senders = sorted(proposal.contributors)
-        for author, body in items:
-            text, sig = body[:-SIG], body[-SIG:]
-            if author not in self._x or author in self._said:
-                continue
-            if not verified(self._draw.roster.seats[author].e_pub, sig, "R2d", self._draw.ctx, proposal.statement, text):
-                continue
-            values = self._numbers(text, len(senders) * CHALLENGES)
-            if values is not None:
-                rows = values.reshape(len(senders), -1)
-                self._said[author] = dict(zip(senders, rows, strict=True))
-        self.suspects = frozenset(sender for sender in senders if self._off(sender))
-
-    def _off(self, sender: int) -> bool:
-        authors, params = sorted(self._said), self._params
-        if len(authors) <= params.t:
-            return False
-        xs = [self._x[a] for a in authors]
-        columns = np.array([self._said[a][sender] for a in authors], dtype=np.int64)
-        if consistent(xs, columns, params.t, params.p):
-            return False
-        try:
-            decode(xs, columns, params.t, params.p)
-        except Undecodable:
-            return True
-        return False
+        return body + self._keys.sign("R2d", self._draw.ctx, proposal.statement, proposal.list_hash, body)
 
     def _numbers(self, data: bytes, rows: int) -> Residues | None:
         try:

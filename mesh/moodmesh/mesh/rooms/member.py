@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from moodmesh.privacy.sums.decoding import Undecodable, decode
 from moodmesh.privacy.sums.field import Residues, lift, residues, uniform
 from moodmesh.privacy.sums.shamir import share
 
+from .faults import Checks, Faults
 from .holder import CHALLENGES, Holder, Proposal
 from .transcript import Channel, Draw, Keys, Params, Roster, Run, seated, verified
 from .wire import HASH, MOST_MEMBERS, SIG, Malformed, Message, Step, encode, numbers, read_numbers, unpack
@@ -72,7 +74,9 @@ class Member:
         self.spoke = False
         """Whether its shares left, or were made to leave."""
         self._channels: dict[int, Channel] = {}
-        self._proposals: dict[bytes, Proposal] = {}
+        self._proposals: dict[tuple[bytes, bytes], Proposal] = {}
+        self._checks: Checks | None = None
+        self._lapsed = False
         self._sums: dict[tuple[bytes, int], Residues] = {}
 
     def join(self) -> list[bytes]:
@@ -97,9 +101,9 @@ class Member:
                 return self._proposed(message.body)
             case Step.VOTE if self.holder is not None:
                 self.holder.hear_votes(unpack(message.body))
-                return self.lapse() if self.holder.complete else []  # else whoever drives it waits for the rest, for a while
-            case Step.IDENTIFY if self.holder is not None:
-                self.holder.hear_identify(unpack(message.body))
+                return self.lapse() if self.holder.complete or self._lapsed else []  # else the rest is waited for, for a while
+            case Step.IDENTIFY if self._checks is not None:
+                self._checks.hear(unpack(message.body), self._proposals)
             case Step.SUM if self.draw is not None:
                 self._read(message.body)
         return []
@@ -125,13 +129,21 @@ class Member:
         return self._say(Step.SHARES, b"".join(parts))
 
     def lapse(self) -> list[bytes]:
-        """Nobody else's vote is waited for any more: R3 or R2d, if so many came."""
-        if self.holder is None:
-            return []
-        total, identify = self.holder.open()
-        if total is not None:
-            return self._say(Step.SUM, total)
-        return self._say(Step.IDENTIFY, identify) if identify is not None else []
+        """Nobody else's vote is waited for any more: R2d, R3, if so many came."""
+        self._lapsed = True
+        total, identify = self.holder.open() if self.holder is not None else (None, None)
+        said = self._say(Step.IDENTIFY, identify) if identify is not None else []
+        return said + self._say(Step.SUM, total) if total is not None else said
+
+    @property
+    def faults(self) -> Faults:
+        """Who lied, by index, as far as it came out."""
+        return self._checks.found if self._checks is not None else Faults()
+
+    @property
+    def excluded(self) -> frozenset[bytes]:
+        """The signing keys of those who are not to take part again."""
+        return frozenset(self.roster.seats[i].e_pub for i in self.faults.excluded) if self.roster is not None else frozenset()
 
     # -- set-up --------------------------------------------------------------------------------------------------------
 
@@ -162,7 +174,7 @@ class Member:
             seat, sig = self.roster.seats[member], items[member].body[HASH:]
             if not seat.genuine(self.run) or not verified(seat.e_pub, sig, "S2", self.run.bytes, self.roster.hash):
                 raise Malformed("a committee member that did not sign this roster")
-        self.draw, own = draw, self.index
+        self.draw, self._checks, own = draw, Checks(draw), self.index
         if own is not None and own in draw.committee:
             self.holder = Holder(draw, self.keys, own, lambda: self._person.once(draw))
         return []
@@ -181,7 +193,9 @@ class Member:
         said: list[bytes] = []
         for item in unpack(body):
             proposal = Proposal(self.draw, item)
-            self._proposals.setdefault(proposal.statement, proposal)
+            if any(p.author == proposal.author and p.key != proposal.key for p in self._proposals.values()):
+                raise Malformed("two proposals of one relay")
+            self._proposals.setdefault(proposal.key, proposal)
             vote = None if self.holder is None else self.holder.vote(proposal)
             if vote is not None:
                 said += self._say(Step.VOTE, vote)
@@ -196,10 +210,11 @@ class Member:
             values, sig = text[: 4 * params.d], text[4 * params.d :]
             if len(sig) != SIG or author not in draw.committee:
                 continue
-            for statement in self._proposals:
+            for statement in {p.statement for p in self._proposals.values()}:
                 if verified(draw.roster.seats[author].e_pub, sig, "R3", draw.ctx, statement, values):
-                    self._sums[statement, author] = residues(read_numbers(values, params.p), params.p)
-        for statement, proposal in self._proposals.items():
+                    with suppress(Malformed):  # the author is at fault, not who passed it on
+                        self._sums[statement, author] = residues(read_numbers(values, params.p), params.p)
+        for statement, proposal in {p.statement: p for p in self._proposals.values()}.items():
             authors = sorted(a for s, a in self._sums if s == statement and not (self.holder and a in self.holder.liars))
             if self.opened is None and len(authors) >= params.t:
                 self.opened = self._decoded(proposal, authors)

@@ -6,13 +6,13 @@ clock and no network: `tick` is told the time, and messages come out with the pl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .holder import Proposal, genuine_report, propose
+from .holder import CHALLENGES, Proposal, genuine_report, propose
 from .member import Member
-from .transcript import Run, Seat, seated
-from .wire import S1_BYTES, Item, Malformed, Message, Step, encode, pack, split
+from .transcript import Params, Roster, Run, Seat, commitment, seated, verified
+from .wire import HASH, MOST_MEMBERS, S1_BYTES, SIG, Item, Malformed, Message, Step, encode, pack, split
 
 STEP_S = 3.0
 MOST_AGAIN = 3
@@ -30,11 +30,14 @@ class Out(NamedTuple):
 class Gathering:
     """The set-up of one run: who joins, then what each committed to. `until`: when the roster closes, at the latest."""
 
-    def __init__(self, run: Run, places: Mapping[Any, bytes], until: float) -> None:
-        """`places`: who is there, and where each can be reached."""
-        self.run, self._expected, self._until = run, dict(places), until
+    def __init__(
+        self, run: Run, places: Mapping[Any, bytes], until: float, params: Callable[[int], Params] | None = None
+    ) -> None:
+        """`places`: who is there, and where each can be reached; with `params`, signatures of S2 are checked."""
+        self.run, self._expected, self._until, self._params = run, dict(places), until, params
         self._joined: dict[Any, bytes] = {}
         self._seats: tuple[Seat, ...] = ()
+        self._roster: Roster | None = None
         self._reveals: dict[bytes, bytes] = {}
         self.done = False
         self.withheld: frozenset[Any] = frozenset()
@@ -44,15 +47,27 @@ class Gathering:
         """S1 or S2 of the member at `place`; `Malformed`."""
         if place not in self._expected:
             return []
-        if message.step is Step.JOIN and not self._seats:
+        if message.step is Step.JOIN and not self._seats and len(self._joined) < MOST_MEMBERS:
             if not Seat.read(message.body).genuine(self.run):
                 raise Malformed("keys that their owner did not sign")
             self._joined[place] = message.body
             return self._close(now) if len(self._joined) == len(self._expected) else []
         if message.step is Step.REVEAL and self._seats and place in self._joined:
+            if not self._genuine(Seat.read(self._joined[place]), message.body):
+                raise Malformed("a reveal that fits no commitment, or is not of this roster")
             self._reveals[self._joined[place]] = message.body
             return self._finish() if len(self._reveals) == len(self._seats) else []
         return []
+
+    def _genuine(self, seat: Seat, body: bytes) -> bool:
+        """One that is not would spoil the draw for everybody."""
+        nonce, sig = split(body, HASH, SIG)
+        if commitment(self.run, seat.e_pub, nonce) != seat.commit:
+            return False
+        if self._params is None:
+            return True
+        self._roster = self._roster or Roster(self.run, self._seats, self._params(len(self._seats)))
+        return verified(seat.e_pub, sig, "S2", self.run.bytes, self._roster.hash)
 
     def tick(self, now: float) -> list[Out]:
         """The roster closes, or the reveals are late."""
@@ -112,15 +127,40 @@ class Relay:
             raise Malformed("a member that did not say who it is")
         if message.step not in (Step.SHARES, Step.REPORT, Step.VOTE, Step.IDENTIFY, Step.SUM):
             return []
-        if message.step is Step.REPORT and not genuine_report(self._draw, Item(author, message.body)):
-            raise Malformed("a report that its author did not sign")
-        self._said[message.step][author] = message.body
+        if not self._fits(author, message):
+            raise Malformed("not what a member says in this step")
         if message.step is Step.IDENTIFY:
-            return self._pass_on(Step.IDENTIFY)
+            return self._identified(author, message.body)
+        self._said[message.step][author] = message.body
         out: list[Out] = []
         while self._until is not None and self._whole():
             out += self._advance(now)
         return out
+
+    def _fits(self, author: int, message: Message) -> bool:
+        """Of the size that it must have, so that nobody is flooded, and of the committee where only that speaks."""
+        params, size, sits = self._draw.roster.params, len(message.body), author in self._draw.committee
+        row = 4 * params.d
+        match message.step:
+            case Step.SHARES:
+                return size == params.part_bytes * (params.m - sits)
+            case Step.REPORT:
+                return genuine_report(self._draw, Item(author, message.body))
+            case Step.VOTE:
+                return sits and size == SIG + (0 if params.exact else CHALLENGES * row)
+            case Step.IDENTIFY:
+                return sits and not params.exact and SIG <= size <= SIG + CHALLENGES * row * self._draw.roster.n
+            case _:
+                return sits and size == SIG + row
+
+    def _identified(self, author: int, body: bytes) -> list[Out]:
+        """R2d, once of each: it is large, and whoever would have it sent again would have it sent to everyone."""
+        said = self._said[Step.IDENTIFY]
+        if author in said:
+            return []
+        said[author] = body
+        self._through[Step.IDENTIFY] = pack(Item(a, text) for a, text in sorted(said.items()))
+        return [self._out(member, Step.IDENTIFY, pack([Item(author, body)])) for member in self._places]
 
     def tick(self, now: float) -> list[Out]:
         """A step has taken long enough: go on with those who spoke."""
@@ -198,13 +238,10 @@ class Relay:
 
 
 def _parts(committee: tuple[int, ...], said: Mapping[int, bytes], size: int) -> Iterable[tuple[int, dict[int, bytes]]]:
-    """Each upload, cut into what it has for whom; one of another length is nobody's."""
+    """Each upload, cut into what it has for whom."""
     for author, body in said.items():
         others = [member for member in committee if member != author]
-        try:
-            yield author, dict(zip(others, split(body, *[size] * len(others)), strict=True))
-        except Malformed:
-            continue
+        yield author, dict(zip(others, split(body, *[size] * len(others)), strict=True))
 
 
 def _message(run: Run, step: Step, body: bytes) -> bytes:

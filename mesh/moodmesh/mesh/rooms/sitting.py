@@ -16,11 +16,10 @@ from moodmesh.mesh.seams import LinkClosed
 
 from .member import Declined, Member, Opened, Person
 from .relay import MOST_AGAIN, STEP_S, Gathering, Out, Relay
-from .transcript import Run, label
+from .transcript import MOST_RELAYS, Run, label
 from .wire import Malformed, Message, Step, decode, encode, pack, unpack
 
 T = TypeVar("T")
-MOST_RELAYS = 5
 LOOK_S, FORGIVEN_S = 1.0, 5.0
 MOST_ADDRESS, DOOR_BYTES = 64, 2
 """A gatherer does not know its own host: of itself it tells the port alone."""
@@ -104,6 +103,7 @@ class Sitting:
         self._carry, self._enough = carry or _at_once, enough
         self._here: dict[Place, bytes] = {}
         self._attempt = self._seen = 0
+        self._withheld: frozenset[Place] = frozenset()
         self._start_at: float | None = None
         self._gone: dict[bytes, float] = {}
         self._gathering: Gathering | None = None
@@ -153,6 +153,11 @@ class Sitting:
     def spoke(self) -> bool:
         """Whether shares of this device are out: then there is no second try in this epoch."""
         return self._member is not None
+
+    @property
+    def excluded(self) -> frozenset[bytes]:
+        """The keys of those who were found out in this epoch: whoever knows their devices leaves these out for a day."""
+        return self._member.excluded if self._member is not None else frozenset()
 
     async def take_part(self) -> Opened:
         """From entering the room to its sum; `Aborted`, `Declined`. Once more unless it `spoke`."""
@@ -298,7 +303,7 @@ class Sitting:
             while True:
                 data, first = (first, None) if first is not None else (await place.receive(), None)
                 await self._heard(place, decode(data))
-        except (LinkClosed, Malformed) as error:
+        except (LinkClosed, Malformed, Declined, TimeoutError) as error:
             log.debug("member left: %s", error)
         finally:
             self._here.pop(place, None)
@@ -339,13 +344,13 @@ class Sitting:
     def _start(self) -> None:
         """Another attempt, with all who are here and did not withhold."""
         self._start_at = None
-        without = self._gathering.withheld if self._gathering is not None else frozenset()
+        self._withheld |= self._gathering.withheld if self._gathering is not None else frozenset()
         self._attempt += 1
         if self._attempt > 1 + MOST_AGAIN:
             return
         run = Run(self.room, self.epoch, self._attempt)
-        places = {place: at for place, at in self._here.items() if place not in without}
-        self._gathering = Gathering(run, places, self._clock.now() + self._timing.gather)
+        places = {place: at for place, at in self._here.items() if place not in self._withheld}
+        self._gathering = Gathering(run, places, self._clock.now() + self._timing.gather, self._person.params)
         data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, pack([])))
         self._post([Out(place, data) for place in places])
         self._tick_later()
@@ -429,7 +434,7 @@ async def _kept(reading: asyncio.Future[bytes]) -> bytes:
 
 
 def _why(member: Member) -> str:
-    if member.holder is not None and member.holder.suspects:
+    if member.faults.suspects:
         return "a member shared numbers that fit together nowhere; it was found out, and nothing was opened"
     return "no relay brought it to an end: too many members left, or would not open it"
 

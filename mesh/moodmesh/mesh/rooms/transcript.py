@@ -19,6 +19,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from .wire import HASH, KEY, S2_BYTES, SIG, Malformed, split
 
 SUITE = 1
+MOST_RELAYS = 5
+"""So many of the relays of a draw are tried, and listened to."""
+_PRIME = 2**255 - 19
+_ORDER_8 = 39382357235489614581723060781553021112529911719440698176882885853963445705823
+_SMALL_ORDER = {0, 1, _PRIME - 1, _ORDER_8, pow(_ORDER_8, -1, _PRIME)}
+"""Points of Curve25519 whose product with any secret is zero."""
 _PUBLIC = b"moodmesh/roomsum/v1/"
 
 
@@ -133,8 +139,11 @@ class Seat(NamedTuple):
 
     @classmethod
     def read(cls, body: bytes) -> Seat:
-        """Of S1; `Malformed`."""
-        return cls(*split(body, KEY, KEY, HASH, SIG))
+        """Of S1; `Malformed`, also for a key with which nobody could have a secret."""
+        seat = cls(*split(body, KEY, KEY, HASH, SIG))
+        if int.from_bytes(seat.x_pub, "little") % 2**255 % _PRIME in _SMALL_ORDER:
+            raise Malformed("a key of small order")
+        return seat
 
     @property
     def body(self) -> bytes:
@@ -239,10 +248,7 @@ class Channel:
         theirs = draw.roster.seats[other].x_pub
         if theirs == keys.x_pub:
             raise Malformed("a member has no channel to itself")
-        try:
-            secret = keys.x.exchange(X25519PublicKey.from_public_bytes(theirs))
-        except ValueError:
-            raise Malformed("a key of small order") from None
+        secret = keys.x.exchange(X25519PublicKey.from_public_bytes(theirs))
         small, large = sorted((keys.x_pub, theirs))
         run, info = draw.roster.run, label("keys") + small + large + bytes([SUITE])
         salt = run.room + run.epoch.to_bytes(8, "little")

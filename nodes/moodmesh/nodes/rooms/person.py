@@ -92,7 +92,6 @@ class RoomPerson:
             most = max(self.known.size + LEAST_GROWTH, int(GROWTH * self.known.size))
             if roster.n > most:
                 raise Declined(f"the room grew from {self.known.size} to {roster.n} at once: at most {most} are taken in")
-        self.known.size = roster.n
 
     def release(self, draw: Draw) -> Sequence[int]:
         """Charged for first; the same numbers again in the same epoch."""
@@ -106,6 +105,7 @@ class RoomPerson:
             if self.room.kind != "circle":
                 self._charge(self._entry(draw))
             self._encoded = how.encode(mood)
+            self.known.size = draw.roster.n  # once an epoch: attempts that come to nothing do not let a room grow
             return self._encoded
 
     def once(self, draw: Draw) -> bool:

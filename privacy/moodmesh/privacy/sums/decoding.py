@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .field import P, Residues, powers, product, uniform
 from .shamir import combine
@@ -30,13 +31,17 @@ def correctable(received: int, t: int) -> int:
 
 
 def consistent(xs: Sequence[int], columns: Residues, t: int, p: int = P) -> bool:
-    """Whether every column is a word of the code of degree t-1: a random word of the dual code, error at most 1/p a column
-    (Cascudo and David, SCRAPE, 2017). True for at most t rows, which always are."""
+    """Whether every column is a word of the code of degree t-1, as far as `off` tells."""
+    return not off(xs, columns, t, p).any()
+
+
+def off(xs: Sequence[int], columns: Residues, t: int, p: int = P) -> NDArray[np.bool_]:
+    """Which columns are no word of the code of degree t-1: by a random word of the dual code, each error missed with chance 1/p
+    (Cascudo and David, SCRAPE, 2017). None of at most t rows, which always are."""
     n = len(xs)
     if n <= t:
-        return True
-    dual = _dual(xs, t, p)
-    return not product(product(uniform((1, n - t), p), dual, p), columns, p).any()
+        return np.zeros(columns.shape[1], dtype=np.bool_)
+    return np.asarray(product(product(uniform((1, n - t), p), _dual(xs, t, p), p), columns, p)[0] != 0)
 
 
 def decode(xs: Sequence[int], columns: Residues, t: int, p: int = P) -> Decoded:
