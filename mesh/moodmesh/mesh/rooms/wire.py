@@ -91,7 +91,12 @@ class Item(NamedTuple):
 
 def pack(items: Iterable[Item]) -> bytes:
     """The body of a batch."""
-    return b"".join(_ITEM.pack(item.author, len(item.body)) + item.body for item in items)
+    return b"".join([part for author, body in items for part in (item_head(author, len(body)), body)])
+
+
+def item_head(author: int, size: int) -> bytes:
+    """What stands before each item of a batch."""
+    return _ITEM.pack(author, size)
 
 
 def unpack(body: bytes, most: int = MOST_MEMBERS) -> list[Item]:
@@ -149,6 +154,6 @@ def read_numbers(data: bytes, p: int) -> tuple[int, ...]:
     if len(data) % 4:
         raise Malformed("cut short within a number")
     found = struct.unpack(f"<{len(data) // 4}I", data)
-    if any(value >= p for value in found):
+    if max(found, default=0) >= p:
         raise Malformed("a number beyond the modulus")
     return found
