@@ -22,6 +22,15 @@ from .wire import HASH, KEY, S1_BYTES, S2_BYTES, SIG, Malformed
 
 SUITE = 1
 _PUBLIC = b"moodmesh/roomsum/v1/"
+_X_FIELD = 2**255 - 19
+_SMALL_ORDER = {
+    0,
+    1,
+    _X_FIELD - 1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+}
+"""Of Curve25519 and its twist: orders 1, 2, 4 and 8 (Bernstein, 2006)."""
 _SEAT = struct.Struct(f"{KEY}s{KEY}s{HASH}s{SIG}s")
 
 
@@ -155,11 +164,16 @@ class Seat(NamedTuple):
 
 
 def seated(bodies: Iterable[bytes]) -> tuple[Seat, ...]:
-    """The roster: sorted by signing key, without any that share a key; `Malformed`."""
+    """The roster: sorted by signing key, without any that share a key, or whose key agrees on nothing; `Malformed`."""
     seats = sorted(dict.fromkeys(Seat.read(body) for body in bodies), key=lambda seat: seat.e_pub)
     xs, es = [s.x_pub for s in seats], [s.e_pub for s in seats]
     twice = {k for keys in (xs, es) for k in _repeated(keys)}
-    return tuple(s for s in seats if s.x_pub not in twice and s.e_pub not in twice)
+    return tuple(s for s in seats if s.x_pub not in twice and s.e_pub not in twice and not _small(s.x_pub))
+
+
+def _small(x_pub: bytes) -> bool:
+    """Whether X25519 with this key gives zero, whatever the other: one such member would keep everybody from sharing."""
+    return (int.from_bytes(x_pub, "little") & (1 << 255) - 1) % _X_FIELD in _SMALL_ORDER
 
 
 def _repeated(keys: Sequence[bytes]) -> set[bytes]:
@@ -198,8 +212,8 @@ class Roster:
         """The nonce of a reveal that fits its commitment; None otherwise. Its signature is checked for the committee only."""
         if len(body) != S2_BYTES:
             return None
-        seat = self.seats[author]
-        return body[:HASH] if commitment(self.run, seat.e_pub, body[:HASH]) == seat.commit else None
+        seat, nonce = self.seats[author], body[:HASH]
+        return nonce if commitment(self.run, seat.e_pub, nonce) == seat.commit else None
 
 
 @dataclass(frozen=True)

@@ -102,16 +102,15 @@ def item_head(author: int, size: int) -> bytes:
 def unpack(body: bytes, most: int = MOST_MEMBERS) -> list[Item]:
     """`Malformed` when the batch is cut, or has more than `most` items, or two of one author."""
     items: list[Item] = []
-    at = 0
-    while at < len(body):
-        if len(items) >= most or at + _ITEM.size > len(body):
+    at, end, head = 0, len(body), _ITEM.size
+    while at < end:
+        if len(items) >= most or at + head > end:
             raise Malformed("a batch with too many items, or cut short")
         author, size = _ITEM.unpack_from(body, at)
-        at += _ITEM.size
-        if size > len(body) - at:
+        start, at = at + head, at + head + size
+        if at > end:
             raise Malformed("a batch cut short")
-        items.append(Item(author, body[at : at + size]))
-        at += size
+        items.append(Item(author, body[start:at]))
     if len({item.author for item in items}) != len(items):
         raise Malformed("a batch with two items of one author")
     return items

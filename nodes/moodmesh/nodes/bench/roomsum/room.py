@@ -151,7 +151,9 @@ class Room:
         relay = Relay(self.members[self.relay], STEP_S)
         for i in self.here:
             relay.hear(i, decode(self.members[i].said[0]), 0.0)
-        self._pass_round(relay.hear, [(i, s) for i in self.here for s in self._timed(CONTRIBUTE, i, self.members[i].contribute)])
+        self._pass_round(
+            relay.hear, [(i, s) for i in self.here for s in self._timed(CONTRIBUTE, i, self.members[i].contribute)]
+        )
         while relay.due is not None:
             now = relay.due
             self._pass_round(relay.hear, self._deliver(self._timed("relay", RELAY, relay.tick, now)), now)
