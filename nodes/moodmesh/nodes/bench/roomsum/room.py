@@ -32,7 +32,9 @@ def kind_of(n: int) -> Kind:
 
 def mechanism(kind: Kind, n: int) -> Mechanism:
     """With its default noise."""
-    return {"circle": Circle, "on-demand": lambda: OnDemand(4 if n < 14 else 2), "ambient": lambda: Ambient.within(n)}[kind]()
+    if kind == "circle":
+        return Circle()
+    return OnDemand(4 if n < 14 else 2) if kind == "on-demand" else Ambient.within(n)
 
 
 def thresholds(n: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
-"""Plain secure aggregation by pairwise masks, as the reference: Bonawitz et al., CCS 2017, among k neighbours as in Bell et al.,
-CCS 2020. Written with the primitives that rooms use, for honest but curious parties: no noise, no signatures, no consistency check.
+"""Plain secure aggregation by pairwise masks, as the reference (Bonawitz et al., CCS 2017; k neighbours: Bell et al., CCS 2020).
+
+With the primitives that rooms use, and for honest but curious parties: no noise, no signatures, no consistency check.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -56,7 +57,7 @@ class Client:
             for (j, channel), row in zip(self._channels.items(), rows, strict=True)
         }
 
-    def masked(self, sealed: Mapping[int, bytes]) -> Vector:
+    def masked(self, sealed: Mapping[int, bytes]) -> Any:
         """Its vector, under its own mask and one with each neighbour who shared."""
         self._held = {j: self._channels[j].decrypt(_nonce(j, self._own), box, None) for j, box in sealed.items()}
         total = self._vector + stream(self._seed, len(self._vector))
@@ -73,7 +74,7 @@ class Client:
 def unmasked(
     vectors: Mapping[int, Vector], shares: Mapping[int, Mapping[int, bytes]], publics: Sequence[tuple[bytes, bytes]],
     neighbours: Mapping[int, Sequence[int]], t: int,
-) -> Vector:  # fmt: skip
+) -> Any:  # fmt: skip
     """The server: the sum of the masked vectors without the masks. `shares`: by whose secret it is, then by who sent it."""
     total = np.sum(list(vectors.values()), axis=0, dtype=np.uint32)
     for i, told in shares.items():
@@ -147,4 +148,5 @@ def _limbs(key: bytes) -> list[int]:
 
 
 def _key(limbs: NDArray[np.int64]) -> bytes:
-    return sum(limb << LIMB_BITS * k for k, limb in enumerate(limbs.tolist())).to_bytes(32, "little")
+    number: int = sum(limb << LIMB_BITS * k for k, limb in enumerate(limbs.tolist()))
+    return number.to_bytes(32, "little")
