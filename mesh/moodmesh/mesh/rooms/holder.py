@@ -100,7 +100,7 @@ class Holder:
                 parts[author] = part
                 plains.append(plain)
         shares = _integers(b"".join(plains)).reshape(-1, self._rows, self._params.d)
-        fit: list[bool] = (shares < self._params.p).all(axis=(1, 2)).tolist()
+        fit = np.all(shares < self._params.p, axis=(1, 2)).tolist()
         for author, held, right in zip(parts, shares, fit, strict=True):
             if right:
                 self._shares[author], self._hashes[author] = held, digest(parts[author])

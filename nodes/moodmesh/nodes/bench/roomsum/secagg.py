@@ -1,4 +1,4 @@
-"""Plain secure aggregation by pairwise masks, as the reference (Bonawitz et al., CCS 2017; k neighbours: Bell et al., CCS 2020).
+"""Plain secure aggregation by pairwise masks, as the reference (Bonawitz et al., 2017; neighbours: Bell et al., 2020).
 
 With the primitives that rooms use, and for honest but curious parties: no noise, no signatures, no consistency check.
 """
@@ -60,7 +60,7 @@ class Client:
     def masked(self, sealed: Mapping[int, bytes]) -> Any:
         """Its vector, under its own mask and one with each neighbour who shared."""
         self._held = {j: self._channels[j].decrypt(_nonce(j, self._own), box, None) for j, box in sealed.items()}
-        total = self._vector + stream(self._seed, len(self._vector))
+        total: Any = self._vector + stream(self._seed, len(self._vector))
         for j in sealed:
             mask = stream(_agreed(self._mask, self._publics[j][1]), len(total))
             total = total + mask if self._own > j else total - mask
@@ -76,7 +76,7 @@ def unmasked(
     neighbours: Mapping[int, Sequence[int]], t: int,
 ) -> Any:  # fmt: skip
     """The server: the sum of the masked vectors without the masks. `shares`: by whose secret it is, then by who sent it."""
-    total = np.sum(list(vectors.values()), axis=0, dtype=np.uint32)
+    total: Any = np.sum(list(vectors.values()), axis=0, dtype=np.uint32)
     for i, told in shares.items():
         senders = list(told)[:t]
         xs = [neighbours[i].index(j) + 1 for j in senders]
