@@ -1,8 +1,8 @@
 """Does the noise hide what it is said to? Lower bounds of epsilon from samples, beside the claim (Jagielski et al., 2020).
 
 Two worlds in which one person feels the opposite; a threshold tells them apart as well as it can. Its error rates, bounded with
-Clopper and Pearson's 99 %, say how large epsilon is at least: above the claim, the promise is broken. The same with noise divided
-by four has to be caught, or the audit sees nothing.
+Clopper and Pearson's 99 %, say how large epsilon is at least: above the claim, the promise is broken. The same with the noise
+divided by four has to be caught, or the audit sees nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from moodmesh.privacy.release.privunit import DIRECTIONS, EPSILONS, Randomiser, 
 
 RUNS, QUICK = 200_000, 10_000
 ALPHA = 0.01
-ROOM = 30
 SPOILED = 4
+ROOM = 30
 """The smallest ambient room, where what the others add hides least."""
 
 
@@ -31,9 +31,8 @@ def rows(runs: int, chance: np.random.Generator) -> list[dict[str, Any]]:
     for eps in EPSILONS:
         r = randomiser(eps)
         for spoil in (1, SPOILED):
-            found.append(
-                _row(f"Mode L, eps {eps}", spoil, float(eps), ratio(r._replace(inside=r.inside * spoil)), "enumerated")
-            )
+            what = f"Mode L, eps {eps}" + (f", W_in x {spoil}" if spoil > 1 else "")
+            found.append(_row(what, spoil, float(eps), ratio(r._replace(inside=r.inside * spoil)), "enumerated"))
     how = Ambient.within(ROOM)
     for spoil in (1, SPOILED):
         sigma = how.sigma // spoil
@@ -41,20 +40,14 @@ def rows(runs: int, chance: np.random.Generator) -> list[dict[str, Any]]:
         for what, honest in (("alone", 1), ("half of 30 honest", ROOM // 2)):
             others = Noise(sigma)
             seen = [w + others.draw((runs, honest - 1), chance).sum(axis=1) for w in worlds] if honest > 1 else worlds
-            claim = eps_of(SENSITIVITY / how.sigma / math.sqrt(honest))
-            found.append(_row(f"Mode G, {what}", spoil, claim, lower_bound(*seen), f"{runs} runs"))
+            claim, words = eps_of(SENSITIVITY / how.sigma / math.sqrt(honest)), f", noise / {spoil}" if spoil > 1 else ""
+            found.append(_row(f"Mode G, {what}{words}", spoil, claim, lower_bound(*seen), f"{runs} runs"))
     return found
 
 
 def _row(what: str, spoil: int, claim: float, least: float, how: str) -> dict[str, Any]:
-    words = what if spoil == 1 else f"{what}, noise / {spoil}"
-    return {
-        "what": f"audit: {words}",
-        "claim": round(claim, 3),
-        "at_least": round(least, 4),
-        "how": how,
-        "holds": least <= claim,
-    }
+    found = {"what": f"audit: {what}", "claim": round(claim, 3), "at_least": round(least, 4), "how": how}
+    return found | {"spoiled": spoil > 1, "holds": least <= claim}
 
 
 def encoded(side: float, sigma: int, runs: int) -> Integers:
