@@ -141,7 +141,7 @@ def test_the_tables_are_the_specifications_and_small_rooms_make_them() -> None:
         if cell.table is not None:
             half = 0.5 * 10.0 ** -len(cell.table.partition(".")[2])
             assert abs(cell.formula - float(cell.table)) <= half * 1.5, cell.what
-    small = [cell for cell in every if cell.n == 10]
+    small = [cell for cell in every if (cell.n == 10 and "Mode" in cell.what) or (cell.n == 30 and cell.what == "Mode G")]
     assert max(row(cell, 1_000, CHANCE)["off"] for cell in small) < 0.12
     assert row(small[0]._replace(formula=2 * small[0].formula), 500, CHANCE)["off"] > 0.4
 

@@ -11,7 +11,7 @@ from moodmesh.privacy.release.privunit import DIRECTIONS, OUT, randomiser
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 REACH = 12
-"""Standard deviations of the table: beyond lies less than 10^-32."""
+"""Standard deviations that the table has at least: beyond lies less than 10^-32."""
 BLOCK = 4_000_000
 
 
@@ -19,7 +19,7 @@ class Noise:
     """Sums of `parts` discrete Gaussians of one `sigma`: by inversion of their weights, convolved, exact to about 10^-12."""
 
     def __init__(self, sigma: int, parts: int = 1) -> None:
-        reach = int(REACH * sigma * parts**0.5) + 1
+        reach = 1 << int(REACH * sigma * parts**0.5).bit_length()  # a power of two, for the transform
         x = np.arange(-reach, reach, dtype=np.float64)
         weights = np.exp(-((x / sigma) ** 2) / 2)
         one = np.fft.rfft(np.fft.ifftshift(weights / weights.sum()))
