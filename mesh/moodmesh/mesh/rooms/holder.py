@@ -10,7 +10,7 @@ from moodmesh.privacy.sums.decoding import Undecodable, decode
 from moodmesh.privacy.sums.field import Residues, residues
 
 from .transcript import MOST_RELAYS, Channel, Draw, Keys, Roster, digest, u16, verified
-from .wire import HASH, SIG, Item, Malformed, bitmap, members_of, numbers, read_numbers, split
+from .wire import HASH, SIG, Item, Malformed, bitmap, members_of, numbers, split
 
 CHALLENGES = 2
 
@@ -106,18 +106,20 @@ class Holder:
 
     def take(self, items: Iterable[Item], channel: Callable[[int], Channel]) -> bytes:
         """Parts of R1 that were sealed for this member; its report. What cannot be opened is not held."""
+        parts: dict[int, bytes] = {}
+        plains: list[bytes] = []
         for author, part in items:
             if author in self._shares or author >= self._draw.roster.n or len(part) != self._params.part_bytes:
                 continue
             plain = channel(author).open(part)
-            if plain is None:
-                continue
-            try:
-                values = read_numbers(plain, self._params.p)
-            except Malformed:
-                continue
-            self._shares[author] = residues(values, self._params.p).reshape(self._rows, self._params.d)
-            self._hashes[author] = digest(part)
+            if plain is not None:
+                parts[author] = part
+                plains.append(plain)
+        shares = _integers(b"".join(plains)).reshape(-1, self._rows, self._params.d)
+        fit = np.all(shares < self._params.p, axis=(1, 2)).tolist()
+        for author, held, right in zip(parts, shares, fit, strict=True):
+            if right:
+                self._shares[author], self._hashes[author] = held, digest(parts[author])
         return self.report()
 
     def report(self) -> bytes:
@@ -151,11 +153,11 @@ class Holder:
     def _opening(self, proposal: Proposal, sender: int | None = None) -> Residues:
         """The masked check sums, one row a challenge; of one sender, or of all of U."""
         p, senders = self._params.p, sorted(proposal.contributors) if sender is None else [sender]
-        total = np.zeros((CHALLENGES, self._params.d), dtype=np.int64)
-        for i in senders:
-            chi = [self._draw.challenge(proposal.list_hash, i, r, p) for r in range(CHALLENGES)]
-            total = (total + np.array(chi, dtype=np.int64)[:, None] * self._shares[i][0] + self._shares[i][1:]) % p
-        return total
+        challenge, rounds = self._draw.challenge, range(CHALLENGES)
+        chi = np.array([[challenge(proposal.list_hash, i, r, p) for r in rounds] for i in senders], dtype=np.int64)
+        shares = np.array([self._shares[i] for i in senders])
+        masked = chi[:, :, None] * shares[:, :1] % p + shares[:, 1:]
+        return residues(masked.sum(axis=0), p)
 
     def hear_votes(self, items: Iterable[Item]) -> None:
         """The votes of others, for the proposal this member voted for; others do not count."""
@@ -200,8 +202,8 @@ class Holder:
             self.liars = frozenset(voters[k] for k in found.wrong)
         elif not self._once():
             return None, None
-        total = sum(self._shares[i][0] for i in proposal.contributors) % params.p
-        body = numbers(np.asarray(total).tolist())
+        total = residues(np.sum([self._shares[i][0] for i in proposal.contributors], axis=0), params.p)
+        body = numbers(total.tolist())
         self._sum = body + self._keys.sign("R3", self._draw.ctx, proposal.statement, body)
         return self._sum, self._identify(proposal) if self.liars else None
 
@@ -211,10 +213,11 @@ class Holder:
         return body + self._keys.sign("R2d", self._draw.ctx, proposal.statement, proposal.list_hash, body)
 
     def _numbers(self, data: bytes, rows: int) -> Residues | None:
-        try:
-            values = read_numbers(data, self._params.p)
-        except Malformed:
+        if len(data) != 4 * rows * self._params.d:
             return None
-        if len(values) != rows * self._params.d:
-            return None
-        return residues(values, self._params.p).reshape(rows, self._params.d)
+        values = _integers(data).reshape(rows, self._params.d)
+        return values if (values < self._params.p).all() else None
+
+
+def _integers(data: bytes) -> Residues:
+    return np.frombuffer(data, dtype="<u4").astype(np.int64)

@@ -21,7 +21,7 @@ from moodmesh.privacy.sums.shamir import share
 from .faults import Checks, Faults
 from .holder import CHALLENGES, Holder, Proposal
 from .transcript import Channel, Draw, Keys, Params, Roster, Run, seated, verified
-from .wire import HASH, MOST_MEMBERS, SIG, Malformed, Message, Step, encode, numbers, read_numbers, unpack
+from .wire import HASH, MOST_MEMBERS, SIG, Malformed, Message, Step, encode, read_numbers, unpack
 
 NONCE_BYTES = 32
 
@@ -96,7 +96,7 @@ class Member:
             case Step.REVEAL:
                 return self._drawn(message.body)
             case Step.SHARES if self.holder is not None and self.spoke:
-                return self._say(Step.REPORT, self.holder.take(unpack(message.body), self._channel))
+                return self._say(Step.REPORT, self.holder.take(unpack(message.body), self.channel))
             case Step.PROPOSAL if self.draw is not None:
                 return self._proposed(message.body)
             case Step.VOTE if self.holder is not None:
@@ -125,7 +125,7 @@ class Member:
                 assert self.holder is not None
                 self.holder.keep(row.reshape(rows, params.d))
             else:
-                parts.append(self._channel(member).seal(numbers(row.tolist())))
+                parts.append(self.channel(member).seal(row.astype("<u4").tobytes()))
         return self._say(Step.SHARES, b"".join(parts))
 
     def lapse(self) -> list[bytes]:
@@ -179,7 +179,8 @@ class Member:
             self.holder = Holder(draw, self.keys, own, lambda: self._person.once(draw))
         return []
 
-    def _channel(self, other: int) -> Channel:
+    def channel(self, other: int) -> Channel:
+        """The way to another member of the roster, made once."""
         assert self.draw is not None
         assert self.index is not None
         if other not in self._channels:

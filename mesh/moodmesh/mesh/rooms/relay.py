@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from .holder import CHALLENGES, Proposal, genuine_report, propose
 from .member import Member
 from .transcript import Params, Roster, Run, Seat, commitment, seated, verified
-from .wire import HASH, MOST_MEMBERS, S1_BYTES, SIG, Item, Malformed, Message, Step, encode, pack, split
+from .wire import HASH, MOST_MEMBERS, S1_BYTES, SIG, Item, Malformed, Message, Step, encode, item_head, pack, split
 
 STEP_S = 3.0
 MOST_AGAIN = 3
@@ -186,14 +186,14 @@ class Relay:
 
     def _whole(self) -> bool:
         """Whether everyone who can has spoken in this step."""
+        said = self._said[self._step].keys()
         match self._step:
             case Step.SHARES:
-                wanted = set(range(self._draw.roster.n))
+                return len(said) == self._draw.roster.n
             case Step.REPORT:
-                wanted = set(self._draw.committee)
+                return said >= set(self._draw.committee)
             case _:
-                wanted = set(self._said[Step.REPORT])
-        return wanted <= self._said[self._step].keys()
+                return said >= self._said[Step.REPORT].keys()
 
     def _advance(self, now: float) -> list[Out]:
         step, self._step = self._step, _NEXT.get(self._step, Step.SUM)
@@ -210,10 +210,15 @@ class Relay:
 
     def _boxes(self) -> list[Out]:
         """To each of the committee, what was sealed for it."""
-        size, boxes = self._draw.roster.params.part_bytes, {}
-        parts = dict(_parts(self._draw.committee, self._said[Step.SHARES], size))
-        for member in self._draw.committee:
-            boxes[member] = pack(Item(a, cut[member]) for a, cut in parts.items() if member in cut)
+        committee, size = self._draw.committee, self._draw.roster.params.part_bytes
+        parts: dict[int, list[bytes]] = {member: [] for member in committee}
+        for author, body in self._said[Step.SHARES].items():
+            others = [member for member in committee if member != author]
+            if len(body) == size * len(others):  # one of another length is nobody's
+                head = item_head(author, size)
+                for k, member in enumerate(others):
+                    parts[member] += (head, body[k * size : (k + 1) * size])
+        boxes = {member: b"".join(items) for member, items in parts.items()}
         self._through[Step.SHARES] = boxes
         return [self._out(member, Step.SHARES, body) for member, body in boxes.items() if member in self._places]
 
@@ -231,17 +236,11 @@ class Relay:
 
     def _to_all(self, step: Step, body: bytes, to: Iterable[int] | None = None) -> list[Out]:
         self._through[step] = body if to is None else dict.fromkeys(to, body)
-        return [self._out(member, step, body) for member in (self._places if to is None else to) if member in self._places]
+        data = _message(self._member.run, step, body)
+        return [Out(self._places[member], data) for member in (self._places if to is None else to) if member in self._places]
 
     def _out(self, member: int, step: Step, body: bytes) -> Out:
         return Out(self._places[member], _message(self._member.run, step, body))
-
-
-def _parts(committee: tuple[int, ...], said: Mapping[int, bytes], size: int) -> Iterable[tuple[int, dict[int, bytes]]]:
-    """Each upload, cut into what it has for whom."""
-    for author, body in said.items():
-        others = [member for member in committee if member != author]
-        yield author, dict(zip(others, split(body, *[size] * len(others)), strict=True))
 
 
 def _message(run: Run, step: Step, body: bytes) -> bytes:

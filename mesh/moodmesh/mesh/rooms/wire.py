@@ -91,22 +91,26 @@ class Item(NamedTuple):
 
 def pack(items: Iterable[Item]) -> bytes:
     """The body of a batch."""
-    return b"".join(_ITEM.pack(item.author, len(item.body)) + item.body for item in items)
+    return b"".join([part for author, body in items for part in (item_head(author, len(body)), body)])
+
+
+def item_head(author: int, size: int) -> bytes:
+    """What stands before each item of a batch."""
+    return _ITEM.pack(author, size)
 
 
 def unpack(body: bytes, most: int = MOST_MEMBERS) -> list[Item]:
     """`Malformed` when the batch is cut, or has more than `most` items, or two of one author."""
     items: list[Item] = []
-    at = 0
-    while at < len(body):
-        if len(items) >= most or at + _ITEM.size > len(body):
+    at, end, head = 0, len(body), _ITEM.size
+    while at < end:
+        if len(items) >= most or at + head > end:
             raise Malformed("a batch with too many items, or cut short")
         author, size = _ITEM.unpack_from(body, at)
-        at += _ITEM.size
-        if size > len(body) - at:
+        start, at = at + head, at + head + size
+        if at > end:
             raise Malformed("a batch cut short")
-        items.append(Item(author, body[at : at + size]))
-        at += size
+        items.append(Item(author, body[start:at]))
     if len({item.author for item in items}) != len(items):
         raise Malformed("a batch with two items of one author")
     return items
@@ -149,6 +153,6 @@ def read_numbers(data: bytes, p: int) -> tuple[int, ...]:
     if len(data) % 4:
         raise Malformed("cut short within a number")
     found = struct.unpack(f"<{len(data) // 4}I", data)
-    if any(value >= p for value in found):
+    if max(found, default=0) >= p:
         raise Malformed("a number beyond the modulus")
     return found

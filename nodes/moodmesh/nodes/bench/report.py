@@ -49,7 +49,7 @@ class Report:
         table = [keys, *[[str(row.get(key, "")) for key in keys] for row in self.rows]]
         widths = [max(len(line[i]) for line in table) for i in range(len(keys))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in table]
-        return [*lines, *self.notes, json.dumps(self.summary)]
+        return [*lines, *self.notes, json.dumps({key: value for key, value in self.summary.items() if key != "rows"})]
 
     def write(self, directory: Path) -> Path:
         """Keep it under `directory`."""

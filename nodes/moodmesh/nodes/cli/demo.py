@@ -30,6 +30,8 @@ BENCHES = {
     "scale": "what a decision costs, and the bytes of gossip, at 2 to 200 devices",
     "campus": "up to 10,000 simulated devices that each know some forty: --resume",
     "calibration": "predicted against actual seconds of emotion.text: --runs",
+    "roomsum": "what the sum of a room costs its members, beside a plain SecAgg and Flower's (--flower: a Python that has it)",
+    "roommood": "how far off the mood of a room is, simulated, and audits of its noise; on annotations of --data",
 }
 """What each measures, and which options it has beside --quick, --out and --json."""
 
@@ -95,6 +97,8 @@ def bench(
     resume: Annotated[bool, typer.Option("--resume", help="faults, routing, campus: only what --out lacks.")] = False,
     so_far: Annotated[bool, typer.Option("--so-far", help="routing: only tell what the runs kept in --out come to.")] = False,
     real: Annotated[bool, typer.Option("--real", help="routing: is the simulator right? On daemons and on Ray.")] = False,
+    flower: Annotated[Path | None, typer.Option(help="roomsum: the Python of an environment that has flwr 1.41.")] = None,
+    data: Annotated[Path | None, typer.Option(help="roommood: a directory with the annotations of CEAP-360VR.")] = None,
     json: Json = False,
 ) -> None:
     """Measure this machine: real daemons, the reference in the same run. `faults` breaks them, and fails if a promise broke;
@@ -108,8 +112,8 @@ def bench(
         raise UsageError(f"no benchmark {name!r}; there are {', '.join(BENCHES)}")
     measure = benches()[name]
     takes = signature(measure).parameters
-    options = {"runs": runs, "seed": seed, "replay": replay, "resume": resume or None, "real": real or None}
-    options["so_far"] = so_far or None
+    options: dict[str, object] = {"runs": runs, "seed": seed, "replay": replay, "resume": resume or None, "real": real or None}
+    options |= {"so_far": so_far or None, "flower": flower, "data": data}
     given = {option: value for option, value in options.items() if value is not None}
     for option in given.keys() - takes.keys():
         raise UsageError(f"bench {name} has no --{option.replace('_', '-')}; `moodmesh bench --help` says which has")
@@ -126,13 +130,16 @@ def benches() -> dict[str, Callable[..., Report]]:
     """The benchmarks by name; importing them is slow."""
     from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, submit, timing
     from moodmesh.nodes.bench.campus import bench as campus
+    from moodmesh.nodes.bench.roommood import bench as roommood
+    from moodmesh.nodes.bench.roomsum import bench as roomsum
     from moodmesh.nodes.bench.routing import bench as routing
     from moodmesh.nodes.bench.scale import bench as scale
 
     return {
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
         "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
-        "scale": scale.run, "campus": campus.run, "calibration": calibration.run,
+        "scale": scale.run, "campus": campus.run, "calibration": calibration.run, "roomsum": roomsum.run,
+        "roommood": roommood.run,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .field import P, Residues, powers, product, uniform
+from .field import P, Residues, apart, inverses, powers, product, uniform
 from .shamir import combine
 
 
@@ -65,15 +65,8 @@ def decode(xs: Sequence[int], columns: Residues, t: int, p: int = P) -> Decoded:
 
 def _dual(xs: Sequence[int], t: int, p: int) -> Residues:
     """A basis of the dual code: rows v_j x_j^k for k < n-t, with v_j the inverse of the product of x_j - x_i."""
-    found = []
-    for j, x in enumerate(xs):
-        below = 1
-        for k, other in enumerate(xs):
-            if k != j:
-                below = below * (x - other) % p
-        found.append(pow(below, -1, p))
     ladder = powers(np.asarray(xs, dtype=np.int64), len(xs) - t, p)
-    return np.asarray((ladder * np.array(found, dtype=np.int64)[:, None] % p).T)
+    return np.asarray((ladder * inverses(apart(xs, p), p)[:, None] % p).T)
 
 
 def _gao(xs: Sequence[int], ys: Sequence[int], t: int, most: int, p: int) -> list[int]:

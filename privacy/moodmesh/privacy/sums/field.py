@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,21 @@ def product(a: Residues, b: Residues, p: int = P) -> Residues:
     """The matrix product modulo `p`, of at most 2^16 terms each."""
     low, high = b & ((1 << _HALF) - 1), b >> _HALF
     return ((a @ high % p << _HALF) + a @ low) % p
+
+
+def apart(xs: Sequence[int], p: int = P) -> Residues:
+    """For each of `xs`, the product of its differences from all the others."""
+    points = np.asarray(xs, dtype=np.int64)
+    found, gaps = np.ones(len(points), dtype=np.int64), (points[:, None] - points) % p
+    np.fill_diagonal(gaps, 1)
+    for column in gaps.T:
+        found = found * column % p
+    return found
+
+
+def inverses(values: Residues, p: int = P) -> Residues:
+    """1 / value for each; none of them 0."""
+    return np.array([pow(value, -1, p) for value in values.tolist()], dtype=np.int64)
 
 
 def powers(points: Residues, count: int, p: int = P) -> Residues:

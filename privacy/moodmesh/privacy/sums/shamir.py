@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .field import P, Residues, powers, product, residues, uniform
+from .field import P, Residues, apart, inverses, powers, product, residues, uniform
 
 
 def points(count: int) -> Residues:
@@ -29,14 +29,13 @@ def share_random(count: int, t: int, m: int, p: int = P) -> Residues:
 
 def weights(xs: Sequence[int], at: int = 0, p: int = P) -> Residues:
     """Lagrange's weights: the value at `at` of the polynomial through points `xs` is the weighted sum of its values there."""
-    found = []
-    for j, x in enumerate(xs):
-        above = below = 1
-        for k, other in enumerate(xs):
-            if k != j:
-                above, below = above * (at - other) % p, below * (x - other) % p
-        found.append(above * pow(below, -1, p) % p)
-    return np.array(found, dtype=np.int64)
+    if at in xs:
+        return np.array([x == at for x in xs], dtype=np.int64)
+    gaps = (at - np.asarray(xs, dtype=np.int64)) % p
+    whole = 1
+    for gap in gaps.tolist():
+        whole = whole * gap % p
+    return whole * inverses(gaps * apart(xs, p) % p, p) % p
 
 
 def combine(xs: Sequence[int], shares: Residues, p: int = P) -> Residues:
