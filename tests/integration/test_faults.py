@@ -177,6 +177,7 @@ def nobody_left(found: list[Daemon]) -> None:
         gone(everyone, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_twenty_jobs_while_daemons_and_workers_die(tmp_path: Path, chance: random.Random) -> None:
     with daemons(tmp_path, "alpha", "beta", jobs__benchmark="false") as found:

@@ -287,7 +287,7 @@ def flood(port: int, strangers: int, half: bytes) -> None:
         sock.close()
 
 
-@pytest.mark.parametrize("strangers", [2_000, 10_000])
+@pytest.mark.parametrize("strangers", [2_000, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
 async def test_strangers_cost_bounded_memory_and_a_pair_still_gets_in(strangers: int) -> None:
     async with paired() as (ann, bob):
