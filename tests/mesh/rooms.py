@@ -33,6 +33,8 @@ class Someone:
         self.key = e_pub
 
     def params(self, n: int) -> Params:
+        if n < 3:
+            raise Declined("too few")
         m, t = (n, n) if self.kind == "circle" else size(n)
         return Params(self.kind, 3, m, t)
 

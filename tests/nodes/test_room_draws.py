@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -146,3 +148,27 @@ def test_attempts_that_come_to_nothing_do_not_let_a_room_grow(owner: Owner) -> N
             person.accepts(drawn(CAFE, person, attempt, n).roster)
     person.release(drawn(CAFE, person, 4, 25))
     person.accepts(drawn(CAFE, person, 1, 31, EPOCH + 1).roster)
+
+
+def test_claims_that_come_while_a_roster_is_looked_at_are_no_failure(owner: Owner) -> None:
+    """They come on the event loop; rosters are looked at in a thread."""
+    person, going = owner.device(CAFE), threading.Event()
+    claims = {DeviceId(f"{k:064x}"): os.urandom(32) for k in range(2000)}
+    person.claims = claims
+    draw, before = drawn(CAFE, person), sys.getswitchinterval()
+
+    def claim() -> None:
+        for k in range(20_000):
+            if going.is_set():
+                return
+            claims[DeviceId(str(k))] = b""
+
+    writer = threading.Thread(target=claim)
+    sys.setswitchinterval(1e-6)
+    writer.start()
+    try:
+        assert {person.verified(draw, range(5)) for _ in range(30)} == {1}
+    finally:
+        going.set()
+        writer.join()
+        sys.setswitchinterval(before)

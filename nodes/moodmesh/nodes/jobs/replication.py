@@ -56,7 +56,9 @@ class Replication:
         self._wake = asyncio.Event()
 
     def changed(self, kind: str, facts: dict[str, Any]) -> None:
-        """An event of a job of this device."""
+        """An event of this device; those that are of no job, as of a room, are passed over."""
+        if "job" not in facts:
+            return
         job, at = facts["job"], self._clock.now() + SOON_S
         step = (facts["status"], facts["substate"], facts["message"], facts["attempts"]) if kind == "job" else None
         if step is None or step == self._steps.get(job):
