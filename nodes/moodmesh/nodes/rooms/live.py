@@ -319,6 +319,7 @@ class Rooms:
             await asyncio.to_thread(self.ledger.opened, reading.epoch, room.room, len(members), honest)
         seat.readings.append(reading)
         seat.state = "told in this epoch"
+        seat.known.size = n
         await self._book.told(room.room, reading, n)
 
     def _around(self, seat: Seat) -> Around:
