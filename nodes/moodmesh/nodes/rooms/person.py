@@ -131,7 +131,8 @@ class RoomPerson:
 
     def _people(self, roster: Roster, members: Sequence[int]) -> list[DeviceId]:
         keys = {roster.seats[i].e_pub for i in members}
-        return [self.me, *(device for device, key in list(self.claims.items()) if key in keys and device != self.me)]
+        claims = dict(self.claims)  # at once: others come on the event loop meanwhile
+        return [self.me, *(device for device, key in claims.items() if key in keys and device != self.me)]
 
     def _entry(self, draw: Draw) -> Charge:
         n, run = draw.roster.n, draw.roster.run
