@@ -212,6 +212,8 @@ def test_ignoring_the_ledger_would_be_noticed(path: Path, monkeypatch: pytest.Mo
     """The mutation of attack 17: an error of the ledger taken for an empty one."""
     Ledger(path, begun=False).charge(on_demand(100))
     path.write_bytes(b"")
+    with pytest.raises(Closed):
+        Ledger(path, begun=True).charge(on_demand(100))
     monkeypatch.setattr(Ledger, "_read", lambda self: book.State((), "0" * 32))
     Ledger(path, begun=True).charge(on_demand(100))
 

@@ -16,6 +16,7 @@ from moodmesh.mesh.admission import is_loopback
 from moodmesh.mesh.binding import EVERYWHERE
 from moodmesh.mesh.clock import Clock, within
 from moodmesh.mesh.endpoint import Endpoint
+from moodmesh.mesh.errors import MeshError
 from moodmesh.mesh.rooms.doors import Doors, PipePlace, ask
 from moodmesh.mesh.rooms.member import Declined, Opened
 from moodmesh.mesh.rooms.sitting import Aborted, Around, Place, Sitting, Timing, room_tag
@@ -96,6 +97,7 @@ class Rooms:
                 self._turned.clear()
                 self.epoch = epoch_of(self._clock.wall() + 1.0)
                 await self._show()
+                await self._rise(list(self.seats.values()))  # also what was joined while the epoch turned
                 for seat in self.seats.values():
                     self._sit(seat)
                 await self._turned.wait()
@@ -246,10 +248,13 @@ class Rooms:
             await self._doors.close()
             self._doors = None
         if strangers and self._doors is None:
-            self._doors = Doors(rid, self._serve, self._open_rooms, self._clock)
-            self._port = await self._doors.open(self._hosts)
+            doors = Doors(rid, self._serve, self._open_rooms, self._clock)
+            try:
+                self._port, self._doors = await doors.open(self._hosts), doors
+            except (OSError, MeshError) as error:  # the node goes on; this device gathers for nobody
+                log.warning("no open listener for rooms in this epoch: %s", error)
         tags = [self._tag(seat) for seat in strangers]
-        self._discovery.show_rooms(tags, self._port if strangers else None)
+        self._discovery.show_rooms(tags if self._doors else [], self._port if self._doors else None)
 
     def _sit(self, seat: Seat) -> None:
         d = seat.room.descriptor
