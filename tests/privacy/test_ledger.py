@@ -154,6 +154,8 @@ def test_a_full_day_is_charged_before_it_opens_again(path: Path) -> None:
     aside = ledger.accept_full_day(200)
     assert aside is not None
     assert aside.read_bytes() == b"nonsense"
+    assert ledger.spent(343) == (ledger.caps.hour, ledger.caps.day)
+    assert ledger.spent(344)[1].room == 0
     for epoch in (200, 343):
         with pytest.raises(Refused, match="full day"):
             ledger.charge(ambient(epoch))

@@ -114,7 +114,10 @@ class Ledger:
     def spent(self, now: int) -> tuple[Spent, Spent]:
         """Of the last hour and day; `Closed`."""
         with self._locked():
-            charges = _charges(self._read().lines)
+            lines = self._read().lines
+        if _day_accepted(lines, now):
+            return self.caps.hour, self.caps.day
+        charges = _charges(lines)
         hour, day = (total(window(charges, now, epochs)) for epochs in (HOUR, DAY))
         return hour, day
 
@@ -217,7 +220,7 @@ def _objection(lines: tuple[Line, ...], new: Charge, caps: Caps) -> str | None:
     latest = max((line.epoch for line in lines), default=0)
     if new.epoch < latest:
         return "the clock is behind the last entry of the ledger: set it right, or accept a full day's charge"
-    if any(isinstance(line, Accepted) and line.epoch > new.epoch - DAY for line in lines):
+    if _day_accepted(lines, new.epoch):
         return "a full day was charged when the ledger could not be believed: sending begins again when that day is over"
     charges = [line for line in lines if isinstance(line, Charge)]
     if any((line.room, line.epoch) == (new.room, new.epoch) for line in charges) and new.kind != "circle":
@@ -225,6 +228,11 @@ def _objection(lines: tuple[Line, ...], new: Charge, caps: Caps) -> str | None:
     if new.kind == "circle":
         return _given_away(charges, new)
     return exceeded(_charges(lines), new.price, new.epoch, caps)
+
+
+def _day_accepted(lines: tuple[Line, ...], now: int) -> bool:
+    """Whether a whole day is taken as spent, and not over."""
+    return any(isinstance(line, Accepted) and line.epoch > now - DAY for line in lines)
 
 
 def _given_away(charges: list[Charge], new: Charge) -> str | None:
