@@ -118,12 +118,12 @@ async def test_a_listing_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_text_is_not_spoken_in_rooms() -> None:
-    closed = asyncio.Event()
+    closed, heard = asyncio.Event(), []
 
     async def serve(place: PipePlace) -> None:
         place.known()
         with contextlib.suppress(LinkClosed):
-            await place.receive()
+            heard.append(await place.receive())
         closed.set()
 
     async with listening(serve) as address:
@@ -131,3 +131,4 @@ async def test_text_is_not_spoken_in_rooms() -> None:
         await place._pipe.send(doors.Frame(False, b"hello"))
         async with asyncio.timeout(5):
             await closed.wait()
+        assert heard == []
