@@ -144,7 +144,7 @@ def bad_messages() -> list[dict[str, str]]:
     return [
         negative("an envelope cut short", whole[:43], wire.decode),
         negative("version 2", b"\x02" + whole[1:], wire.decode),
-        negative("a step that does not exist", whole[:1] + b"\x0c" + whole[2:], wire.decode),
+        negative("a step that does not exist", whole[:1] + b"\x0d" + whole[2:], wire.decode),
         negative("a zero that is none", whole[:3] + b"\x01" + whole[4:], wire.decode),
         negative("a batch with two items of one author", wire.pack([Item(1, b"a"), Item(1, b"b")]), wire.unpack),
         negative("a batch cut short", wire.pack([Item(1, b"abc")])[:-1], wire.unpack),

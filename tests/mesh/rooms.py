@@ -20,6 +20,7 @@ ROOM, EPOCH = bytes(range(32)), 3_000_000
 RUN = Run(ROOM, EPOCH, 1)
 LATER = Run(ROOM, EPOCH + 1, 1)
 SET_UP = (Step.JOIN, Step.REVEAL)
+ORDER = [*SET_UP, Step.SEAT, *(step for step in Step if Step.SHARES <= step <= Step.SUM)]
 
 
 class Someone:
@@ -101,13 +102,14 @@ class Room:
 
     def open(self, rank: int = 0, rounds: int = 8) -> Room:
         """Through the relay of this rank, with time passing whenever all else stands still."""
-        self.relay = relay = Relay(self.members[self.place(self.draw.relays[rank])], self.now + 3.0)
+        me = self.draw.relays[rank]
+        self.relay = relay = Relay(self.members[self.place(me)], self.now + 3.0)
 
         def hear(place: int, message: Message) -> list[Out]:
             return relay.hear(place, message, self.now)
 
         ready = [i for i, m in enumerate(self.members) if m.draw is not None]
-        self._pump(hear, [(i, d) for i in ready for d in self.members[i].said])
+        self._pump(hear, [(i, d) for i in ready for d in self.members[i].greet(me)])
         for i in ready:
             self._pump(hear, [(i, d) for d in self._contributed(i)])
         for _ in range(rounds):
@@ -149,7 +151,8 @@ class Room:
 
 def silent(gone: Collection[int], since: Step) -> Callable[[int, bytes], list[bytes]]:
     """A `said` by which these places vanish at a step."""
-    return lambda place, data: [] if place in gone and decode(data).step >= since else [data]
+    after = ORDER[ORDER.index(since) :]
+    return lambda place, data: [] if place in gone and decode(data).step in after else [data]
 
 
 def batch(run: Run, step: Step, items: Iterable[Item]) -> bytes:

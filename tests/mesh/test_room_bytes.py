@@ -130,9 +130,10 @@ def test_no_bytes_of_a_gatherer_make_a_share_leave(runs: int) -> None:
 def test_relays_take_any_bytes(room: Room, runs: int) -> None:
     chance, refused = random.Random(2), 0
     for _, message in list(room.heard):
-        relay = Relay(room.members[0], 0.0)
-        for place, m in room.steps(Step.JOIN):
-            relay.hear(place, m, 0.0)
+        relay, own = Relay(room.members[0], 0.0), room.members[0].index
+        assert own is not None
+        for place, member in enumerate(room.members):
+            relay.hear(place, decode(member.greet(own)[0]), 0.0)
         gathering = Gathering(RUN, dict.fromkeys(range(5), b""), 1.0, room.people[0].params)
         for _ in range(runs // 6):
             body = changed(message.body, chance)
@@ -153,6 +154,6 @@ def test_another_error_would_be_noticed(room: Room, monkeypatch: pytest.MonkeyPa
 
 def test_a_step_that_nobody_knows_is_refused() -> None:
     good = encode(Message(Step.SUM, False, 1, RUN.epoch, RUN.room, b""))
-    for at, value in ((0, 2), (1, 0), (1, 12), (1, 63), (1, 64), (1, 255), (3, 1)):
+    for at, value in ((0, 2), (1, 0), (1, 13), (1, 63), (1, 64), (1, 255), (3, 1)):
         with pytest.raises(Malformed):
             decode(good[:at] + bytes([value]) + good[at + 1 :])

@@ -9,6 +9,9 @@ import pytest
 
 from moodmesh.mesh.rooms import holder
 from moodmesh.mesh.rooms import member as members
+from moodmesh.mesh.rooms import relay as relays
+from moodmesh.mesh.rooms.relay import Relay
+from moodmesh.mesh.rooms.transcript import u16
 from moodmesh.mesh.rooms.wire import ENVELOPE_BYTES, Item, Malformed, Message, Step, decode, encode, pack, unpack
 
 from .rooms import RUN, Room
@@ -113,6 +116,36 @@ def test_a_flood_ends_at_the_relay(room: Room, step: Step, size: int) -> None:
     with pytest.raises(Malformed):
         room.relay.hear(0, message, room.now)
     assert room.relay._said[step] == before
+
+
+def taken(room: Room) -> None:
+    """A member comes to the relay as another one, with all that is public of that one, at first and once that one is there."""
+    relay, own, victim, thief = Relay(room.members[0], 9.0), room.members[0].index, room.members[1], room.members[2]
+    assert own is not None
+    assert victim.index is not None
+    seat = decode(thief.greet(own)[0])
+    claims = [
+        seat._replace(body=u16(victim.index) + seat.body[2:]),
+        decode(victim.greet(victim.index)[0]),  # signed for another relay
+        seat._replace(step=Step.JOIN, body=victim.keys.join()),
+    ]
+    for _ in range(2):
+        for claim in claims:
+            with pytest.raises(Malformed):
+                relay.hear("thief", claim, 0.0)
+        relay.hear("victim", decode(victim.greet(own)[0]), 0.0)
+    assert relay._places == {victim.index: "victim"}
+
+
+def test_a_seat_is_taken_by_nobody_else(room: Room) -> None:
+    taken(room)
+
+
+def test_a_seat_without_a_signature_would_be_taken(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutation: whoever names a seat has it."""
+    monkeypatch.setattr(relays, "verified", lambda *_: True)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        taken(room)
 
 
 def test_a_stranger_says_nothing(room: Room) -> None:

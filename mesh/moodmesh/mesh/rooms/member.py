@@ -20,10 +20,12 @@ from moodmesh.privacy.sums.shamir import share
 
 from .faults import Checks, Faults
 from .holder import CHALLENGES, Holder, Proposal
-from .transcript import Channel, Draw, Keys, Params, Roster, Run, seated, verified
+from .transcript import Channel, Draw, Keys, Params, Roster, Run, seated, u16, verified
 from .wire import HASH, MOST_MEMBERS, SIG, Malformed, Message, Step, encode, read_numbers, unpack
 
 NONCE_BYTES = 32
+_SET_UP = 2
+"""Of what a member says, how much belongs to the set-up: S1, S2."""
 
 
 class Declined(Exception):
@@ -107,6 +109,14 @@ class Member:
             case Step.SUM if self.draw is not None:
                 self._read(message.body)
         return []
+
+    def greet(self, relay: int) -> list[bytes]:
+        """What it says first to the coordinator with this index; then again what it has said since the draw."""
+        draw = self.draw
+        if draw is None or self.index is None:
+            return []
+        proof = self.keys.sign("seat", draw.ctx, draw.roster.seats[relay].e_pub)
+        return [self._encode(Step.SEAT, u16(self.index) + proof), *self.said[_SET_UP:]]
 
     def contribute(self) -> list[bytes]:
         """R1, once the draw is known: its shares, sealed for each of the committee; nothing a second time. `Declined`."""
@@ -233,7 +243,10 @@ class Member:
         return Opened(sums, proposal.contributors, self.draw, self.holder is not None and self.holder.unchecked)
 
     def _say(self, step: Step, body: bytes) -> list[bytes]:
-        data = encode(Message(step, False, self.run.attempt, self.run.epoch, self.run.room, body))
+        data = self._encode(step, body)
         if data not in self.said:
             self.said.append(data)
         return [data]
+
+    def _encode(self, step: Step, body: bytes) -> bytes:
+        return encode(Message(step, False, self.run.attempt, self.run.epoch, self.run.room, body))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from .holder import CHALLENGES, Proposal, genuine_report, propose
 from .member import Member
 from .transcript import Params, Roster, Run, Seat, commitment, seated, verified
-from .wire import HASH, MOST_MEMBERS, S1_BYTES, SIG, Item, Malformed, Message, Step, encode, item_head, pack, split
+from .wire import HASH, INDEX, MOST_MEMBERS, SIG, Item, Malformed, Message, Step, encode, item_head, pack, split
 
 STEP_S = 3.0
 MOST_AGAIN = 3
@@ -120,7 +120,7 @@ class Relay:
 
     def hear(self, place: Any, message: Message, now: float) -> list[Out]:
         """What the member at `place` says; the first message names it. `Malformed`."""
-        if message.step is Step.JOIN and len(message.body) == S1_BYTES:
+        if message.step is Step.SEAT:
             return self._seat(place, message.body)
         author = self._members.get(place)
         if author is None:
@@ -173,15 +173,17 @@ class Relay:
 
     def _seat(self, place: Any, body: bytes) -> list[Out]:
         """A member comes, perhaps late: it hears what was passed on before."""
-        author = self._draw.roster.index(Seat.read(body).e_pub)
-        if author is None or self._draw.roster.seats[author].body != body:
-            raise Malformed("a stranger to this roster")
-        self._places[author], self._members[place] = place, author
+        number, proof = split(body, INDEX, SIG)
+        index, roster = int.from_bytes(number, "little"), self._draw.roster
+        own = self._member.keys.e_pub
+        if index >= roster.n or not verified(roster.seats[index].e_pub, proof, "seat", self._draw.ctx, own):
+            raise Malformed("a seat of somebody else")
+        self._places[index], self._members[place] = place, index
         out = []
         for step, body_of in self._through.items():
-            mine = body_of.get(author) if isinstance(body_of, dict) else body_of
-            if mine is not None:
-                out.append(Out(place, _message(self._member.run, step, mine)))
+            passed = body_of.get(index) if isinstance(body_of, dict) else body_of
+            if passed is not None:
+                out.append(Out(place, _message(self._member.run, step, passed)))
         return out
 
     def _whole(self) -> bool:

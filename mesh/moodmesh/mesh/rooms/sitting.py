@@ -84,8 +84,8 @@ def gatherers(room: bytes, epoch: int, rids: Sequence[bytes]) -> list[bytes]:
 
 
 class Sitting:
-    """`carry`: runs what takes processor time or the disk, away from the event loop where that matters; `enough`: with so many
-    here a run begins at once."""
+    """`said`: everything that this device said as a member in the epoch, once each. `carry`: runs what takes processor time
+    or the disk, away from the event loop where that matters; `enough`: with so many here a run begins at once."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Sitting:
         self._gathering: Gathering | None = None
         self._relay: Relay | None = None
         self._member: Member | None = None
-        self._tried: list[Member] = []
+        self.said: list[bytes] = []
         self._drawn = asyncio.Event()
         self._wanted = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -117,11 +117,6 @@ class Sitting:
         self._tasks: set[asyncio.Future[None]] = set()
 
     # -- taking part ---------------------------------------------------------------------------------------------------
-
-    @property
-    def said(self) -> list[bytes]:
-        """Everything that this device said as a member, in all attempts of the epoch."""
-        return [data for member in self._tried for data in member.said]
 
     def want(self) -> None:
         """Ask for a run now; one at most is opened in an epoch."""
@@ -197,7 +192,7 @@ class Sitting:
         """Wait in the room until it begins, then through its set-up; None when a better gatherer has come meanwhile."""
 
         def here(wanted: bool) -> None:
-            place.post(self._encode(Step.HERE, bytes([self._seen, wanted]) + self._around.door, self._seen))
+            self._say(place, [self._encode(Step.HERE, bytes([self._seen, wanted]) + self._around.door, self._seen)])
 
         here(False)
         asking = asyncio.ensure_future(self._when_wanted(lambda: here(True)))
@@ -222,7 +217,6 @@ class Sitting:
                 if message.step is Step.START and self._seen < message.attempt <= 1 + MOST_AGAIN:
                     self._wanted.clear()
                     self._seen, member = message.attempt, Member(Run(self.room, self.epoch, message.attempt), self._person)
-                    self._tried.append(member)
                     self._say(place, await self._carry(member.join))
                 elif message.step is Step.WHERE:
                     told = [item for item in unpack(message.body) if len(item.body) <= MOST_ADDRESS]
@@ -253,8 +247,7 @@ class Sitting:
             except LinkClosed:
                 continue
             try:
-                for said in member.said:
-                    place.post(said)
+                self._say(place, await self._carry(member.greet, relay))
                 if not member.spoke:
                     await self._clock.sleep(max(0.0, slot - self._clock.now()))
                     self._say(place, await self._carry(member.contribute))
@@ -388,6 +381,8 @@ class Sitting:
     def _say(self, place: Place, said: Sequence[bytes]) -> None:
         for data in said:
             place.post(data)
+            if data not in self.said:
+                self.said.append(data)
 
     def _encode(self, step: Step, body: bytes, attempt: int) -> bytes:
         return encode(Message(step, False, attempt, self.epoch, self.room, body))

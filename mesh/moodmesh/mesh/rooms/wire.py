@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 VERSION = 1
 MOST_MEMBERS = 1000
-SIG, KEY, HASH = 64, 32, 32
+SIG, KEY, HASH, INDEX = 64, 32, 32, 2
 S1_BYTES, S2_BYTES = 160, 96
 R1_HEAD, TAG = 12, 16
 BATCH = 64
@@ -51,6 +51,8 @@ class Step(IntEnum):
     """A member is in the room: the last attempt it saw, whether one is wanted now, and where it can be reached itself."""
     WHERE = 11
     """Where each member of the roster can be reached: hints, like every address."""
+    SEAT = 12
+    """After the draw, a member comes to a coordinator: which seat of the roster is its own, signed for this coordinator."""
 
 
 class Message(NamedTuple):

@@ -20,7 +20,7 @@ from moodmesh.mesh.errors import MeshError
 from moodmesh.mesh.rooms.doors import Doors, PipePlace, ask
 from moodmesh.mesh.rooms.member import Declined, Opened
 from moodmesh.mesh.rooms.sitting import Aborted, Around, Place, Sitting, Timing, room_tag
-from moodmesh.mesh.rooms.wire import MOST_MEMBERS, Malformed, decode
+from moodmesh.mesh.rooms.wire import MOST_MEMBERS, Malformed, Step, decode
 from moodmesh.mesh.seams import DeviceId, LinkClosed
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.discovery import Discovery
@@ -187,9 +187,9 @@ class Rooms:
     async def preview(self, seat: Seat) -> dict[str, Any]:
         """What left in this epoch, byte for byte; or, before, such bytes of a room of the least size, with keys made up."""
         said = seat.sitting.said if seat.sitting is not None else []
-        sent = bool(said)
+        sent = any(decode(data).step is not Step.HERE for data in said)
         if not sent:
-            said = await asyncio.to_thread(rehearsal, seat.room.descriptor, self.ledger.caps)
+            said = [*said, *await asyncio.to_thread(rehearsal, seat.room.descriptor, self.ledger.caps)]
         steps = [{"step": decode(data).step.name.lower(), "bytes": len(data), "hex": data.hex()} for data in said]
         return {"room": seat.room.name, "sent": sent, "messages": steps, "bytes": sum(len(data) for data in said)}
 

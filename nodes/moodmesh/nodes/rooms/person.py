@@ -190,5 +190,6 @@ def rehearsal(room: Descriptor, caps: Caps) -> list[bytes]:
         place, data = heard.pop(0)
         for said in members[place].hear(decode(data)):
             heard += gathering.hear(place, decode(said), now)
+    greeting = members[0].greet(1)
     members[0].contribute()
-    return members[0].said
+    return [*members[0].said[:2], *greeting, *members[0].said[2:]]

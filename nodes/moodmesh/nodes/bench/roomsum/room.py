@@ -151,8 +151,10 @@ class Room:
         place = {member.index: i for i, member in enumerate(self.members)}
         self.relay = next(place[seat] for seat in first.relays if place[seat] in self.here)
         relay = Relay(self.members[self.relay], STEP_S)
-        for i in self.here:
-            relay.hear(i, decode(self.members[i].said[0]), 0.0)
+        mine = self.members[self.relay].index
+        self._pass_round(
+            relay.hear, [(i, s) for i in self.here for s in self._timed(CONTRIBUTE, i, self.members[i].greet, mine)]
+        )
         self._pass_round(
             relay.hear, [(i, s) for i in self.here for s in self._timed(CONTRIBUTE, i, self.members[i].contribute)]
         )
