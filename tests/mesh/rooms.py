@@ -30,14 +30,17 @@ class Someone:
         self.value, self.kind = value, kind
         self.charges, self.used = 0, False
 
-    def joining(self, e_pub: bytes) -> None:
-        self.key = e_pub
+    def joining(self, keys: Keys) -> None:
+        self.key = keys.e_pub
 
     def params(self, n: int) -> Params:
         if n < 3:
             raise Declined("too few")
         m, t = (n, n) if self.kind == "circle" else size(n)
         return Params(self.kind, 3, m, t)
+
+    def welcome(self, e_pub: bytes) -> bool:
+        return True
 
     def accepts(self, roster: Roster) -> None:
         pass

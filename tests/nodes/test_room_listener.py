@@ -32,7 +32,7 @@ async def test_without_a_listener_no_room_is_shown_and_the_node_goes_on(monkeypa
     discovery = SimpleNamespace(show_rooms=lambda tags, port: shown.append((len(tags), port)))
     peers, clock = SimpleNamespace(send=lambda *said: True), SimpleNamespace(wall=lambda: 0.0)
     nobody = cast(Any, None)
-    rooms = Rooms(DeviceId("m" * 52), nobody, nobody, lambda: None, *cast(Any, (peers, endpoint, discovery, clock)))
+    rooms = Rooms(DeviceId("m" * 52), nobody, nobody, nobody, lambda: None, *cast(Any, (peers, endpoint, discovery, clock)))
     room = create("cafe", "on-demand", 4)
     rooms.seats[room.room] = Seat(Room(room, "verified", 1.0), Known(), [])
     await rooms._show()

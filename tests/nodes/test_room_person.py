@@ -194,4 +194,4 @@ def test_rooms_that_cannot_be_are_refused_with_a_reason(kind: str, eps: int, mor
 
 def test_a_rehearsal_has_the_size_of_the_real_thing() -> None:
     said = rehearsal(RARE, Caps())
-    assert [len(data) for data in said] == [44 + 160, 44 + 96, 44 + 4 * 52]
+    assert [len(data) for data in said] == [44 + 160, 44 + 96, 44 + 66, 44 + 4 * 52]

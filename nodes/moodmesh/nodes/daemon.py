@@ -53,6 +53,7 @@ from moodmesh.nodes.pool.process import ProcessPool
 from moodmesh.nodes.pool.rundir import run_dir
 from moodmesh.nodes.pool.seam import TaskPool
 from moodmesh.nodes.reset import STORE_FILE
+from moodmesh.nodes.rooms.barred import Barred
 from moodmesh.nodes.rooms.book import RoomBook
 from moodmesh.nodes.rooms.live import Rooms
 from moodmesh.nodes.services import Part, Services
@@ -169,8 +170,9 @@ class Node(Services):
 
     def _rooms(self, discovery: Discovery) -> Rooms:
         rooms = Rooms(
-            self.identity.id, RoomBook(self.store), self.ledger, lambda: mood(self.moods.told, self.clock.wall()), self.peers,
-            self.endpoint, discovery, self.clock, circles=self.config.privacy.circle,
+            self.identity.id, RoomBook(self.store), Barred(self.store, self.clock), self.ledger,
+            lambda: mood(self.moods.told, self.clock.wall()), self.peers, self.endpoint, discovery, self.clock,
+            circles=self.config.privacy.circle,
         )  # fmt: skip
         self.peers.rooms, self.peers.on_down = rooms.hear, _each(self.peers.on_down, rooms.down)
 

@@ -35,11 +35,14 @@ class Declined(Exception):
 class Person(Protocol):
     """Who takes part: everything that a run asks of the device behind a member."""
 
-    def joining(self, e_pub: bytes) -> None:
-        """This is the key under which this device joins now: those who know it may be told."""
+    def joining(self, keys: Keys) -> None:
+        """These are the keys under which this device joins now: those who know it may be told."""
 
     def params(self, n: int) -> Params:
         """What is agreed in a room of `n`; `Declined` when there can be none."""
+
+    def welcome(self, e_pub: bytes) -> bool:
+        """Whether this device, where it gathers, lets in the owner of this key."""
 
     def accepts(self, roster: Roster) -> None:
         """Whether the roster is one that its user consented to; `Declined`."""
@@ -83,7 +86,7 @@ class Member:
 
     def join(self) -> list[bytes]:
         """S1."""
-        self._person.joining(self.keys.e_pub)
+        self._person.joining(self.keys)
         return self._say(Step.JOIN, self.keys.join())
 
     def hear(self, message: Message) -> list[bytes]:

@@ -31,10 +31,16 @@ class Gathering:
     """The set-up of one run: who joins, then what each committed to. `until`: when the roster closes, at the latest."""
 
     def __init__(
-        self, run: Run, places: Mapping[Any, bytes], until: float, params: Callable[[int], Params] | None = None
+        self,
+        run: Run,
+        places: Mapping[Any, bytes],
+        until: float,
+        params: Callable[[int], Params] | None = None,
+        welcome: Callable[[bytes], bool] = lambda e_pub: True,
     ) -> None:
-        """`places`: who is there, and where each can be reached; with `params`, signatures of S2 are checked."""
-        self.run, self._expected, self._until, self._params = run, dict(places), until, params
+        """`places`: who is there, and where each can be reached; with `params`, signatures of S2 are checked; `welcome`:
+        whether the owner of a key is let in."""
+        self.run, self._expected, self._until, self._params, self._welcome = run, dict(places), until, params, welcome
         self._joined: dict[Any, bytes] = {}
         self._seats: tuple[Seat, ...] = ()
         self._roster: Roster | None = None
@@ -81,7 +87,7 @@ class Gathering:
         return None if self.done else self._until
 
     def _close(self, now: float) -> list[Out]:
-        self._seats = seated(self._joined.values())
+        self._seats = seated(body for body in self._joined.values() if self._welcome(Seat.read(body).e_pub))
         bodies = {seat.body for seat in self._seats}
         self._joined = {place: body for place, body in self._joined.items() if body in bodies}
         self._until = now + STEP_S
@@ -185,6 +191,11 @@ class Relay:
             if passed is not None:
                 out.append(Out(place, _message(self._member.run, step, passed)))
         return out
+
+    def place_of(self, e_pub: bytes) -> Any:
+        """Where the member with this key came from; None for one that did not."""
+        index = self._draw.roster.index(e_pub)
+        return None if index is None else self._places.get(index)
 
     def _whole(self) -> bool:
         """Whether everyone who can has spoken in this step."""

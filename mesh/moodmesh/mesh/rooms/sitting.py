@@ -154,6 +154,12 @@ class Sitting:
         """The keys of those who were found out in this epoch: whoever knows their devices leaves these out for a day."""
         return self._member.excluded if self._member is not None else frozenset()
 
+    @property
+    def excluded_places(self) -> list[Place]:
+        """Where those came from, as far as this device was their coordinator."""
+        places = [self._relay.place_of(e_pub) for e_pub in self.excluded] if self._relay is not None else []
+        return [place for place in places if place is not None]
+
     async def take_part(self) -> Opened:
         """From entering the room to its sum; `Aborted`, `Declined`. Once more unless it `spoke`."""
         member, where = await self._set_up()
@@ -343,7 +349,8 @@ class Sitting:
             return
         run = Run(self.room, self.epoch, self._attempt)
         places = {place: at for place, at in self._here.items() if place not in self._withheld}
-        self._gathering = Gathering(run, places, self._clock.now() + self._timing.gather, self._person.params)
+        until, person = self._clock.now() + self._timing.gather, self._person
+        self._gathering = Gathering(run, places, until, person.params, person.welcome)
         data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, pack([])))
         self._post([Out(place, data) for place in places])
         self._tick_later()
@@ -388,28 +395,44 @@ class Sitting:
         return encode(Message(step, False, attempt, self.epoch, self.room, body))
 
 
-class LocalPlace:
-    """A way within one process: the in-memory twin, and the way of a device to its own coordinator."""
+class Inbox:
+    """What came over a way and was not read yet."""
 
-    def __init__(self, inbox: asyncio.Queue[bytes | None], outbox: asyncio.Queue[bytes | None], at: bytes = b"") -> None:
-        self._inbox, self._outbox, self._at = inbox, outbox, at
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
 
-    def post(self, data: bytes) -> None:
-        """Into the other's inbox."""
-        self._outbox.put_nowait(data)
+    def put(self, data: bytes) -> None:
+        """At the end."""
+        self._queue.put_nowait(data)
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self._queue.put_nowait(None)
 
     async def receive(self) -> bytes:
-        """`LinkClosed` when the other gave up."""
-        data = await self._inbox.get()
+        """The next; `LinkClosed` after the last."""
+        data = await self._queue.get()
         if data is None:
-            self._inbox.put_nowait(None)
+            self.end()  # also for whoever asks again
             raise LinkClosed("closed")
         return data
 
+
+class LocalPlace:
+    """A way within one process: the in-memory twin, and the way of a device to its own coordinator."""
+
+    def __init__(self, inbox: Inbox, outbox: Inbox) -> None:
+        self._inbox, self._outbox = inbox, outbox
+        self.receive = inbox.receive
+
+    def post(self, data: bytes) -> None:
+        """Into the other's inbox."""
+        self._outbox.put(data)
+
     def close(self) -> None:
         """Both ends hear of it."""
-        self._outbox.put_nowait(None)
-        self._inbox.put_nowait(None)
+        self._outbox.end()
+        self._inbox.end()
 
     def address(self, door: bytes) -> bytes:
         """As it was given."""
@@ -418,8 +441,7 @@ class LocalPlace:
 
 def local() -> tuple[LocalPlace, LocalPlace]:
     """The two ends of a way within one process."""
-    one: asyncio.Queue[bytes | None] = asyncio.Queue()
-    other: asyncio.Queue[bytes | None] = asyncio.Queue()
+    one, other = Inbox(), Inbox()
     return LocalPlace(one, other), LocalPlace(other, one)
 
 
@@ -438,4 +460,16 @@ async def _at_once(work: Callable[..., T], *args: Any) -> T:
     return work(*args)
 
 
-__all__ = ["Aborted", "Around", "Declined", "LocalPlace", "Place", "Sitting", "Timing", "gatherers", "local", "room_tag"]
+__all__ = [
+    "Aborted",
+    "Around",
+    "Declined",
+    "Inbox",
+    "LocalPlace",
+    "Place",
+    "Sitting",
+    "Timing",
+    "gatherers",
+    "local",
+    "room_tag",
+]

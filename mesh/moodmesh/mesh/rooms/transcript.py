@@ -114,6 +114,10 @@ class Keys:
         """A signature over a labelled statement."""
         return self._e.sign(label(name) + b"".join(parts))
 
+    def claim(self, device: str) -> bytes:
+        """That the signing key is this device's: nobody else can say so of it."""
+        return self.sign("claim", self.run.bytes[:-1], device.encode("ascii"))
+
     def join(self) -> bytes:
         """S1."""
         fields = self.x_pub + self.e_pub + commitment(self.run, self.e_pub, self.nonce)
@@ -138,6 +142,11 @@ def verified(e_pub: bytes, signature: bytes, name: str, *parts: bytes) -> bool:
     except BadSignatureError:
         return False
     return True
+
+
+def claimed(e_pub: bytes, proof: bytes, room: bytes, epoch: int, device: str) -> bool:
+    """Whether the holder of a key said that it is the one of this device, for all runs of a room in an epoch."""
+    return verified(e_pub, proof, "claim", Run(room, epoch, 0).bytes[:-1], device.encode("ascii"))
 
 
 class Seat(NamedTuple):

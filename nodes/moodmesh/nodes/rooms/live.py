@@ -20,6 +20,7 @@ from moodmesh.mesh.errors import MeshError
 from moodmesh.mesh.rooms.doors import Doors, PipePlace, ask
 from moodmesh.mesh.rooms.member import Declined, Opened
 from moodmesh.mesh.rooms.sitting import Aborted, Around, Place, Sitting, Timing, room_tag
+from moodmesh.mesh.rooms.transcript import Keys, claimed
 from moodmesh.mesh.rooms.wire import MOST_MEMBERS, Malformed, Step, decode
 from moodmesh.mesh.seams import DeviceId, LinkClosed
 from moodmesh.nodes.background import Background
@@ -28,6 +29,7 @@ from moodmesh.nodes.errors import NotFound, Refused, UsageError
 from moodmesh.nodes.messages import RoomInvite, RoomMember, RoomWord
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.rooms.around import Near, Paired
+from moodmesh.nodes.rooms.barred import Barred
 from moodmesh.nodes.rooms.book import RoomBook
 from moodmesh.nodes.rooms.model import Descriptor, Reading, Room, Trust, read_code
 from moodmesh.nodes.rooms.person import Known, RoomPerson, mechanism, rehearsal
@@ -51,17 +53,19 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Seat:
-    """One joined room in the running epoch. `present`: paired devices that are in it now; `state`: what it does now, or why it
+    """One joined room in the running epoch. `claims`: keys of paired devices; `unwelcome`: of those that were found out
+    cheating; `present`: paired devices that are in it now; `keys`: those of this device; `state`: what it does now, or why it
     told nothing, in words."""
 
     room: Room
     known: Known
     readings: list[Reading]
     claims: dict[DeviceId, bytes] = field(default_factory=dict)
+    unwelcome: set[bytes] = field(default_factory=set)
     present: set[DeviceId] = field(default_factory=set)
     sitting: Sitting | None = None
     task: asyncio.Task[None] | None = None
-    key: bytes = b""
+    keys: Keys | None = None
     state: str = "waiting for the next epoch"
 
 
@@ -69,10 +73,11 @@ class Rooms:
     """What the API and the daemon see of rooms."""
 
     def __init__(
-        self, me: DeviceId, book: RoomBook, ledger: Ledger, mood: Callable[[], EmotionVector | None], peers: Peers,
-        endpoint: Endpoint, discovery: Discovery, clock: Clock, *, circles: bool = True, hosts: Sequence[str] = EVERYWHERE,
+        self, me: DeviceId, book: RoomBook, barred: Barred, ledger: Ledger, mood: Callable[[], EmotionVector | None],
+        peers: Peers, endpoint: Endpoint, discovery: Discovery, clock: Clock, *,
+        circles: bool = True, hosts: Sequence[str] = EVERYWHERE,
     ) -> None:  # fmt: skip
-        self._me, self._book, self.ledger, self._mood, self._peers = me, book, ledger, mood, peers
+        self._me, self._book, self._barred, self.ledger, self._mood, self._peers = me, book, barred, ledger, mood, peers
         self._endpoint, self._discovery, self._clock, self._hosts = endpoint, discovery, clock, hosts
         self._circles = circles
         self.seats: dict[str, Seat] = {}
@@ -89,6 +94,7 @@ class Rooms:
     async def run(self) -> None:
         """Until cancelled."""
         self._loop = asyncio.get_running_loop()
+        await self._barred.load()
         for room in await self._book.rooms():
             await self._seat(room)
         self._endpoint.rids.watch(self._turned.set)
@@ -210,19 +216,24 @@ class Rooms:
             case RoomMember():
                 seat = next((s for s in self.seats.values() if self._tag(s).hex() == message.tag), None)
                 if seat is not None and message.epoch == self.epoch:
-                    self._met(seat, peer, message.key)
+                    self._met(seat, peer, message)
             case RoomInvite():
                 with contextlib.suppress(UsageError):
                     found = read_code(message.code)
                     if found.room not in self.seats and len(self.invited) < MOST_INVITED:
                         self.invited[found.room] = found, peer
 
-    def _met(self, seat: Seat, peer: DeviceId, key: str | None) -> None:
+    def _met(self, seat: Seat, peer: DeviceId, message: RoomMember) -> None:
         if peer not in seat.present and seat.room.descriptor.kind == "circle":
             self._say_here(seat, peer)
         seat.present.add(peer)
-        if key is not None:
-            seat.claims[peer] = bytes.fromhex(key)
+        key, proof = bytes.fromhex(message.key or ""), bytes.fromhex(message.proof)
+        if not claimed(key, proof, seat.room.descriptor.id, self.epoch, peer):
+            return
+        if peer in self._barred:
+            seat.unwelcome.add(key)
+        else:
+            seat.claims[peer] = key
 
     def up(self, peer: DeviceId) -> None:
         """A peer is linked: it may have missed what was said."""
@@ -261,11 +272,12 @@ class Rooms:
         person = RoomPerson(
             d, seat.room.trust, self._me, self.ledger, self._mood, seat.claims, seat.known,
             close=lambda epoch: self._await(self._book.close(d.room, epoch)),
-            claim=lambda key: self._claim(seat, key),
+            claim=lambda keys: self._claim(seat, keys), unwelcome=seat.unwelcome,
         )  # fmt: skip
         seat.claims.clear()
+        seat.unwelcome.clear()
         seat.present.clear()
-        seat.key = b""
+        seat.keys = None
         for peer in d.people:
             self._say_here(seat, DeviceId(peer))
         timing = Timing()
@@ -305,6 +317,14 @@ class Rooms:
             seat.state = str(error)
             with contextlib.suppress(Refused, OSError):
                 await asyncio.to_thread(self.ledger.refuse, self.epoch, room.room, str(error))
+        await self._bar(seat)
+
+    async def _bar(self, seat: Seat) -> None:
+        """Whoever was found out: the device of a paired one, and the address from which it came here."""
+        assert seat.sitting is not None
+        keys, places = seat.sitting.excluded, seat.sitting.excluded_places
+        hosts = {place.host for place in places if isinstance(place, PipePlace) and not is_loopback(place.host)}
+        await self._barred.add({*(peer for peer, key in seat.claims.items() if key in keys), *hosts})
 
     async def _told(self, seat: Seat, person: RoomPerson, opened: Opened) -> None:
         """From a sum to a reading; a sum that no members could have made is none."""
@@ -338,9 +358,9 @@ class Rooms:
     def _tag(self, seat: Seat) -> bytes:
         return room_tag(seat.room.descriptor.id, self.epoch)
 
-    def _claim(self, seat: Seat, key: bytes) -> None:
+    def _claim(self, seat: Seat, keys: Keys) -> None:
         """Paired devices learn which key is this one's; who is not in the room learns that this one is in some room."""
-        seat.key = key
+        seat.keys = keys
 
         def tell() -> None:
             for peer in self._peers.linked():
@@ -351,9 +371,9 @@ class Rooms:
     def _say_here(self, seat: Seat, peer: DeviceId) -> None:
         """That this device is in a room now, and with which key; of a circle to its people only."""
         people = seat.room.descriptor.people
-        if peer in people or (seat.key and not people):
-            key = seat.key.hex() if seat.key else None
-            self._peers.send(peer, RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch, key=key))
+        key, proof = (seat.keys.e_pub.hex(), seat.keys.claim(self._me).hex()) if seat.keys is not None else (None, "")
+        if peer in people or (key is not None and not people):
+            self._peers.send(peer, RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch, key=key, proof=proof))
 
     async def _serve(self, place: Place | PipePlace) -> None:
         """Whoever comes names a room and an epoch with the first message, soon."""
@@ -366,7 +386,7 @@ class Rooms:
         seat, host = self.seats.get(message.room.hex()), place.host if isinstance(place, PipePlace) else ""
         most = MOST_HERE if not host or is_loopback(host) else MOST_OF_ONE
         full = self._inside[host] >= most or self._inside.total() >= MOST_HERE
-        if seat is None or seat.sitting is None or message.epoch != self.epoch or full:
+        if seat is None or seat.sitting is None or message.epoch != self.epoch or full or host in self._barred:
             place.close()
             return
         if isinstance(place, PipePlace):

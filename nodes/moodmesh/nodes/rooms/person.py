@@ -6,12 +6,12 @@ Everything here runs away from the event loop: it writes to the disk before anyt
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moodmesh.mesh.rooms.member import Declined, Member
 from moodmesh.mesh.rooms.relay import Gathering
-from moodmesh.mesh.rooms.transcript import Draw, Params, Roster, Run
+from moodmesh.mesh.rooms.transcript import Draw, Keys, Params, Roster, Run
 from moodmesh.mesh.rooms.wire import decode
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.rooms.model import Descriptor, Trust
@@ -61,7 +61,7 @@ class Known:
 class RoomPerson:
     """Implements `Person`. `mood`: what its owner feels now, None when that is not known; `claims`: keys that paired devices
     claimed for this epoch, by device; `close`: writes down, durably, that the right of this epoch was used;
-    `claim`: tells paired devices which key is this one's."""
+    `claim`: tells paired devices which key is this one's; `unwelcome`: keys of paired devices that were found out cheating."""
 
     room: Descriptor
     trust: Trust
@@ -71,17 +71,22 @@ class RoomPerson:
     claims: Mapping[DeviceId, bytes]
     known: Known
     close: Callable[[int], None]
-    claim: Callable[[bytes], None]
+    claim: Callable[[Keys], None]
+    unwelcome: Collection[bytes] = ()
     _encoded: Encoded | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def joining(self, e_pub: bytes) -> None:
+    def joining(self, keys: Keys) -> None:
         """Paired devices may know it as one person."""
-        self.claim(e_pub)
+        self.claim(keys)
 
     def params(self, n: int) -> Params:
         """Of a room of `n`; `Declined` for too few."""
         return agreed(self.room, n, self.ledger.caps)
+
+    def welcome(self, e_pub: bytes) -> bool:
+        """Whoever was not found out cheating within a day."""
+        return e_pub not in self.unwelcome
 
     def accepts(self, roster: Roster) -> None:
         """A circle is of the people named; other rooms do not grow at a pace that strangers in number would need."""
@@ -160,12 +165,16 @@ class _Guest:
     room: Descriptor
     caps: Caps
 
-    def joining(self, e_pub: bytes) -> None:
+    def joining(self, keys: Keys) -> None:
         """Nobody is told."""
 
     def params(self, n: int) -> Params:
         """As a real one."""
         return agreed(self.room, n, self.caps)
+
+    def welcome(self, e_pub: bytes) -> bool:
+        """Anybody."""
+        return True
 
     def accepts(self, roster: Roster) -> None:
         """Anybody."""

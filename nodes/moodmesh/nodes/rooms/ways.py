@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import itertools
 from collections.abc import Awaitable, Callable
 
+from moodmesh.mesh.rooms.sitting import Inbox
 from moodmesh.mesh.seams import DeviceId, LinkClosed
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.messages import RoomWord
@@ -21,19 +21,12 @@ class Way:
 
     def __init__(self, ways: Ways, key: Key) -> None:
         self._ways, self._key = ways, key
-        self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.inbox = Inbox()
+        self.receive = self.inbox.receive
 
     def post(self, data: bytes) -> None:
         """Lost when the link is gone: `receive` then tells."""
         self._ways.say(self._key, data)
-
-    async def receive(self) -> bytes:
-        """`LinkClosed` after the last."""
-        data = await self.inbox.get()
-        if data is None:
-            self.inbox.put_nowait(None)
-            raise LinkClosed("closed")
-        return data
 
     def close(self) -> None:
         """The other end hears of it."""
@@ -72,12 +65,12 @@ class Ways:
             return
         if word.data:
             try:
-                way.inbox.put_nowait(base64.b64decode(word.data, validate=True))
+                way.inbox.put(base64.b64decode(word.data, validate=True))
             except binascii.Error:
                 self.end(key)
         if word.end:
             self._ways.pop(key, None)
-            way.inbox.put_nowait(None)
+            way.inbox.end()
 
     async def _served(self, way: Way) -> None:
         await self._serve(way)
@@ -85,7 +78,7 @@ class Ways:
     def down(self, peer: DeviceId) -> None:
         """The link is gone, and what went over it."""
         for key in [key for key in self._ways if key[0] == peer]:
-            self._ways.pop(key).inbox.put_nowait(None)
+            self._ways.pop(key).inbox.end()
 
     def say(self, key: Key, data: bytes) -> None:
         """One message."""
@@ -97,7 +90,7 @@ class Ways:
         way = self._ways.pop(key, None)
         if way is not None:
             self._send(key[0], RoomWord(way=key[2], opened=key[1], data="", end=True))
-            way.inbox.put_nowait(None)
+            way.inbox.end()
 
     async def finish(self) -> None:
         """End them all."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from moodmesh.mesh.rooms.member import Member
 from moodmesh.mesh.rooms.relay import STEP_S, Gathering, Out, Relay
-from moodmesh.mesh.rooms.transcript import Draw, Params, Roster, Run
+from moodmesh.mesh.rooms.transcript import Draw, Keys, Params, Roster, Run
 from moodmesh.mesh.rooms.wire import Step, decode
 from moodmesh.privacy.raw import EmotionVector
 from moodmesh.privacy.release.mechanism import LEAST, Ambient, Circle, Kind, Mechanism, OnDemand
@@ -51,12 +51,16 @@ class Guest:
         self._moods = [_anybody() for _ in range(d // 2)]
         self.released: list[int] = []
 
-    def joining(self, e_pub: bytes) -> None:
+    def joining(self, keys: Keys) -> None:
         """Nobody is told."""
 
     def params(self, n: int) -> Params:
         """As in a live room, but for d."""
         return Params(self._kind, LEAST[self._kind], *thresholds(n), d=self._d)
+
+    def welcome(self, e_pub: bytes) -> bool:
+        """Anybody."""
+        return True
 
     def accepts(self, roster: Roster) -> None:
         """Anybody."""
