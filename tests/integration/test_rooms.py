@@ -103,6 +103,10 @@ def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
         assert "Your mood itself never leaves" in refused.stderr
         assert anna.client.get("rooms")["rooms"] == []
         assert "joined cafe" in anna.typed("room", "create", "cafe", "--yes").stdout
+        assert "feels" not in ben.typed("mood").stdout
+        assert anna.typed("peers", "allow", "ben", "mood.share").returncode == 0
+        assert "nine words to ben" in anna.typed("mood").stdout
+        ben.wait_for(lambda: "anna feels happy" in ben.typed("mood").stdout, "told how anna feels", 10)
         code = anna.client.get("rooms", "cafe")["code"]
         assert "nothing yet" in anna.typed("room", "show", "cafe").stdout
         assert ben.typed("peers", "allow", "anna", "room.invite").returncode == 0
@@ -118,5 +122,7 @@ def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
         assert (circle.returncode, "3 to 16 people" in circle.stderr) == (2, True)
         assert ben.typed("room", "leave", "cafe").returncode == 0
         assert ben.typed("room", "show", "cafe").returncode == 2
+        assert anna.typed("peers", "deny", "ben").returncode == 0
+        ben.wait_for(lambda: "feels" not in ben.typed("mood").stdout, "told no more", 10)
         assert "2 entries are gone" in anna.typed("mood", "erase", "--yes").stdout
         assert anna.client.get("moods")["mood"] is None

@@ -43,6 +43,7 @@ from moodmesh.nodes.lock import locked
 from moodmesh.nodes.logs import configure
 from moodmesh.nodes.messages import KINDS
 from moodmesh.nodes.moods.journal import MoodJournal
+from moodmesh.nodes.moods.sharing import Sharing
 from moodmesh.nodes.moods.state import mood
 from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.pairing import Pairing
@@ -113,9 +114,11 @@ class Node(Services):
             peers.submitter, peers.executor, capabilities.executor = submitter, executor, executor
             inspection = Inspection(peers, access, jobs, escalations, events, Replicas(store, clock), executor, clock)
             peers.inspection, peers.on_change = inspection.hear, inspection.look
-            access.changed = _each(peers.tell_rights, inspection.permissions_changed)
             moods = MoodJournal(store, config.privacy.keep_moods_days)
             await moods.load()
+            sharing = Sharing(lambda: mood(moods.told, clock.wall()), lambda peer: access.may(peer, "mood.share"), peers.send)
+            peers.moods, peers.on_down = sharing.hear, sharing.down
+            access.changed = _each(peers.tell_rights, inspection.permissions_changed, lambda peer: sharing.look([peer]))
             ledger = await _ledger(store, where, config, clock.wall())
             caps = Caps(CAPS | {kind: model.cap for kind, model in KINDS.items()})
             endpoint = await stack.enter_async_context(  # last: a link may come at once, and `run` must be there for it
@@ -127,7 +130,7 @@ class Node(Services):
                 book=book, access=access, tasks=tasks, broken=broken, models=models, pulled=pulled, pool=pool,
                 capabilities=capabilities, activity=activity, jobs=jobs, blobs=blobs, events=events, peers=peers,
                 submitter=submitter, escalations=escalations, executor=executor, inspection=inspection, endpoint=endpoint,
-                moods=moods, ledger=ledger, started=clock.now(),
+                moods=moods, sharing=sharing, ledger=ledger, started=clock.now(),
             )  # fmt: skip
             node.health["pool"] = Part("ok", instead or pool.engine)
             yield node
@@ -179,8 +182,10 @@ class Node(Services):
         def linked(link: PeerLink) -> None:
             self._linked(link)
             rooms.up(link.peer)
+            self.sharing.look([link.peer])
 
         self.peers.on_linked = linked
+        self.endpoint.rids.watch(lambda: self.sharing.look(peer.id for peer in self.peers.linked()))
         return rooms
 
     def _report(self) -> None:

@@ -411,6 +411,13 @@ class RoomMember(Message):
     proof: Annotated[str, Field(pattern=r"^([0-9a-f]{128})?$")] = ""
 
 
+class MoodTold(Message):
+    """Both: how the sender's owner feels, as a `SharedMood` in its JSON; empty: nothing is told any more (room-mood §2)."""
+
+    kind: Literal["mood"] = "mood"
+    mood: Annotated[str, Field(pattern=r'^(\{"valence":[0-2],"arousal":[0-2]\})?$')]
+
+
 class RoomInvite(Message):
     """Both: come to this room; `code` is the invitation as text."""
 
@@ -565,7 +572,7 @@ KINDS: dict[str, type[Message]] = {
     for model in (
         Capability, Dynamic, Reserve, Granted, RefusedReservation, Start, StartedAt, ProgressNow, LogLine, Result,
         ResultAck, Cancel, CancelledAttempt, Withdraw, Withdrawn, Pool, Take, Heartbeat, Unsupported, SeekModel,
-        HaveModel, Rights, Replica, Inspect, Inspected, RoomWord, RoomMember, RoomInvite,
+        HaveModel, Rights, Replica, Inspect, Inspected, RoomWord, RoomMember, MoodTold, RoomInvite,
     )
 }  # fmt: skip
 _parsers = {kind: TypeAdapter(model) for kind, model in KINDS.items()}

@@ -39,6 +39,7 @@ from moodmesh.nodes.messages import (
     Inspect,
     Inspected,
     Message,
+    MoodTold,
     Pool,
     Replica,
     Reserve,
@@ -102,6 +103,7 @@ class Peers:
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
         self.inspection: Callable[[DeviceId, Replica | Inspect | Inspected | Rights], None] = lambda peer, message: None
         self.rooms: Callable[[DeviceId, RoomWord | RoomMember | RoomInvite], None] = lambda peer, message: None
+        self.moods: Callable[[DeviceId, MoodTold], None] = lambda peer, message: None
         self.trouble: Callable[[DeviceId], str] = lambda peer: ""
         self._copied: dict[DeviceId, float] = {}
         self._tasks: asyncio.TaskGroup
@@ -390,6 +392,8 @@ class Peers:
                 self.rooms(p.id, message)
             case RoomInvite() if self._access.may(p.id, "room.invite"):
                 self.rooms(p.id, message)
+            case MoodTold():
+                self.moods(p.id, message)
             case SeekModel() | HaveModel():
                 self._background.spawn(self.models(p.id, message))
 

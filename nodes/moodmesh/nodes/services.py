@@ -22,6 +22,7 @@ from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.submitter import Submitter
 from moodmesh.nodes.moods.journal import MoodJournal
+from moodmesh.nodes.moods.sharing import Sharing
 from moodmesh.nodes.pairbook import PairBook
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.pool.seam import TaskPool
@@ -71,6 +72,7 @@ class Services:
     inspection: Inspection
     endpoint: Endpoint
     moods: MoodJournal
+    sharing: Sharing
     ledger: Ledger
     started: float
     health: dict[str, Part] = field(default_factory=dict)

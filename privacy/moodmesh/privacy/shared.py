@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-CELLS = 5
+CELLS = 3
 
 
 @dataclass(frozen=True)

@@ -458,18 +458,3 @@ def _why(member: Member) -> str:
 
 async def _at_once(work: Callable[..., T], *args: Any) -> T:
     return work(*args)
-
-
-__all__ = [
-    "Aborted",
-    "Around",
-    "Declined",
-    "Inbox",
-    "LocalPlace",
-    "Place",
-    "Sitting",
-    "Timing",
-    "gatherers",
-    "local",
-    "room_tag",
-]

@@ -69,6 +69,7 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
                        "result_bytes": 2, "personal": True, "waited": 0.0},
     "room": {"way": 1, "opened": True, "data": "AAEC", "end": False},
     "room_member": {"tag": "01234567", "epoch": 3, "key": "0" * 64, "proof": "0" * 128},
+    "mood": {"mood": '{"valence":1,"arousal":2}'},
     "room_invite": {"code": "moodroom1:" + "a" * 40},
     "granted": HEAD | {"start_in_s": 0.0, "lease_s": 5.0},
     "refused": HEAD | {"gate": "memory", "detail": "too little"},

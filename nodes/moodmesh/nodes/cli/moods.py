@@ -103,6 +103,9 @@ def _show(span: str, json: bool) -> None:
             (time.strftime("%a %H:%M", time.localtime(s["at"])), *_both(s["valence"]), *_both(s["arousal"]))
             for s in found["states"]
         ]
+        if found["shared"]["with"]:
+            lines.append(f"told as one of nine words to {', '.join(found['shared']['with'])}: `moodmesh peers deny` ends that")
+        lines += [f"{other['name']} feels {other['word']}" for other in found["shared"]["from"]]
         return [*lines, *(columns(rows, ("when", "valence", "", "arousal", "")) if rows else [])]
 
     emit(found, json, text)
