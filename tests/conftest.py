@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+MUTATION = "mutation"
 sys.path.insert(0, str(HERE))
 _skipped: Counter[str] = Counter()
 
@@ -30,3 +31,25 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if surplus:
         print(f"\nskips beyond tests/skips.txt: {surplus}")
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mutations", action="store_true", help="print each mutation of the code, and the test that noticed it")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test that makes the code worse, and that passes because this was noticed: by its name, or by what it says of itself."""
+    says = getattr(item, "function", item).__doc__ or ""
+    if MUTATION in item.name or "_would_" in item.name or MUTATION in says.lower():
+        item.user_properties.append((MUTATION, " ".join(says.split())))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("--mutations"):
+        return
+    caught = {
+        r.nodeid: dict(r.user_properties)[MUTATION] for r in terminalreporter.stats.get("passed", ()) if r.user_properties
+    }
+    terminalreporter.section(f"{len(caught)} mutations, each noticed by the test named")
+    for test, says in sorted(caught.items()):
+        terminalreporter.line(f"{test}  {says}".rstrip())

@@ -6,16 +6,18 @@ import asyncio
 from typing import Any, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from moodmesh.nodes.api.guard import body
 from moodmesh.nodes.errors import NotFound, UsageError
 from moodmesh.nodes.rooms.live import Rooms, Seat
-from moodmesh.nodes.rooms.model import Descriptor, Eps, create, read_code
+from moodmesh.nodes.rooms.model import MOST_EVERY, Descriptor, Eps, create, read_code
 from moodmesh.nodes.rooms.mood import filtered, shown
 from moodmesh.nodes.rooms.words import consent
 from moodmesh.nodes.services import Services
 from moodmesh.privacy.release.ledger import Charge, Closed
+
+Every = Field(1, ge=1, le=MOST_EVERY)
 
 
 class CreateRequest(BaseModel):
@@ -29,6 +31,7 @@ class CreateRequest(BaseModel):
     open: bool = False
     people: list[str] = []
     trust: Literal["verified", "assumed"] = "verified"
+    every: int = Every
     agreed: bool = False
 
 
@@ -39,7 +42,16 @@ class JoinRequest(BaseModel):
 
     room: str
     trust: Literal["verified", "assumed"] = "verified"
+    every: int = Every
     agreed: bool = False
+
+
+class PaceRequest(BaseModel):
+    """How often to take part."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    every: int = Every
 
 
 class InviteRequest(BaseModel):
@@ -60,6 +72,7 @@ def routes(node: Services, rooms: Rooms) -> list[web.RouteDef]:
         web.get("/rooms/{name}", view.show),
         web.delete("/rooms/{name}", view.leave),
         web.post("/rooms/{name}/ask", view.ask),
+        web.post("/rooms/{name}/pace", view.pace),
         web.post("/rooms/{name}/invite", view.invite),
         web.get("/privacy/ledger", view.ledger),
         web.post("/privacy/accept", view.accept),
@@ -87,12 +100,12 @@ class RoomsView:
         mine = (self._node.identity.id,) if asked.kind == "circle" else ()
         room = create(asked.name, asked.kind, asked.eps, open=asked.open, people=(*people, *mine))
         self._rooms.possible(room)
-        return await self._agreed(room, asked.trust, agreed=asked.agreed)
+        return await self._agreed(room, asked)
 
     async def join(self, request: web.Request) -> web.Response:
         """By code, invitation, or from what is near."""
         asked = await body(request, JoinRequest)
-        return await self._agreed(await self._meant(asked.room), asked.trust, agreed=asked.agreed)
+        return await self._agreed(await self._meant(asked.room), asked)
 
     async def show(self, request: web.Request) -> web.Response:
         """One room."""
@@ -103,6 +116,12 @@ class RoomsView:
         seat = self._find(request)
         await self._rooms.leave(seat)
         return web.json_response({"left": seat.room.name, "room": seat.room.descriptor.room})
+
+    async def pace(self, request: web.Request) -> web.Response:
+        """Take part more rarely, or more often."""
+        seat, asked = self._find(request), await body(request, PaceRequest)
+        await self._rooms.pace(seat, asked.every)
+        return web.json_response(self._shown(seat))
 
     async def ask(self, request: web.Request) -> web.Response:
         """Have it told in this epoch."""
@@ -153,12 +172,12 @@ class RoomsView:
             raise NotFound(f"no invitation and no open room near is called {text!r}: `moodmesh room list`, or join by its code")
         return next(iter(found.values()))
 
-    async def _agreed(self, room: Descriptor, trust: str, *, agreed: bool) -> web.Response:
+    async def _agreed(self, room: Descriptor, asked: CreateRequest | JoinRequest) -> web.Response:
         """Without agreement: what is to be agreed to, and nothing else happens."""
-        words = consent(room, trust, self._rooms.ledger.caps, self._node.peers.names())  # type: ignore[arg-type]
-        if not agreed:
+        words = consent(room, asked.trust, self._rooms.ledger.caps, self._node.peers.names())
+        if not asked.agreed:
             return web.json_response({"agree": words, "room": {**_described(room), "code": room.code()}})
-        seat = await self._rooms.join(room, trust)  # type: ignore[arg-type]
+        seat = await self._rooms.join(room, asked.trust, asked.every)
         return web.json_response({**self._shown(seat), "agreed": words}, status=201)
 
     def _find(self, request: web.Request) -> Seat:
@@ -169,6 +188,7 @@ class RoomsView:
         last = seat.readings[-1] if seat.readings else None
         return {
             **_described(seat.room.descriptor), "code": seat.room.descriptor.code(), "trust": seat.room.trust,
+            "every": seat.room.every,
             "joined": seat.room.joined, "state": seat.state, "epoch_left_s": self._rooms.left_s(),
             "mood": None if value is None else {**value._asdict(), "radius": value.radius, "rough": value.rough},
             "filtered": None if mood is None else mood._asdict(),

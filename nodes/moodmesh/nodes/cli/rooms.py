@@ -17,6 +17,9 @@ room_app = typer.Typer(
 privacy_app = typer.Typer(help="What has left this device, what it told, and what may still leave.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A room's name, or the beginning of its id.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Agree to the words that would be shown.")]
+Every = Annotated[
+    int, typer.Option(min=1, max=144, help="Take part in one epoch (ten minutes) of so many: what is sent tells less in a day.")
+]
 Trust = Annotated[
     Literal["verified", "assumed"],
     typer.Option(help="verified: only people paired with this device count as honest. assumed: two thirds of the others do."),
@@ -42,6 +45,7 @@ def create(
     person: Annotated[list[str] | None, typer.Option(help="Of a circle: a paired device, once for each.")] = None,
     open: Annotated[bool, typer.Option("--open", help="Whoever is near may join, without an invitation.")] = False,
     trust: Trust = "verified",
+    every: Every = 1,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -50,13 +54,14 @@ def create(
     Example: moodmesh room create living-room --kind circle --person anna --person ben
     """
     about = {"name": name, "kind": kind, "eps": eps if kind == "on-demand" else 0, "open": open}
-    _agree(("rooms",), {**about, "people": person or [], "trust": trust}, yes, json)
+    _agree(("rooms",), {**about, "people": person or [], "trust": trust, "every": every}, yes, json)
 
 
 @room_app.command()
 def join(
     room: Annotated[str, typer.Argument(help="Its code (moodroom1:...), or the name of an invitation or an open room near.")],
     trust: Trust = "verified",
+    every: Every = 1,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -64,7 +69,7 @@ def join(
 
     Example: moodmesh room join cafe
     """
-    _agree(("rooms", "join"), {"room": room, "trust": trust}, yes, json)
+    _agree(("rooms", "join"), {"room": room, "trust": trust, "every": every}, yes, json)
 
 
 def _agree(path: tuple[str, ...], asked: dict[str, Any], yes: bool, json: bool) -> None:
@@ -163,6 +168,20 @@ def ask(name: Name, json: Json = False) -> None:
         time.sleep(0.5)
         found = client.get("rooms", name)
     emit(found, json, lambda: told(found))
+
+
+@room_app.command()
+def pace(
+    name: Name,
+    every: Annotated[int, typer.Argument(min=1, max=144, help="Take part in one epoch of so many; 1: in all.")],
+    json: Json = False,
+) -> None:
+    """Sit out by a schedule: never by how you feel, which would tell of it.
+
+    Example: moodmesh room pace hall 6
+    """
+    found = Client().post("rooms", name, "pace", body={"every": every})
+    emit(found, json, lambda: [f"{found['name']}: one epoch of {every}, from the next one on"])
 
 
 @room_app.command()

@@ -25,7 +25,9 @@ class RoomBook:
 
         def read(db: sqlite3.Connection) -> list[Room]:
             return [
-                Room(Descriptor.model_validate_json(r["descriptor"]), r["trust"], r["joined"], r["closed"], r["size"])
+                Room(
+                    Descriptor.model_validate_json(r["descriptor"]), r["trust"], r["joined"], r["closed"], r["size"], r["every"]
+                )
                 for r in db.execute("SELECT * FROM room WHERE joined > 0 ORDER BY joined")
             ]
 
@@ -37,9 +39,9 @@ class RoomBook:
         await self._store.write(
             "room.join",
             lambda db: db.execute(
-                "INSERT INTO room (id, descriptor, trust, joined) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET trust=excluded.trust, joined=excluded.joined",
-                (d.room, d.model_dump_json(), room.trust, room.joined),
+                "INSERT INTO room (id, descriptor, trust, joined, every) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET trust=excluded.trust, joined=excluded.joined, every=excluded.every",
+                (d.room, d.model_dump_json(), room.trust, room.joined, room.every),
             ),
         )
 
@@ -51,6 +53,10 @@ class RoomBook:
             db.execute("UPDATE room SET joined=0, size=0 WHERE id=?", (room,))
 
         await self._store.write("room.leave", write)
+
+    async def pace(self, room: str, every: int) -> None:
+        """It takes part in one epoch of so many."""
+        await self._store.write("room.pace", lambda db: db.execute("UPDATE room SET every=? WHERE id=?", (every, room)))
 
     async def close(self, room: str, epoch: int) -> None:
         """This epoch's right was used."""

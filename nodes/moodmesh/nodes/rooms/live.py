@@ -9,7 +9,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moodmesh.mesh.admission import is_loopback
@@ -117,7 +117,7 @@ class Rooms:
 
     # -- what a user asks ----------------------------------------------------------------------------------------------
 
-    async def join(self, descriptor: Descriptor, trust: Trust) -> Seat:
+    async def join(self, descriptor: Descriptor, trust: Trust, every: int = 1) -> Seat:
         """Take part from now on; `Refused` for a circle of people who are not all paired with this device."""
         if descriptor.room in self.seats:
             raise Refused(f"this device is in {descriptor.name} already", "joined")
@@ -130,13 +130,22 @@ class Rooms:
             if missing := [p for p in descriptor.people if p not in names]:
                 told = ", ".join(p[:8] for p in missing)
                 raise Refused(f"pair with all of the circle first: {told} is no peer of this device", "circle")
-        room = Room(descriptor, trust, self._clock.wall())
+        if descriptor.kind == "circle" and every > 1:
+            raise UsageError("a circle needs everybody: nobody in it can sit out by a schedule")
+        room = Room(descriptor, trust, self._clock.wall(), every=every)
         await self._book.join(room)
         self.invited.pop(descriptor.room, None)
         seat = await self._seat(next(r for r in await self._book.rooms() if r.descriptor.room == descriptor.room))
         await self._show()
         self._sit(seat)
         return seat
+
+    async def pace(self, seat: Seat, every: int) -> None:
+        """Take part in one epoch of so many, from the next one on; `UsageError` for a circle."""
+        if seat.room.descriptor.kind == "circle":
+            raise UsageError("a circle needs everybody: nobody in it can sit out by a schedule")
+        await self._book.pace(seat.room.descriptor.room, every)
+        seat.room = replace(seat.room, every=every)
 
     async def leave(self, seat: Seat) -> None:
         """At once: nothing more is sent."""
@@ -254,7 +263,7 @@ class Rooms:
     async def _show(self) -> None:
         """A new open listener and the tags of the rooms, while there are any for strangers."""
         rid = self._endpoint.rids.current
-        strangers = [s for s in self.seats.values() if s.room.descriptor.kind != "circle"]
+        strangers = [s for s in self.seats.values() if s.room.descriptor.kind != "circle" and not s.room.out_for(self.epoch)]
         if self._doors is not None and (not strangers or self._doors.rid != rid):
             await self._doors.close()
             self._doors = None
@@ -278,6 +287,9 @@ class Rooms:
         seat.unwelcome.clear()
         seat.present.clear()
         seat.keys = None
+        if out := seat.room.out_for(self.epoch):
+            seat.state = f"sits out by its schedule, one epoch of {seat.room.every}: again in {out * 10} minutes at most"
+            return
         for peer in d.people:
             self._say_here(seat, DeviceId(peer))
         timing = Timing()

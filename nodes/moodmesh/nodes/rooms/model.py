@@ -17,6 +17,7 @@ from moodmesh.privacy.release.mechanism import LEAST, Kind
 PREFIX = "moodroom1:"
 ROOM_BYTES = 32
 MOST_CIRCLE = 16
+MOST_EVERY = 144
 ROUGH_RMS = 0.25
 """A value with a larger error is called rough; an ambient one is averaged until it is below."""
 Trust = Literal["verified", "assumed"]
@@ -83,18 +84,25 @@ def read_code(text: str) -> Descriptor:
 @dataclass(frozen=True)
 class Room:
     """A room that this device has joined. `trust`: whether only members vouched for by pairing count as honest; `closed`: the
-    last epoch in which this device used its right to open a sum; `size`: how many were there last."""
+    last epoch in which this device used its right to open a sum; `size`: how many were there last; `every`: it takes part in
+    one epoch of so many."""
 
     descriptor: Descriptor
     trust: Trust
     joined: float
     closed: int = -1
     size: int = 0
+    every: int = 1
 
     @property
     def name(self) -> str:
         """For people."""
         return self.descriptor.name
+
+    def out_for(self, epoch: int) -> int:
+        """For how many epochs from this one on it sits out: by their count alone, never by anything that is felt or sensed.
+        Those who take part as rarely take part together."""
+        return -epoch % self.every
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.rooms.model import Descriptor, Trust
 from moodmesh.privacy.release.budget import Caps, total
 from moodmesh.privacy.release.mechanism import PER_HOUR, Ambient, OnDemand
@@ -13,7 +16,7 @@ TRUST = {
 }
 
 
-def consent(room: Descriptor, trust: Trust, caps: Caps, names: dict[str, str]) -> list[str]:
+def consent(room: Descriptor, trust: Trust, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
     """What its user agrees to by joining."""
     lines = {"circle": _circle, "on-demand": _on_demand, "ambient": _ambient}[room.kind](room, caps, names)
     if room.kind != "circle":
@@ -22,8 +25,8 @@ def consent(room: Descriptor, trust: Trust, caps: Caps, names: dict[str, str]) -
     return [*lines, "moodmesh room leave ends it at once. " + NOT_FOR]
 
 
-def _circle(room: Descriptor, caps: Caps, names: dict[str, str]) -> list[str]:
-    people = ", ".join(names.get(p, p[:8]) for p in room.people)
+def _circle(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
+    people = ", ".join(names.get(DeviceId(p), p[:8]) for p in room.people)
     return [
         f"A circle: the exact mean of {len(room.people)} people ({people}), not differentially private.",
         "Everyone learns the exact mean. If all the others compare notes, they know your mood. Repeated circles show how the "
@@ -31,7 +34,7 @@ def _circle(room: Descriptor, caps: Caps, names: dict[str, str]) -> list[str]:
     ]
 
 
-def _on_demand(room: Descriptor, caps: Caps, names: dict[str, str]) -> list[str]:
+def _on_demand(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
     odds = {1: 73, 2: 88, 4: 98}[room.eps]
     return [
         f"An on-demand room of at least {room.least}: each time someone asks, a report goes out that is made blurry on this "
@@ -42,7 +45,7 @@ def _on_demand(room: Descriptor, caps: Caps, names: dict[str, str]) -> list[str]
     ]
 
 
-def _ambient(room: Descriptor, caps: Caps, names: dict[str, str]) -> list[str]:
+def _ambient(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
     how = Ambient.within(room.least, caps.hour.room, caps.hour.alone)
     hour = total([how.price(room.least // 2)] * PER_HOUR)
     return [
