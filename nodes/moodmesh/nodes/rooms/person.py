@@ -74,6 +74,7 @@ class RoomPerson:
     claim: Callable[[Keys], None]
     unwelcome: Collection[bytes] = ()
     _encoded: Encoded | None = None
+    _ctx: bytes = b""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def joining(self, keys: Keys) -> None:
@@ -99,9 +100,12 @@ class RoomPerson:
                 raise Declined(f"the room grew from {self.known.size} to {roster.n} at once: at most {most} are taken in")
 
     def release(self, draw: Draw) -> Sequence[int]:
-        """Charged for first; the same numbers again in the same epoch."""
+        """Charged for first; the same numbers again in the same epoch, and but for a circle in the same attempt alone: a second
+        polynomial through them would let half of each committee open them."""
         with self._lock:
             if self._encoded is not None:
+                if draw.ctx != self._ctx and self.room.kind != "circle":
+                    raise Declined("what this device had to say in this epoch went out in an attempt that came to nothing")
                 return self._encoded
             mood = self.mood()
             if mood is None:
@@ -109,7 +113,7 @@ class RoomPerson:
             how = self.mechanism(draw.roster.n)
             if self.room.kind != "circle":
                 self._charge(self._entry(draw))
-            self._encoded = how.encode(mood)
+            self._encoded, self._ctx = how.encode(mood), draw.ctx
             self.known.size = draw.roster.n  # once an epoch: attempts that come to nothing do not let a room grow
             return self._encoded
 
