@@ -26,8 +26,10 @@ from moodmesh.nodes.doctor import network as on_network
 from moodmesh.nodes.doctor import software as on_software
 from moodmesh.nodes.doctor.finding import Finding
 from moodmesh.nodes.pool.rundir import run_dir
-from moodmesh.nodes.reset import STORE_FILE
+from moodmesh.nodes.reset import LEDGER_FILE, STORE_FILE
 from moodmesh.nodes.store import Store
+from moodmesh.privacy.release.budget import epoch_of
+from moodmesh.privacy.release.ledger import Charge, Ledger
 from moodmesh.tasks import registry
 from moodmesh.tasks.models import ModelStore
 
@@ -164,6 +166,21 @@ def test_a_damaged_a_newer_and_a_set_aside_store(home: Path) -> None:
     assert examined(home)["old store"].state == "missing"
     path.write_bytes(b"no database " * 1000)
     assert examined(home)["store"].state == "broken"
+
+
+def test_a_ledger_that_is_cut_or_ahead_of_the_clock(home: Path) -> None:
+    assert "privacy ledger" not in examined(home), "none before the first start"
+    path, now = home / LEDGER_FILE, time.time()
+    ledger = Ledger(path, begun=False)
+    assert examined(home)["privacy ledger"].state == "ok"
+    ledger.charge(Charge(epoch=epoch_of(now), room="0" * 64, kind="on-demand", n=5, honest=2, eps=4))
+    assert "epsilon 4.0" in examined(home)["privacy ledger"].detail
+    behind = examined(home, wall=lambda: now - 7200)["privacy ledger"]
+    assert (behind.state, "ahead of the clock" in behind.detail) == ("broken", True)
+    path.write_bytes(path.read_bytes()[:-7])
+    cut = examined(home)["privacy ledger"]
+    assert cut.state == "broken"
+    assert "--accept-full-day" in cut.detail
 
 
 def test_a_clock_before_the_program_and_one_behind_the_store(home: Path) -> None:

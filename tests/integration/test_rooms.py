@@ -7,14 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .daemons import Daemon, daemons, free_udp
+import pytest
+
+from .daemons import Daemon, daemons, free_udp, traces
 
 RADIO = {"mesh__hello": "true", "mesh__interfaces": "lo"}
 
 
-def early() -> str:
-    """A clock by which an epoch has just begun: no test waits for the next."""
-    shift = (30 - time.time()) % 600
+def early(since: float = 30) -> str:
+    """A clock by which an epoch began so many seconds ago: no test waits for the next."""
+    shift = (since - time.time()) % 600
     return f"import time; from moodmesh.mesh import clock; clock.SystemClock.wall = lambda self: time.time() + {shift}"
 
 
@@ -27,13 +29,13 @@ def joined(daemon: Daemon, name: str, kind: str, **more: Any) -> dict[str, Any]:
     return found
 
 
-def told(daemon: Daemon, name: str) -> dict[str, Any]:
+def told(daemon: Daemon, name: str, seconds: float = 15) -> dict[str, Any]:
     def look() -> Any:
         found = daemon.client.get("rooms", name)
         return found if found["last"] else None
 
     try:
-        found: dict[str, Any] = daemon.wait_for(look, "told of the room", 15)
+        found: dict[str, Any] = daemon.wait_for(look, "told of the room", seconds)
     except AssertionError:
         raise AssertionError(daemon.client.get("rooms", name)["state"] + daemon.log.read_text()[-2000:]) from None
     return found
@@ -45,14 +47,67 @@ def test_strangers_in_an_on_demand_room_tell_a_rough_mean(tmp_path: Path) -> Non
         for daemon in found:
             feels(daemon, 0.6, 0.2)
         room = joined(found[0], "cafe", "on-demand", eps=4, open=True)
-        for daemon in found[1:]:
+        for daemon in found[1:-1]:
             daemon.client.post("rooms", "join", body={"room": room["code"], "agreed": True})
+        last = found[-1]  # finds it by being near, and knows no code
+        last.wait_for(lambda: [r["name"] for r in last.client.get("rooms")["near"]] == ["cafe"], "near an open room")
+        last.client.post("rooms", "join", body={"room": "cafe", "agreed": True})
         found[2].client.post("rooms", "cafe", "ask")
         values = [told(daemon, "cafe") for daemon in found]
         assert len({(v["mood"]["valence"], v["mood"]["arousal"]) for v in values}) == 1
         assert values[0]["last"]["n"] == values[0]["last"]["contributors"] == 5
         for daemon in found:
             assert daemon.client.get("privacy", "ledger")["spent"]["hour"]["room"] == 4
+
+
+SMALL = """
+from moodmesh.privacy.release import mechanism
+mechanism.LEAST["ambient"] = 5
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_ambient_room_tells_by_itself_once_in_an_epoch(tmp_path: Path) -> None:
+    """With a least size of five, for as many processes as a test can have: the timing, the shares and the charge are real."""
+    names = ["a", "b", "c", "d", "e"]
+    with daemons(
+        tmp_path,
+        *names,
+        changed=early(-60) + SMALL,
+        mesh__hello_port=free_udp(),
+        rules="none",
+        privacy__hour_room="16",
+        **RADIO,
+    ) as found:
+        for daemon in found:
+            feels(daemon, 0.4, -0.3)
+        room = joined(found[0], "hall", "ambient", open=True, trust="assumed")
+        for daemon in found[1:]:
+            daemon.client.post("rooms", "join", body={"room": room["code"], "trust": "assumed", "agreed": True})
+        values = [told(daemon, "hall", 120) for daemon in found]
+        assert len({(v["mood"]["valence"], v["mood"]["arousal"]) for v in values}) == 1
+        assert values[0]["last"]["contributors"] == 5
+        assert found[0].typed("room", "ask", "hall").returncode == 4
+        for daemon in found:
+            charges = [line for line in daemon.client.get("privacy", "ledger")["lines"] if line["what"] == "charge"]
+            assert [c["n"] for c in charges] == [5]
+
+
+@pytest.mark.slow
+def test_words_become_a_mood_here_and_are_not_kept(tmp_path: Path) -> None:
+    with daemons(tmp_path, "anna", jobs__packaged_models="true") as (anna,):
+        said = anna.run("feel", "I am so happy, what a wonderful day")
+        assert said.returncode == 0, said.stderr
+        assert "happy" in said.stdout or "pleasant" in said.stdout
+        assert not traces(anna.home, b"wonderful day")
+        assert anna.client.get("jobs")["jobs"] == []
+        kept = anna.submit("emotion.text", b"a wonderful day")
+        anna.ended(kept)
+        assert traces(anna.home, b"wonderful day"), "the input of a job is kept with it"
+        assert anna.run("job", "forget", kept).returncode == 0
+        assert not traces(anna.home, b"wonderful day")
+        assert anna.run("job", "show", kept).returncode == 2
 
 
 CAPTURE = """

@@ -53,7 +53,7 @@ from moodmesh.nodes.pool.open import open_pool
 from moodmesh.nodes.pool.process import ProcessPool
 from moodmesh.nodes.pool.rundir import run_dir
 from moodmesh.nodes.pool.seam import TaskPool
-from moodmesh.nodes.reset import STORE_FILE
+from moodmesh.nodes.reset import LEDGER_FILE, STORE_FILE
 from moodmesh.nodes.rooms.barred import Barred
 from moodmesh.nodes.rooms.book import RoomBook
 from moodmesh.nodes.rooms.live import Rooms
@@ -61,7 +61,7 @@ from moodmesh.nodes.services import Part, Services
 from moodmesh.nodes.store import Store, times
 from moodmesh.privacy.release.budget import Caps as Budget
 from moodmesh.privacy.release.budget import Spent
-from moodmesh.privacy.release.ledger import Ledger
+from moodmesh.privacy.release.ledger import Closed, Ledger
 from moodmesh.tasks import registry
 from moodmesh.tasks.models import ModelStore
 
@@ -196,6 +196,11 @@ class Node(Services):
             remedy = "pair again (`moodmesh pair`, `moodmesh peers allow`); the device key is whole, and nothing was deleted"
             self.health["store"] = Part("failed", kept, remedy)
             log.error("%s: %s", kept, remedy)
+        try:
+            self.ledger.lines()
+        except Closed as error:
+            self.health["privacy ledger"] = Part("failed", str(error), "rooms send nothing until then")
+            log.error("rooms send nothing: %s", error)
         for name, why in self.broken.items():
             self.health[f"task {name}"] = Part("unavailable", why, "reinstall or remove that plug-in")
         self.health["gpu"] = Part("ok" if probe.gpus() else "unavailable", ", ".join(probe.gpus()) or "no NVIDIA GPU or driver")
@@ -305,7 +310,7 @@ async def _ledger(store: Store, where: Path, config: Config, wall: float) -> Led
     p = config.privacy
     caps = Budget(Spent(p.hour_room, p.hour_alone), Spent(p.day_room, p.day_alone))
     begun = await store.read(lambda db: db.execute("SELECT 1 FROM ledger_begun").fetchone() is not None)
-    ledger = Ledger(where / "ledger", caps, begun=begun)
+    ledger = Ledger(where / LEDGER_FILE, caps, begun=begun)
     if not begun:
         await store.write("ledger.begun", lambda db: db.execute("INSERT INTO ledger_begun VALUES (?)", (wall,)))
     return ledger

@@ -13,6 +13,7 @@ from moodmesh.nodes.lock import locked
 from moodmesh.nodes.store.store import opened
 
 STORE_FILE = "moodmesh.db"
+LEDGER_FILE = "ledger"
 
 
 def reset_identity(home: Path) -> tuple[DeviceId, Path | None]:

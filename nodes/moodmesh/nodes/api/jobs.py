@@ -75,6 +75,7 @@ def routes(node: Services) -> list[web.RouteDef]:
         web.get("/jobs/{id}/events", view.follow),
         web.post("/jobs/{id}/cancel", view.cancel),
         web.post("/jobs/{id}/adopt", view.adopt),
+        web.delete("/jobs/{id}", view.forget),
     ]
 
 
@@ -183,6 +184,19 @@ class JobsView:
         if isinstance(job, Elsewhere):
             return web.json_response(elsewhere.show(self._node, await self._node.inspection.cancel(job)))
         return web.json_response(await self._shown(await self._node.escalations.cancel(job.id)))
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """Delete one of this device that has ended: what it was asked, its result, its log."""
+        job = await self._find(request)
+        if job.open:
+            raise Refused(f"job {job.id[:8]} has not ended: `moodmesh job cancel {job.id[:8]}` first", "open")
+        if job.spec.parent is not None:
+            raise Refused(
+                f"{job.id[:8]} is a part of {job.spec.parent[:8]}: `moodmesh job forget {job.spec.parent[:8]}`", "part"
+            )
+        for blob in await self._node.jobs.forget(job.id):
+            await self._node.blobs.drop(blob)
+        return web.json_response({"forgotten": job.id})
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events of one job until it ends."""

@@ -200,6 +200,17 @@ def cancel(id: Id, json: Json = False) -> None:
 
 
 @job_app.command()
+def forget(id: Id, json: Json = False) -> None:
+    """Delete a job of this device that has ended: what it was asked, its result and its log, overwritten on the disk. What own
+    devices of yours were told of it (`moodmesh job list` there: no input, no result) goes after seven days.
+
+    Example: moodmesh job forget 7f3a
+    """
+    found = Client().delete("jobs", id)
+    emit(found, json, lambda: [f"{found['forgotten'][:8]}: nothing of it is left here"])
+
+
+@job_app.command()
 def result(
     id: Id,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result's files into this directory.")] = None,

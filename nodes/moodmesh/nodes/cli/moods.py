@@ -11,7 +11,7 @@ from moodmesh.nodes.cli.client import Client
 from moodmesh.nodes.cli.output import Json, columns, emit, progress
 from moodmesh.nodes.errors import NodeError, UsageError
 
-TASK, WAIT_S = "emotion.text", 120.0
+TASK, WAIT_S, OPEN = "emotion.text", 120.0, ("PENDING", "RUNNING")
 READ = ("valence", "arousal", "valence_sd", "arousal_sd")
 mood_app = typer.Typer(help="Your moods, as this device knows them. They never leave it.", invoke_without_command=True)
 
@@ -46,18 +46,28 @@ def _read(words: str) -> dict[str, Any]:
         raise UsageError('no words: moodmesh feel "tired, but hopeful"')
     client = Client()
     job = client.post("jobs", body={"task": TASK, "params": {"text": words}})
+    try:
+        items = [item for item in _result(client, job)["items"] if item["valence"] is not None]
+    finally:  # the words are not kept
+        if client.get("jobs", job["id"])["status"] in OPEN:
+            client.post("jobs", job["id"], "cancel")
+        client.delete("jobs", job["id"])
+    if not items:
+        raise UsageError("these words say nothing that can be read: say more, or use --valence and --arousal")
+    return {"source": "words"} | {key: sum(i[key] for i in items) / len(items) for key in READ}
+
+
+def _result(client: Client, job: dict[str, Any]) -> dict[str, Any]:
     end = time.monotonic() + WAIT_S
     with progress("reading the words") as tell:
-        while job["status"] in ("PENDING", "RUNNING") and time.monotonic() < end:
+        while job["status"] in OPEN and time.monotonic() < end:
             tell(job.get("share") or 0.0, job.get("message") or "reading the words")
             time.sleep(0.1)
             job = client.get("jobs", job["id"])
     if job["status"] != "SUCCEEDED":
         raise NodeError(f"the words could not be read: {job['message'] or job['status']}; try --valence and --arousal")
-    items = [item for item in client.get("jobs", job["id"], "result")["result"]["items"] if item["valence"] is not None]
-    if not items:
-        raise UsageError("these words say nothing that can be read: say more, or use --valence and --arousal")
-    return {"source": "words"} | {key: sum(i[key] for i in items) / len(items) for key in READ}
+    found: dict[str, Any] = client.get("jobs", job["id"], "result")["result"]
+    return found
 
 
 def told_lines(found: dict[str, Any]) -> list[str]:

@@ -17,9 +17,11 @@ from moodmesh.nodes import probe
 from moodmesh.nodes.api.guard import TOKEN_FILE
 from moodmesh.nodes.doctor.finding import Finding, broken, missing, ok
 from moodmesh.nodes.pool.rundir import RunDirRefused, run_dir
-from moodmesh.nodes.reset import STORE_FILE
+from moodmesh.nodes.reset import LEDGER_FILE, STORE_FILE
 from moodmesh.nodes.store import times
 from moodmesh.nodes.store.store import migrations
+from moodmesh.privacy.release.budget import EPOCH_S, epoch_of
+from moodmesh.privacy.release.ledger import Closed, Ledger
 
 FREE_MB = 1000
 EPOCH_2026 = 1_767_225_600.0
@@ -34,6 +36,7 @@ def device(home: Path, status: dict[str, Any] | None, wall: Callable[[], float] 
     yield from _files(home)
     yield _identity(home, status)
     yield from _store(home, wall())
+    yield from _ledger(home, wall())
     yield _run_dir(home)
     yield _disk(home)
     yield _clock(wall())
@@ -97,6 +100,25 @@ def _checked(db: sqlite3.Connection) -> Finding:
         return broken("store", f"written by a newer Moodmesh (schema {have}, this one knows {know})", remedy)
     said = db.execute("PRAGMA quick_check").fetchone()[0]
     return ok("store", f"schema {have}") if said == "ok" else broken("store", said, "`moodmesh up` sets it aside")
+
+
+def _ledger(home: Path, wall: float) -> Iterator[Finding]:
+    """Nothing of it before there is one: whether one is missing, the daemon knows and says."""
+    path, now = home / LEDGER_FILE, epoch_of(wall)
+    if not path.exists():
+        return
+    try:
+        ledger = Ledger(path, begun=True)
+        ahead = [line.epoch for line in ledger.lines()[-1:] if line.epoch > now]
+        hour, _ = ledger.spent(now)
+    except Closed as error:
+        yield broken("privacy ledger", str(error), "rooms send nothing until then")
+        return
+    if ahead:
+        late = (ahead[0] - now) * EPOCH_S / 3600
+        yield broken("privacy ledger", f"its last entry is {late:.1f} h ahead of the clock: rooms send nothing", times.REMEDY)
+    else:
+        yield ok("privacy ledger", f"rooms were told epsilon {hour.room:.1f} in the last hour")
 
 
 def _run_dir(home: Path) -> Finding:

@@ -198,11 +198,23 @@ class Jobs:
 
         def write(db: sqlite3.Connection) -> list[Blob]:
             db.execute("UPDATE job SET kept_s = kept_s + ? WHERE finished IS NOT NULL", (passed_s,))
-            rows = db.execute("DELETE FROM job WHERE kept_s > ? RETURNING input, output", (keep_s,)).fetchall()
-            outputs = [blob for row in rows if row["output"] for blob in json.loads(row["output"]).values()]
-            return [Blob.model_validate_json(row["input"]) for row in rows] + [Blob.model_validate(o) for o in outputs]
+            return _named(db.execute("DELETE FROM job WHERE kept_s > ? RETURNING input, output", (keep_s,)).fetchall())
 
-        return await self._store.write("job.forget", write)
+        return await self._store.write("job.age", write)
+
+    async def forget(self, job: str) -> list[Blob]:
+        """Delete a job that has ended, with its parts, so that nothing of it is left on the disk; the blobs it named."""
+        query = (
+            "DELETE FROM job WHERE id = ? OR (json_valid(spec) AND json_extract(spec, '$.parent') = ?) RETURNING input, output"
+        )
+        found = await self._store.write("job.forget", lambda db: _named(db.execute(query, (job, job)).fetchall()))
+        await self._store.scrub()
+        return found
+
+
+def _named(rows: Sequence[sqlite3.Row]) -> list[Blob]:
+    outputs = [blob for row in rows if row["output"] for blob in json.loads(row["output"]).values()]
+    return [Blob.model_validate_json(row["input"]) for row in rows] + [Blob.model_validate(o) for o in outputs]
 
 
 @dataclass
