@@ -1,4 +1,5 @@
-"""bench timing: does the time of an operation tell something about a secret? (pairing §10.10; Reparaz et al. 2017, "dudect")
+"""bench timing: does the time of an operation tell something about a secret? (pairing §10.10, room-mood §12.15; Reparaz et al.
+2017, "dudect")
 
 Two classes of input in random order, Welch's t between their times; |t| < 4.5 is what chance makes. The slowest times are
 interruptions, not the operation, and are cut off at quantiles of both classes together. The reference in the same run is a
@@ -13,12 +14,15 @@ import math
 import os
 import random
 import statistics
+import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from moodmesh.mesh.pairing import spake2
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.cli.output import progress
+from moodmesh.privacy.raw import EmotionVector
+from moodmesh.privacy.release.mechanism import Ambient, Circle, Mechanism, OnDemand
 
 RUNS, QUICK = 100_000, 10_000
 GOAL = 4.5
@@ -27,11 +31,12 @@ Operation = Callable[[bytes], object]
 
 
 def run(quick: bool) -> Report:
-    """The comparisons of a confirmation and of the API's token, and everything that touches w."""
+    """The comparisons of a confirmation and of the API's token, everything that touches w, and the encoding of moods."""
     report, count = Report("timing", quick), QUICK if quick else RUNS
     with progress("timing") as bar:
-        for done, (what, operation, inputs) in enumerate(cases()):
-            bar(done / 6, f"timing {what}")
+        timed = cases()
+        for done, (what, operation, inputs) in enumerate(timed):
+            bar(done / len(timed), f"timing {what}")
             report.rows.append({"what": what, "n": count, "t": round(t_of(operation, inputs, count), 2)})
     ours = {row["what"]: row["t"] for row in report.rows if not row["what"].startswith("reference")}
     reference = next(row["t"] for row in report.rows if row["what"].startswith("reference"))
@@ -64,8 +69,28 @@ def cases() -> list[tuple[str, Operation, tuple[Callable[[], bytes], Callable[[]
         ("shared key, one w or any", lambda w: spake2.shared(secret, w, theirs, spake2.N), either()),
         ("transcript and keys, one w or any", lambda w: spake2.key_schedule(
             spake2.transcript(b"a", b"b", theirs, theirs, theirs, w[::-1]), b""), either()),
+        *encodings(),
         ("reference: a comparison that stops at the first difference", leaking, (wrong(mac, 0), wrong(mac, 31))),
     ]  # fmt: skip
+
+
+def encodings() -> Iterator[tuple[str, Operation, tuple[Callable[[], bytes], Callable[[], bytes]]]]:
+    """What a device does with a mood before anything of it leaves, by kind of room: glad or sad, within the disc or beyond."""
+    mechanisms: tuple[Mechanism, ...] = (Circle(), OnDemand(4), Ambient.within(30))
+
+    def at(valence: float, arousal: float) -> Callable[[], bytes]:
+        return lambda: struct.pack("<dd", valence, arousal)
+
+    def encoding(how: Mechanism) -> Operation:
+        def encode(mood: bytes) -> object:
+            valence, arousal = struct.unpack("<dd", mood)
+            return how.encode(EmotionVector(valence, arousal, valence_sd=0.1, arousal_sd=0.1, at=0.0))
+
+        return encode
+
+    for how in mechanisms:
+        yield f"encoding for a room ({how.kind}), glad or sad", encoding(how), (at(0.8, 0.5), at(-0.8, -0.5))
+        yield f"encoding for a room ({how.kind}), within the disc or beyond", encoding(how), (at(0.3, 0.2), at(1.0, 0.9))
 
 
 def t_of(operation: Operation, inputs: tuple[Callable[[], bytes], Callable[[], bytes]], count: int) -> float:

@@ -51,8 +51,8 @@ def clip(x: float, y: float) -> tuple[float, float]:
     """The point, drawn to the unit disc if outside; ValueError for what is not a number."""
     if not (math.isfinite(x) and math.isfinite(y)):
         raise ValueError("valence and arousal are numbers")
-    size = math.hypot(x, y)
-    return (x, y) if size <= 1 else (x / size, y / size)
+    size = max(1.0, math.hypot(x, y))  # the same work inside: how long it takes does not tell where the mood lies
+    return x / size, y / size
 
 
 def quantise(x: float, y: float) -> tuple[int, int]:
