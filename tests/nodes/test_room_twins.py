@@ -12,6 +12,7 @@ import pytest
 from moodmesh.mesh.rooms.member import Member
 from moodmesh.mesh.rooms.relay import Relay
 from moodmesh.mesh.rooms.wire import Message, Step
+from moodmesh.nodes.bench.roomscale import bench
 from moodmesh.nodes.bench.virtual import VirtualLoop, run
 from moodmesh.nodes.demo.room.moods import Point
 from moodmesh.nodes.demo.room.net import GATHERER, MEMBER, RELAY, Net
@@ -89,3 +90,20 @@ def test_an_ambient_room_that_misses_somebody_goes_on_when_its_relay_vanishes_wh
     assert net.died not in (None, 7)
     assert set(found.opened) >= set(range(32)) - {net.died, 7}, found.why
     assert found.right()
+
+
+def test_the_benchmark_counts_by_role_and_notices_a_wrong_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "REPEATS", {10: 2})
+    monkeypatch.setattr(bench, "QUICK", (10,))
+    report = bench.run(quick=True, out=tmp_path)
+    assert not report.failed
+    assert (tmp_path / "bench-roomscale.svg").exists()
+    whole, thinned = report.rows
+    assert (whole["told"], whole["contributors"], thinned["told"]) == (10, 10, 9)
+    assert 0 < whole["gatherer_ms"] < whole["busiest_ms"]
+    assert whole["committee_ms"] <= whole["busiest_ms"]
+    assert whole["committee_bytes"] < whole["gatherer_bytes"]
+    assert 1.0 <= whole["result_s"] <= 1.0 + 0.3 + 0.1
+    assert "member_ms" not in whole  # ten are all in the committee
+    monkeypatch.setattr(Lived, "_released", lambda self, opened: (0, 0))
+    assert bench.run(quick=True).failed

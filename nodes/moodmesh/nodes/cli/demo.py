@@ -31,6 +31,7 @@ BENCHES = {
     "campus": "up to 10,000 simulated devices that each know some forty: --resume",
     "calibration": "predicted against actual seconds of emotion.text: --runs",
     "roomsum": "what the sum of a room costs its members, beside a plain SecAgg and Flower's (--flower: a Python that has it)",
+    "roomscale": "rooms of 10 to 1000 people in memory: processor time, bytes and messages by role, also when a tenth vanishes",
     "roommood": "how far off the mood of a room is, simulated, and audits of its noise; on annotations of --data",
 }
 """What each measures, and which options it has beside --quick, --out and --json."""
@@ -103,8 +104,9 @@ def room(
         print(jsonlib.dumps(found))
     elif found["rms_error"] is not None:
         print(
-            f"\nerror per axis {found['rms_error']:.2f} (RMS), radius {found['mean_radius']:.2f} on average, the truth within it "
-            f"{found['within_radius']:.0%} of the time; {found['joined']} joined, {found['left']} left, {found['crashed']} crashed"
+            f"\nerror per axis {found['rms_error']:.2f} (RMS), radius {found['mean_radius']:.2f} on average, the truth "
+            f"within it {found['within_radius']:.0%} of the time; {found['joined']} joined, {found['left']} left, "
+            f"{found['crashed']} crashed"
         )
 
 
@@ -174,6 +176,7 @@ def benches() -> dict[str, Callable[..., Report]]:
     from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, submit, timing
     from moodmesh.nodes.bench.campus import bench as campus
     from moodmesh.nodes.bench.roommood import bench as roommood
+    from moodmesh.nodes.bench.roomscale import bench as roomscale
     from moodmesh.nodes.bench.roomsum import bench as roomsum
     from moodmesh.nodes.bench.routing import bench as routing
     from moodmesh.nodes.bench.scale import bench as scale
@@ -182,7 +185,7 @@ def benches() -> dict[str, Callable[..., Report]]:
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
         "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
         "scale": scale.run, "campus": campus.run, "calibration": calibration.run, "roomsum": roomsum.run,
-        "roommood": roommood.run,
+        "roomscale": roomscale.run, "roommood": roommood.run,
     }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ ROUGHEST = 14
 """With fewer people, epsilon 2 would drown their mood (room-mood §2.2)."""
 MOVES = 15
 """One in so many people comes, goes or crashes at a time; at least one."""
+SPAN_S = {"circle": 2.0, "on-demand": 2.0, "ambient": 14.0}
+"""How long a run takes about: whoever crashes within it does so at some moment of this."""
 What = Literal["joins", "leaves", "crashes", "returns"]
 
 
@@ -62,7 +64,8 @@ def moves(people: int, kind: Kind, epochs: int, seed: int) -> list[list[Move]]:
     left: list[int] = []
     for epoch, now in enumerate(plan):
         now += [Move("returns", who) for who in crashed] + [Move("joins", who) for who in left]
-        others = [who for who in range(1, people) if who not in {*crashed, *left} and (epoch > 1 or who not in late(people, kind))]
+        away = {*crashed, *left, *(late(people, kind) if epoch < 2 else ())}
+        others = [who for who in range(1, people) if who not in away]
         some, crashed, left = chance.sample(others, min(few, len(others))), [], []
         match epoch % 6:
             case 1 if epoch == 1:
@@ -74,7 +77,7 @@ def moves(people: int, kind: Kind, epochs: int, seed: int) -> list[list[Move]]:
                 left = some
                 now += [Move("leaves", who) for who in some]
             case 5:
-                now += [Move(what, who) for what in ("crashes", "returns") for who in some]  # type: ignore[arg-type]
+                now += [Move("crashes", who) for who in some] + [Move("returns", who) for who in some]
             case _:
                 pass
     return plan

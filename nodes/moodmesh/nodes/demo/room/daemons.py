@@ -25,7 +25,7 @@ ROOM = "demo"
 AFTER_S = 3.5
 """Into the epoch that a clock is turned to."""
 UP_S, SEE_S, TELL_S, AGAIN_S, STUCK_S = 60.0, 6.0, 45.0, 12.0, 4.0
-"""Patience: with a start, until all have seen all, for an answer; until it is asked for again; with a state that says why not."""
+"""Patience: with a start, until all see all, for an answer; until it is asked for again; with a state that says why not."""
 WAITS = ("here", "told in this epoch")
 OLD_S = 0.3
 """A clock that was turned is read within this time."""

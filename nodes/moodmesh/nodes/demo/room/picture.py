@@ -26,7 +26,9 @@ def png(rows: Sequence[dict[str, Any]], title: str, label: str, file: Path) -> N
         panel.plot([row["epoch"] for row in rows], truth, color="black", linewidth=1.2, label="truth, hidden")
         error, raw = [NORMAL_95 * row["raw_rms"] for row in told], [row["raw"][axis] for row in told]
         panel.errorbar(at, raw, yerr=error, fmt="o", color="#8a8f98", markersize=4, capsize=3, label="reading, 95 %")
-        panel.plot(at, [row["shown"][axis] for row in told], "D", color="#c2453d", markersize=6, label="shown", fillstyle="none")
+        panel.plot(
+            at, [row["shown"][axis] for row in told], "D", color="#c2453d", markersize=6, label="shown", fillstyle="none"
+        )
         smooth, sd = [row["filtered"][axis] for row in told], [NORMAL_95 * row["filtered_sd"] for row in told]
         panel.plot(at, smooth, color="#2f6f9f", label="filtered, 95 %")
         low, high = ([v + sign * s for v, s in zip(smooth, sd, strict=True)] for sign in (-1, 1))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from moodmesh.nodes.cli.output import progress, say
-from moodmesh.nodes.demo.room.cast import PROCESSES, Move, kind_for, late, moves, next_epoch
+from moodmesh.nodes.demo.room.cast import PROCESSES, SPAN_S, Move, kind_for, late, moves, next_epoch
 from moodmesh.nodes.demo.room.daemons import NAMES, Daemons, first_epoch
 from moodmesh.nodes.demo.room.moods import Annotated, Moods, Point, Simulated, mean
 from moodmesh.nodes.demo.room.picture import png
@@ -24,8 +24,6 @@ from moodmesh.nodes.rooms.model import create
 from moodmesh.privacy.release.budget import EPOCH_S
 from moodmesh.privacy.release.mechanism import LEAST, Kind, Price
 
-SPAN_S = {"circle": 3.5, "on-demand": 3.5, "ambient": 14.0}
-"""How long a run takes about: whoever crashes within it does so at some moment of this."""
 FADED = 0.02
 """By so much a device's own filter may move the mood that it was told (systems S2); it shows in circles, which are exact."""
 MISSED, CHANCE = 0.05, 1e-4
@@ -34,8 +32,8 @@ WHY_TRUST = {
     "circle": "trust: everybody is verified, all are paired. Their pairs were written into their stores: `moodmesh demo` pairs "
     "by code",
     "on-demand": "trust: assumed. They are strangers, nobody is verified; the price of a report here is the same either way",
-    "ambient": "trust: assumed, two thirds of the others are taken to be people. They are strangers: with `verified` each would "
-    "count as alone, and no budget allows that",
+    "ambient": "trust: assumed, two thirds of the others are taken to be people. They are strangers: with `verified` each "
+    "would count as alone in it, and the budget would refuse",
 }
 
 
@@ -104,7 +102,7 @@ class RoomStory:
     def _play(self, stage: Stage, moods: Moods, bar: Callable[[float, str], None]) -> Counter[str]:
         done, here = Counter[str](), {0}
         charges: list[tuple[int, Price]] = []
-        start, before = self.epoch, self.epoch
+        start = before = self.epoch
         for who in range(0 if isinstance(stage, Twins) else 1, self.people):
             if who not in late(self.people, self.kind):
                 stage.joins(who)
@@ -112,15 +110,15 @@ class RoomStory:
                 done["joins"] += who > 0
         for number, plan in enumerate(moves(self.people, self.kind, self.epochs, self.seed)):
             bar(number / self.epochs, f"epoch {number + 1} of {self.epochs}")
-            if number:
-                self.epoch, _, why = next_epoch(stage.room, len(here), charges, before)
-                if why:
-                    self.told(f"   the budget is spent ({why}): the clock moves {_hours(self.epoch - before)} on")
+            self.epoch, price, why = next_epoch(stage.room, len(here), charges, before if number else start - 1)
+            if why:
+                self.told(f"   the budget is spent ({why}): the clock moves {_hours(self.epoch - before)} on")
             self._moved(stage, [move for move in plan if not move.within], here, done)
             felt = moods.after((self.epoch - before) * EPOCH_S / 3600)
-            self._epoch(stage, number, (self.epoch - start), felt, here, plan, done)
+            self._epoch(stage, number, self.epoch - start, felt, here, plan)
+            done["crashes"] += sum(move.within for move in plan)
             if len(here) >= LEAST[self.kind]:
-                charges.append((self.epoch, next_epoch(stage.room, len(here), [], before)[1]))
+                charges.append((self.epoch, price))
             here -= {move.who for move in plan if move.within}
             before = self.epoch
         return done
@@ -135,12 +133,9 @@ class RoomStory:
             done[move.what] += 1
             (here.add if move.what in ("joins", "returns") else here.discard)(move.who)
 
-    def _epoch(
-        self, stage: Stage, number: int, since: int, felt: list[Point], here: set[int], plan: list[Move], done: Counter[str]
-    ) -> None:
-        chance = random.Random(self.seed + self.epoch)  # noqa: S311 - when somebody crashes, nothing secret
+    def _epoch(self, stage: Stage, number: int, since: int, felt: list[Point], here: set[int], plan: list[Move]) -> None:
+        chance = random.Random(self.seed + number)  # noqa: S311 - when somebody crashes, nothing secret
         crashes = {move.who: chance.uniform(0, SPAN_S[self.kind]) for move in plan if move.within}
-        done["crashes"] += len(crashes)
         truth = mean([felt[who] for who in sorted(here)])
         found = stage.open(self.epoch, felt, crashes)
         row = {"epoch": number + 1, "minutes": since * EPOCH_S // 60, "here": len(here), "truth": _rounded(truth)}
@@ -160,7 +155,7 @@ class RoomStory:
             "joined": done["joins"], "left": done["leaves"], "crashed": done["crashes"],
         }  # fmt: skip
         if outside and (self.kind == "circle" or by_chance(outside, len(told)) < CHANCE):
-            raise DemoFailed(f"what the room tells is not what its people feel: {outside} of {len(told)} times outside its error")
+            raise DemoFailed(f"the room does not tell what its people feel: {outside} of {len(told)} times outside its error")
         return summary
 
 

@@ -1,6 +1,6 @@
 """Daemons whose epochs come when a harness says: within their process, identifiers follow the wall clock that it turns.
 
-A daemon sleeps until the next ten-minute boundary and does not look at its clock meanwhile; `bench/patched.py` turns that clock.
+A daemon sleeps until the next ten-minute boundary and does not look at its clock meanwhile; `bench/patched.py` turns it.
 """
 
 from __future__ import annotations
