@@ -6,16 +6,18 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from integration.test_demo import gone, traces
 from moodmesh.mesh.rooms.member import Member
+from moodmesh.nodes.demo.keeper import PREFIX, inhabitants
 from moodmesh.nodes.demo.room.story import RoomStory
 from moodmesh.nodes.demo.scene import CLI, DemoFailed
 
+pytestmark = pytest.mark.timeout(240)
 KEYS = {"people", "kind", "epochs", "rms_error", "mean_radius", "within_radius", "joined", "left", "crashed", "seconds"}
 SHIFTED = """
 from moodmesh.mesh.rooms.member import Member
@@ -29,8 +31,26 @@ Member._decoded = shifted
 """
 
 
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the demos of a test have their homes; at its end, nothing of them is left."""
+    place = tmp_path / "scenes"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    yield place
+    end = time.monotonic() + 30
+    while (left := traces(place)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left
+
+
+def traces(place: Path) -> list[Any]:
+    """What a demo could leave."""
+    return [*place.glob(f"{PREFIX}*"), *inhabitants(place)]
+
+
 def test_five_daemons_tell_and_one_is_killed(tmp_path: Path) -> None:
-    before, picture = traces(), tmp_path / "room.png"
+    picture = tmp_path / "room.png"
     done = subprocess.run(
         [*CLI, "demo", "room", "--people", "5", "--epochs", "3", "--json", "--picture", str(picture)],
         capture_output=True, text=True, timeout=100, check=False,
@@ -47,29 +67,30 @@ def test_five_daemons_tell_and_one_is_killed(tmp_path: Path) -> None:
     assert "the budget is spent (eps_room of the hour" in done.stderr
     assert "trust: assumed" in done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
-    gone(before)
 
 
 def test_daemons_that_read_shifted_sums_fail_the_demo(tmp_path: Path) -> None:
-    before, lines = traces(), list[str]()
+    lines = list[str]()
     story = RoomStory(3, tmp_path / "room.png", epochs=1, told=lines.append, patch=SHIFTED)
     with pytest.raises(DemoFailed, match="1 of 1 times outside"):
         story.run()
     assert story.rows[0]["contributors"] == 3
     assert any("outside" in line for line in lines)
-    gone(before)
 
 
-def test_a_killed_demo_of_a_room_leaves_nothing_behind(tmp_path: Path) -> None:
-    before = traces()
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_demo_of_a_room_leaves_nothing_behind(tmp_path: Path, place: Path, sign: signal.Signals) -> None:
     command = [*CLI, "demo", "room", "--people", "3", "--json", "--picture", str(tmp_path / "room.png")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as demo:
         assert demo.stderr is not None
         assert any(line.startswith("the room is circle") for line in demo.stderr)
-        assert traces() - before, "there is something to leave behind"
-        demo.send_signal(signal.SIGKILL)
-    time.sleep(0.5)
-    gone(before)
+        assert len(traces(place)) > 3, "there is something to leave behind"
+        demo.send_signal(sign)
+        demo.stderr.read()
+    assert demo.returncode in (-signal.SIGKILL, 130)
+    time.sleep(0.5)  # what is on its way into being comes into being
 
 
 def twins(tmp_path: Path, **more: Any) -> tuple[dict[str, Any], list[str]]:
@@ -78,7 +99,6 @@ def twins(tmp_path: Path, **more: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def test_forty_twins_tell_an_ambient_mood(tmp_path: Path) -> None:
-    before = traces()
     found, lines = twins(tmp_path)
     assert set(found) == KEYS | {"twins"}
     assert (found["kind"], found["twins"], found["joined"], found["crashed"]) == ("ambient", 40, 39, 2)
@@ -88,11 +108,10 @@ def test_forty_twins_tell_an_ambient_mood(tmp_path: Path) -> None:
     assert found["rms_error"] < found["mean_radius"]
     assert sum("crashes" in line for line in lines) == 2
     assert not any("budget is spent" in line for line in lines)
-    gone(before)
 
 
 def test_twins_that_read_shifted_sums_fail_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, honest = traces(), Member._decoded
+    honest = Member._decoded
 
     def off_by_one(self: Member, *args: Any) -> Any:
         opened = honest(self, *args)
@@ -103,4 +122,3 @@ def test_twins_that_read_shifted_sums_fail_the_demo(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Member, "_decoded", off_by_one)
     with pytest.raises(DemoFailed, match="not the sum of what its contributors released"):
         twins(tmp_path)
-    gone(before)

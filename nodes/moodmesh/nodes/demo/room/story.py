@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from math import comb, hypot, sqrt
 from pathlib import Path
@@ -57,16 +58,12 @@ class RoomStory:
         chance = np.random.default_rng(self.seed)
         moods = Annotated(self.data, self.people, chance) if self.data else Simulated(self.people, chance)
         began, self.epoch = time.monotonic(), first_epoch()
-        with progress("the people come") as bar:
-            stage = self._stage()
-            try:
-                if isinstance(stage, Daemons):
-                    stage.start()
-                self._opening(stage, moods)
-                done = self._play(stage, moods, bar)
-            finally:
-                bar(1.0, "cleaning up")
-                stage.close()
+        with progress("the people come") as bar, closing(self._stage()) as stage:
+            if isinstance(stage, Daemons):
+                stage.start()
+            self._opening(stage, moods)
+            done = self._play(stage, moods, bar)
+            bar(1.0, "cleaning up")
         png(self.rows, f"Mood of a room of {self.people} ({self.kind})", moods.label, self.picture)
         self.told(f"as a picture: {self.picture}")
         return self._summary(done) | {"seconds": round(time.monotonic() - began, 1)}
