@@ -93,7 +93,6 @@ def test_an_ambient_room_that_misses_somebody_goes_on_when_its_relay_vanishes_wh
 
 
 def test_the_benchmark_counts_by_role_and_notices_a_wrong_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "REPEATS", {10: 2})
     monkeypatch.setattr(bench, "QUICK", (10,))
     report = bench.run(quick=True, out=tmp_path)
     assert not report.failed
