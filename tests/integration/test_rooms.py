@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from moodmesh.nodes.demo.room.daemons import Daemons, first_epoch
+from moodmesh.nodes.demo.room.moods import Point
+from moodmesh.nodes.errors import Refused
+
 from .daemons import Daemon, daemons, free_udp, traces
 
 RADIO = {"mesh__hello": "true", "mesh__interfaces": "lo"}
@@ -68,30 +72,27 @@ mechanism.LEAST["ambient"] = 5
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_an_ambient_room_tells_by_itself_once_in_an_epoch(tmp_path: Path) -> None:
+def test_an_ambient_room_tells_by_itself_once_in_an_epoch() -> None:
     """With a least size of five, for as many processes as a test can have: the timing, the shares and the charge are real."""
-    names = ["a", "b", "c", "d", "e"]
-    with daemons(
-        tmp_path,
-        *names,
-        changed=early(-60) + SMALL,
-        mesh__hello_port=free_udp(),
-        rules="none",
-        privacy__hour_room="16",
-        **RADIO,
-    ) as found:
-        for daemon in found:
-            feels(daemon, 0.4, -0.3)
-        room = joined(found[0], "hall", "ambient", open=True, trust="assumed")
-        for daemon in found[1:]:
-            daemon.client.post("rooms", "join", body={"room": room["code"], "trust": "assumed", "agreed": True})
-        values = [told(daemon, "hall", 120) for daemon in found]
-        assert len({(v["mood"]["valence"], v["mood"]["arousal"]) for v in values}) == 1
-        assert values[0]["last"]["contributors"] == 5
-        assert found[0].typed("room", "ask", "hall").returncode == 4
-        for daemon in found:
-            charges = [line for line in daemon.client.get("privacy", "ledger")["lines"] if line["what"] == "charge"]
-            assert [c["n"] for c in charges] == [5]
+    epoch = first_epoch()
+    room = Daemons(5, "ambient", 0, epoch, lambda who, at: None, SMALL)
+    try:
+        room.start()
+        for who in range(1, 5):
+            room.joins(who)
+        found = [room.open(epoch + k, [Point(0.4, -0.3)] * 5, {}) for k in (1, 2)]
+        assert [(told.last.epoch, told.last.n, told.last.contributors) for told in found] == [
+            (epoch + 1, 5, 5),
+            (epoch + 2, 5, 5),
+        ]
+        assert found[1].shown.releases == 2, "the average of the last two: one alone is too rough"
+        with pytest.raises(Refused, match="by itself"):
+            room.members[0].client.post("rooms", "demo", "ask")
+        for member in room.members:
+            charges = [line for line in member.client.get("privacy", "ledger")["lines"] if line["what"] == "charge"]
+            assert [(c["n"], c["epoch"]) for c in charges] == [(5, epoch + 1), (5, epoch + 2)]
+    finally:
+        room.close()
 
 
 @pytest.mark.slow

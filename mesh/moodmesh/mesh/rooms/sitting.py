@@ -110,6 +110,7 @@ class Sitting:
         self._relay: Relay | None = None
         self._member: Member | None = None
         self.said: list[bytes] = []
+        self._shared_by = 0.0  # of the draw, not of whoever comes: a relay that takes over has less patience, not more
         self._drawn = asyncio.Event()
         self._wanted = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -164,6 +165,7 @@ class Sitting:
         """From entering the room to its sum; `Aborted`, `Declined`. Once more unless it `spoke`."""
         member, where = await self._set_up()
         self._member = member
+        self._shared_by = self._clock.now() + self._timing.slot + self._timing.spread
         self._drawn.set()
         return await self._open(member, where)
 
@@ -322,8 +324,7 @@ class Sitting:
             await within(self._clock, 2 * STEP_S, self._drawn.wait())
             assert self._member is not None
             if self._relay is None:
-                timing = self._timing
-                self._relay = Relay(self._member, self._clock.now() + timing.slot + timing.spread + STEP_S)
+                self._relay = Relay(self._member, max(self._clock.now(), self._shared_by) + STEP_S)
             async with self._busy:
                 self._post(await self._carry(self._relay.hear, place, message, self._clock.now()))
         self._tick_later()

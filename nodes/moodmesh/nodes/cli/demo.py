@@ -6,7 +6,7 @@ import contextlib
 import json as jsonlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,19 +31,25 @@ BENCHES = {
     "campus": "up to 10,000 simulated devices that each know some forty: --resume",
     "calibration": "predicted against actual seconds of emotion.text: --runs",
     "roomsum": "what the sum of a room costs its members, beside a plain SecAgg and Flower's (--flower: a Python that has it)",
+    "roomscale": "rooms of 10 to 1000 people in memory: processor time, bytes and messages by role, also when a tenth vanishes",
     "roommood": "how far off the mood of a room is, simulated, and audits of its noise; on annotations of --data",
 }
 """What each measures, and which options it has beside --quick, --out and --json."""
 
 
+demo_app = typer.Typer(invoke_without_command=True)
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this noun."""
-    app.command()(demo)
+    app.add_typer(demo_app, name="demo")
     app.command(epilog="\b\n" + "\n".join(f"{name:<11} {what}" for name, what in BENCHES.items()))(bench)
     app.command()(results)
 
 
+@demo_app.callback()
 def demo(
+    context: typer.Context,
     input: Annotated[Path | None, typer.Option("--input", help="A text to read instead of our diary page.")] = None,
     picture: Annotated[Path, typer.Option(help="Where the mood curve goes, as PNG.")] = Path("moodmesh-demo.png"),
     duty: Annotated[list[str] | None, typer.Option(help="Another throttle for a device, like laptop=1.0.")] = None,
@@ -53,11 +59,14 @@ def demo(
 
     Example: moodmesh demo --input diary.txt
     """
+    if context.invoked_subcommand is not None:
+        if any(getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT" for name in context.params):
+            raise UsageError(f"options of `demo {context.invoked_subcommand}` come after that word")
+        return
     from moodmesh.nodes.demo.story import Story, page_of
 
     duties = dict(_duty(pair) for pair in duty or [])
-    if not picture.absolute().parent.is_dir():
-        raise UsageError(f"--picture {picture}: there is no directory {picture.absolute().parent}; make it first")
+    _drawable(picture)
     page = page_of(input)
     found = Story(page, picture.absolute(), duties, told=say if json else print).run()
     if json:
@@ -68,6 +77,42 @@ def demo(
             f"\nfound each other in {t['discovery_s']:.2f} s, paired in {t['pairing_s']:.2f} s each, "
             f"first line of the job after {t['submit_to_start_ms']:.0f} ms, all in {t['total_s']:.0f} s"
         )
+
+
+@demo_app.command()
+def room(
+    people: Annotated[int, typer.Option(help="How many; up to 12 with a real daemon each, more of them in memory.")] = 8,
+    epochs: Annotated[int, typer.Option(min=1, help="How many times ten minutes the story has.")] = 6,
+    kind: Annotated[
+        Literal["circle", "on-demand", "ambient"] | None,
+        typer.Option(help="Otherwise 3 and 4 people are a circle, 5 to 29 on-demand, 30 and more ambient."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Moods from annotations of CEAP-360VR, as in bench roommood.")] = None,
+    picture: Annotated[Path, typer.Option(help="Where the curves of mood and truth go, as PNG.")] = Path("moodmesh-room.png"),
+    seed: Annotated[int, typer.Option(min=0, help="Another story and other moods; noise and keys are never seeded.")] = 1,
+    json: Json = False,
+) -> None:
+    """People come, go and crash, and their room tells how it feels: beside the truth, which only the demo knows.
+
+    Example: moodmesh demo room --people 8
+    """
+    from moodmesh.nodes.demo.room.story import RoomStory
+
+    _drawable(picture)
+    found = RoomStory(people, picture.absolute(), epochs, kind, data, seed, told=say if json else print).run()
+    if json:
+        print(jsonlib.dumps(found))
+    elif found["rms_error"] is not None:
+        print(
+            f"\nerror per axis {found['rms_error']:.2f} (RMS), radius {found['mean_radius']:.2f} on average, the truth "
+            f"within it {found['within_radius']:.0%} of the time; {found['joined']} joined, {found['left']} left, "
+            f"{found['crashed']} crashed"
+        )
+
+
+def _drawable(picture: Path) -> None:
+    if not picture.absolute().parent.is_dir():
+        raise UsageError(f"--picture {picture}: there is no directory {picture.absolute().parent}; make it first")
 
 
 def _duty(pair: str) -> tuple[str, float]:
@@ -131,6 +176,7 @@ def benches() -> dict[str, Callable[..., Report]]:
     from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, submit, timing
     from moodmesh.nodes.bench.campus import bench as campus
     from moodmesh.nodes.bench.roommood import bench as roommood
+    from moodmesh.nodes.bench.roomscale import bench as roomscale
     from moodmesh.nodes.bench.roomsum import bench as roomsum
     from moodmesh.nodes.bench.routing import bench as routing
     from moodmesh.nodes.bench.scale import bench as scale
@@ -139,7 +185,7 @@ def benches() -> dict[str, Callable[..., Report]]:
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
         "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
         "scale": scale.run, "campus": campus.run, "calibration": calibration.run, "roomsum": roomsum.run,
-        "roommood": roommood.run,
+        "roomscale": roomscale.run, "roommood": roommood.run,
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from moodmesh.nodes.errors import NoDaemon, NodeError
 
 START_S = 60.0
 CLI = (sys.executable, "-m", "moodmesh.nodes.cli")
+LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 
 
 class DemoFailed(NodeError):
@@ -85,8 +86,8 @@ class Scene:
         self._keeper = Keeper()
         self.root = self._keeper.root
         self._common = {
-            "mesh.interfaces": "lo" if sys.platform == "linux" else "lo0",
-            "mesh.hello_port": _free_udp_port(),
+            "mesh.interfaces": LOOPBACK,
+            "mesh.hello_port": free_udp_port(),
             "pool.slots": 1,
             "pool.eager": "true",
         }
@@ -136,7 +137,8 @@ def _quietly(done: Callable[[Device], bool], device: Device) -> bool:
         return False
 
 
-def _free_udp_port() -> int:
+def free_udp_port() -> int:
+    """A UDP port of loopback that nobody has."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,8 +34,7 @@ from moodmesh.nodes.rooms.model import Descriptor, Reading, Room, Trust, read_co
 from moodmesh.nodes.rooms.person import Known, RoomPerson, mechanism, rehearsal
 from moodmesh.nodes.rooms.ways import Ways
 from moodmesh.privacy.raw import EmotionVector
-from moodmesh.privacy.release.budget import EPOCH_S, epoch_of, exceeded, total
-from moodmesh.privacy.release.gaussian import SCALE
+from moodmesh.privacy.release.budget import EPOCH_S, epoch_of, exceeded
 from moodmesh.privacy.release.ledger import Ledger
 from moodmesh.privacy.sums.field import P
 
@@ -339,25 +337,12 @@ class Rooms:
         await self._barred.add({*(peer for peer, key in seat.claims.items() if key in keys), *hosts})
 
     async def _told(self, seat: Seat, person: RoomPerson, opened: Opened) -> None:
-        """From a sum to a reading; a sum that no members could have made is none."""
-        room, n, members = seat.room.descriptor, opened.draw.roster.n, sorted(opened.contributors)
-        how = person.mechanism(n)
-        if max(abs(v) for v in opened.sums) > how.bound(len(members)):
-            raise Aborted("the sum is one that its members cannot have made: somebody lied, and nothing is shown")
-        v, a = (value / (SCALE * len(members)) for value in opened.sums)
-        size = max(1.0, math.hypot(v, a))
-        honest = person.honest(opened.draw, members)
-        spent = total([how.price(honest)])
-        reading = Reading(
-            opened.draw.roster.run.epoch, v / size, a / size, n, len(members), person.verified(opened.draw, members),
-            how.rms(len(members)), spent.room, spent.alone, opened.unchecked,
-        )  # fmt: skip
-        if room.kind != "circle" and opened.draw.roster.index is not None:
-            await asyncio.to_thread(self.ledger.opened, reading.epoch, room.room, len(members), honest)
+        """From a sum to a reading that is kept."""
+        reading = await asyncio.to_thread(person.reading, opened)
         seat.readings.append(reading)
         seat.state = "told in this epoch"
-        seat.known.size = n
-        await self._book.told(room.room, reading, n)
+        seat.known.size = reading.n
+        await self._book.told(seat.room.descriptor.room, reading, reading.n)
 
     def _around(self, seat: Seat) -> Around:
         room = seat.room.descriptor

@@ -9,16 +9,18 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from moodmesh.mesh.rooms.member import Declined, Member
+from moodmesh.mesh.rooms.member import Declined, Member, Opened
 from moodmesh.mesh.rooms.relay import Gathering
+from moodmesh.mesh.rooms.sitting import Aborted
 from moodmesh.mesh.rooms.transcript import Draw, Keys, Params, Roster, Run
 from moodmesh.mesh.rooms.wire import decode
 from moodmesh.mesh.seams import DeviceId
-from moodmesh.nodes.rooms.model import Descriptor, Trust
+from moodmesh.nodes.rooms.model import Descriptor, Reading, Trust
 from moodmesh.privacy.raw import EmotionVector
-from moodmesh.privacy.release.budget import Caps
+from moodmesh.privacy.release.budget import Caps, total
+from moodmesh.privacy.release.gaussian import SCALE
 from moodmesh.privacy.release.ledger import Charge, Ledger, Refused
-from moodmesh.privacy.release.mechanism import Ambient, Circle, Encoded, Mechanism, OnDemand
+from moodmesh.privacy.release.mechanism import Ambient, Circle, Encoded, Mechanism, OnDemand, clip
 from moodmesh.privacy.sums.committee import size
 from moodmesh.privacy.sums.field import P
 
@@ -128,6 +130,21 @@ class RoomPerson:
             self.close(epoch)
             self.known.closed = epoch
             return True
+
+    def reading(self, opened: Opened) -> Reading:
+        """From a sum to what it tells, entered in the ledger; `Aborted` for a sum that no members could have made."""
+        draw, members = opened.draw, sorted(opened.contributors)
+        n, how, honest = draw.roster.n, self.mechanism(draw.roster.n), self.honest(draw, members)
+        if max(abs(v) for v in opened.sums) > how.bound(len(members)):
+            raise Aborted("the sum is one that its members cannot have made: somebody lied, and nothing is shown")
+        v, a = clip(*(value / (SCALE * len(members)) for value in opened.sums))
+        if self.room.kind != "circle":
+            self.ledger.opened(draw.roster.run.epoch, self.room.room, len(members), honest)
+        spent = total([how.price(honest)])
+        return Reading(
+            draw.roster.run.epoch, v, a, n, len(members), self.verified(draw, members), how.rms(len(members)),
+            spent.room, spent.alone, opened.unchecked,
+        )  # fmt: skip
 
     def verified(self, draw: Draw, members: Sequence[int]) -> int:
         """How many of them this device knows to be people: itself, and those who claimed a key over a pinned link."""
