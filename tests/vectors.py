@@ -17,11 +17,12 @@ from unittest import mock
 import numpy as np
 
 from mesh.rooms import ROOM, RUN, Room, keys_of
+from moodmesh.mesh.rid import pair_tag
 from moodmesh.mesh.rooms import wire
 from moodmesh.mesh.rooms.faults import Faults
 from moodmesh.mesh.rooms.holder import genuine_report
 from moodmesh.mesh.rooms.sitting import gatherers, room_tag
-from moodmesh.mesh.rooms.transcript import Channel, Draw, Params, Roster, Seat, seated
+from moodmesh.mesh.rooms.transcript import Channel, Draw, Params, Roster, Seat, claimed, seated
 from moodmesh.mesh.rooms.wire import Item, Malformed, Step
 from moodmesh.privacy.release.audit import solvable
 from moodmesh.privacy.release.budget import Caps, exceeded, total
@@ -171,6 +172,8 @@ def transcript() -> dict[str, Any]:
         "run": {"room": ROOM.hex(), "epoch": RUN.epoch, "attempt": RUN.attempt},
         "tag": room_tag(ROOM, RUN.epoch).hex(),
         "gatherers": [rid.hex() for rid in gatherers(ROOM, RUN.epoch, [bytes([k]) * 16 for k in range(5)])],
+        "identifiers": identifiers(),
+        "claim": claim(),
         "roster": [seat.body.hex() for seat in draw.roster.seats],
         "params": draw.roster.params.canonical().decode(),
         "roster_hash": draw.roster.hash.hex(),
@@ -195,6 +198,36 @@ def transcript() -> dict[str, Any]:
             ],
         },
         "sampled": sampled(),
+    }
+
+
+def identifiers() -> list[dict[str, str]]:
+    """What a pair recognises of each other's random rid, by its secret."""
+    secret = b"k" * 32
+    return [
+        {"k_pair": secret.hex(), "rid": rid.hex(), "tag": pair_tag(secret, rid).hex()} for rid in (bytes(16), bytes(range(16)))
+    ]
+
+
+def claim() -> dict[str, Any]:
+    """A paired device's word that a key of the roster is its own."""
+    keys, device = keys_of(RUN, "anna"), "a" * 52
+    proof = keys.claim(device)
+
+    def taken(of: str = device, epoch: int = RUN.epoch, room: bytes = ROOM) -> Callable[[bytes], bool]:
+        return lambda data: claimed(keys.e_pub, data, room, epoch, of)
+
+    assert taken()(proof)
+    return {
+        "device": device,
+        "e_pub": keys.e_pub.hex(),
+        "proof": proof.hex(),
+        "negative": [
+            negative("of another device", proof, taken(of="b" * 52)),
+            negative("in another epoch", proof, taken(epoch=RUN.epoch + 1)),
+            negative("in another room", proof, taken(room=bytes(32))),
+            negative("S1's own signature", Seat.read(keys.join()).sig, taken()),
+        ],
     }
 
 
