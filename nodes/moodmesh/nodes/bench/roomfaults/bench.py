@@ -15,7 +15,7 @@ from moodmesh.nodes.bench.roomfaults.linking import Found, examine
 from moodmesh.nodes.bench.roomfaults.play import Play, Played
 from moodmesh.nodes.bench.roomfaults.schedule import NAMES, schedule
 from moodmesh.nodes.bench.roomfaults.town import Town
-from moodmesh.nodes.bench.roomfaults.verdict import CHARGED, Verdict, judge
+from moodmesh.nodes.bench.roomfaults.verdict import TWICE, Verdict, judge
 from moodmesh.nodes.cli.output import progress, say
 
 EPOCHS, QUICK_EPOCHS = 60, 8
@@ -86,7 +86,7 @@ def report(quick: bool, seed: int, found: list[tuple[Played, Verdict]], links: l
     breaches = [breach for _, verdict in found for breach in verdict.breaches]
     result.summary = {
         "epochs": len(found), **{name: outcomes[name] for name in ("opened", "aborted", "refused")},
-        "violations": len(breaches), "charged_twice": sum(b.startswith(CHARGED) for b in breaches),
+        "violations": len(breaches), "charged_twice": sum(b.startswith(TWICE) for b in breaches),
         "linkable": sum(one.linked for one in links), "seed": seed,
     }  # fmt: skip
     few = outcomes["opened"] < len(found) * (1 - MOST_UNOPENED)

@@ -8,6 +8,7 @@ and mDNS labels, which are theirs.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -33,8 +34,8 @@ Grams = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Found:
-    """Of one device: strings of 4 bytes that one epoch has in common with the next, what two different devices have in common
-    in as many comparisons, and strings of 8 bytes that any two of its epochs have in common."""
+    """Of one device: strings of 4 bytes that one epoch has in common with the next, the most that two different devices have in
+    common in as many comparisons, and strings of 8 bytes that any two of its epochs have in common."""
 
     who: str
     compared: int
@@ -48,7 +49,7 @@ class Found:
         return bool(self.long) or self.common > self.chance + SIGMAS * math.sqrt(self.chance) + FREE
 
     def __str__(self) -> str:
-        found = f"{self.who}: {self.common} strings of 4 bytes in common in {self.compared} pairs of epochs, two devices {self.chance:.1f}"
+        found = f"{self.who}: {self.common} strings of 4 bytes in common in {self.compared} pairs of epochs, two devices at most {self.chance:.1f}"
         return found + (f"; LINKED by {', '.join(self.long[:5])}" if self.long else "; LINKED" if self.linked else "")
 
 
@@ -57,11 +58,19 @@ class Capture:
 
     def __init__(self, sent: Iterable[Sent], events: Sequence[Mapping[str, Any]], port: int) -> None:
         self._sent, self._port = list(sent), port
-        self._turns = [(e["at"], bytes.fromhex(e["old"])) for e in events if e["what"] == "boundary"]
-        rids = {r for _, old in self._turns for r in (old, old.hex().encode())}
-        labels = {e["to"].encode() for e in events if e["what"] == "turn" and e["of"] == "mdns"}
-        rids |= {r for e in events if e.get("of") == "rid" for r in (bytes.fromhex(e["to"]), e["to"].encode())}
-        self.names = rids | labels
+        self._turns: list[tuple[float, tuple[bytes, ...]]] = []
+        self.names: set[bytes] = set()
+        label = b""
+        for event in events:
+            if event["what"] == "boundary":
+                rid = bytes.fromhex(event["old"])
+                self._turns.append((event["at"], tuple(filter(None, (rid, rid.hex().encode(), label)))))
+            elif event.get("of") == "mdns":
+                label = event["to"].encode()
+            elif event.get("of") == "rid":
+                self.names |= {bytes.fromhex(event["to"]), event["to"].encode()}
+            self.names |= {label} if label else set()
+        self.names |= {word for _, old in self._turns for word in old}
 
     def pieces(self, others: set[bytes]) -> dict[int, list[bytes]]:
         """By epoch, without its port and without what `others` are called."""
@@ -80,20 +89,44 @@ class Capture:
 
     def _goodbye(self, one: Sent) -> bool:
         return one.kind == UDP and any(
-            0 <= one.at - at < GOODBYE_S and (old in one.data or old.hex().encode() in one.data) for at, old in self._turns
+            0 <= one.at - at < GOODBYE_S and any(word in one.data for word in old) for at, old in self._turns
         )
 
 
 def examine(homes: Mapping[str, tuple[Path, int]]) -> list[Found]:
     """Each device, given its home and its peer port, beside the others."""
-    captures = {}
-    for name, (home, port) in homes.items():
-        events = [json.loads(line) for line in (home / EVENTS).read_bytes().split(b"\n")[:-1]]
-        captures[name] = Capture(captured(home), events, port)
-    return compare({
+    return compare(told(homes))
+
+
+def told(homes: Mapping[str, tuple[Path, int]]) -> dict[str, dict[int, list[bytes]]]:
+    """What they sent, by device and epoch, ready to be compared."""
+    captures = {name: Capture(captured(home), noted(home), port) for name, (home, port) in homes.items()}
+    return {
         name: one.pieces({word for other, c in captures.items() if other != name for word in c.names})
         for name, one in captures.items()
-    })  # fmt: skip
+    }
+
+
+def turns(home: Path) -> list[dict[str, float]]:
+    """For each boundary of a device, the seconds after which each of its identifiers was another one: `hello` and `mdns` when
+    first sent, the others as its process noted it."""
+    sent, events, found = list(captured(home)), noted(home), []
+    for k, event in enumerate(events):
+        if event["what"] != "boundary":
+            continue
+        after = itertools.takewhile(lambda e: e["what"] != "boundary", events[k + 1 :])
+        turned = {e["of"]: e for e in reversed([e for e in after if e["what"] == "turn"])}
+        rid = turned["rid"]["to"]
+        first = {name: next((s.at for s in sent if s.kind == UDP and word in s.data and s.at > event["at"]), math.inf)
+                 for name, word in (("hello", bytes.fromhex(rid)), ("mdns", rid.encode()))}
+        noticed = {name: e["at"] for name, e in turned.items() if name != "mdns"}
+        found.append({name: at - event["at"] for name, at in {**noticed, **first}.items()})
+    return found
+
+
+def noted(home: Path) -> list[dict[str, Any]]:
+    """What the witness of a device wrote."""
+    return [json.loads(line) for line in (home / EVENTS).read_bytes().split(b"\n")[:-1]]
 
 
 def compare(said: Mapping[str, Mapping[int, Sequence[bytes]]]) -> list[Found]:
@@ -104,7 +137,8 @@ def compare(said: Mapping[str, Mapping[int, Sequence[bytes]]]) -> list[Found]:
     cross = {(a, b): _neighbours(short[a], short[b]) for a in names for b in names if a != b}
     who = _presence([*own.values(), *cross.values()], {name: list(epochs.values()) for name, epochs in short.items()})
     pairs = {key: sum(epoch + 1 in short[key[1]] for epoch in short[key[0]]) for key in cross}
-    chance = sum(_count(cross[a, b], who, {a, b}) for a, b in cross) / max(1, sum(pairs.values()))
+    rates = [_count(cross[pair], who, set(pair)) / pairs[pair] for pair in cross if pairs[pair]]
+    chance = max(rates, default=0.0)
     found = []
     for name, long in zip(names, _long(said), strict=True):
         compared = sum(epoch + 1 in short[name] for epoch in short[name])

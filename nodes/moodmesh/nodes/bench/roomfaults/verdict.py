@@ -16,8 +16,8 @@ from moodmesh.nodes.reset import STORE_FILE
 from moodmesh.privacy.release.gaussian import SCALE
 from moodmesh.privacy.release.ledger import Charge, Ledger, Refused
 
-CHARGED = "charged"
-"""How breaches of the ledger begin."""
+TWICE = "charged more than once: "
+"""How that breach begins."""
 NO_REASON = {"here", "waiting for the next epoch", "told in this epoch"}
 
 
@@ -92,8 +92,10 @@ def _ledgers(town: Town, epoch: int, shares: list[Event]) -> Iterator[str]:
             yield f"the ledger of {name} is closed: {error}"
             continue
         count = sum(isinstance(line, Charge) and (line.epoch, line.room) == (epoch, town.room) for line in lines)
-        if count > 1 or (count < 1 and any(e["who"] == name for e in shares)):
-            yield f"{CHARGED} {name} {count} times"
+        if count > 1:
+            yield f"{TWICE}{name}, {count} times"
+        if count < 1 and any(e["who"] == name for e in shares):
+            yield f"{name} shared without a charge"
 
 
 def _closed(town: Town, events: list[Event]) -> Iterator[str]:
