@@ -1,4 +1,4 @@
-"""Attack 14 on real daemons: what a device sends in one epoch does not tell which one it was in another (room-mood §10, §12)."""
+"""Attack 14 on real daemons: what a device sends in one epoch does not tell which one it was in another (room-mood §10)."""
 
 from __future__ import annotations
 

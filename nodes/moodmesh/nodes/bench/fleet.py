@@ -183,12 +183,13 @@ class Fleet:
         made = [homes.make(self.root / name, name) for name in names]
         homes.introduce([home for home in made if paired is None or home.name in paired], tasks=tasks)
         self.relays = Relays({home.name: home.port for home in made}) if relayed else None
-        path = str(plugin.install(self.root / made[0].name, tasks))
+        before = filter(None, [os.environ.get("PYTHONPATH")])  # daemons run the code that the benchmark does
+        path = os.pathsep.join([str(plugin.install(self.root / made[0].name, tasks)), *before])
         self.members: dict[str, Member] = {}
         for home in made:
             routes = json.dumps(self.relays.routes[home.name]) if self.relays else "{}"
             extra = {
-                "PYTHONPATH": os.pathsep.join([path, *filter(None, [os.environ.get("PYTHONPATH")])]), work_task.DEVICE: home.name, work_task.PACE: str((paces or {}).get(home.name, 1.0)),
+                "PYTHONPATH": path, work_task.DEVICE: home.name, work_task.PACE: str((paces or {}).get(home.name, 1.0)),
                 patched.KNOBS: str(home.path / "knobs"), patched.ROUTES: routes, **environ(home.name),
             }  # fmt: skip
             self.members[home.name] = Member(home.name, home.path, extra, home, settings or {}, patch)

@@ -93,7 +93,9 @@ def bench(
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into this directory, like docs/results.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="How many runs; routing: how many seeds.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="faults: the first run's seed, each next has the next; roomfaults.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="faults: of the first run, each next has the next; roomfaults.")
+    ] = None,
     replay: Annotated[int | None, typer.Option(min=0, help="faults: show and run the schedule of this seed alone.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="faults, routing, campus: only what --out lacks.")] = False,
     so_far: Annotated[bool, typer.Option("--so-far", help="routing: only tell what the runs kept in --out come to.")] = False,

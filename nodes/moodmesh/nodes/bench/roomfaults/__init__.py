@@ -1,4 +1,4 @@
-"""bench roomfaults: a room of real daemons that are killed, stopped, and come and go; what it told, judged by what each encoded."""
+"""bench roomfaults: a room of real daemons that are killed, stopped, and come and go, judged by what each of them encoded."""
 
 from moodmesh.nodes.bench.roomfaults.bench import run as run
 

@@ -66,7 +66,7 @@ def run(quick: bool, runs: int | None = None, seed: int | None = None) -> Report
             count += 1
             if verdict.breaches:
                 say(f"epoch {played.plan.number} of seed {seed}: {'; '.join(verdict.breaches)}")
-            bar(count / epochs, f"{count} of {epochs} epochs of seed {seed}")
+            bar(count / epochs, f"{10 * (10 * count // epochs)} % of {epochs} epochs of seed {seed}")
 
         found, links = play(seed, epochs, done=done)
     return report(quick, seed, found, links, time.monotonic() - began)
@@ -93,7 +93,7 @@ def report(quick: bool, seed: int, found: list[tuple[Played, Verdict]], links: l
     result.failed = bool(breaches) or few or result.summary["linkable"] > 0
     result.notes = [
         *(f"epoch {p.plan.number}: {'; '.join(v.breaches)}" for p, v in found if v.breaches),
-        f"seed {seed}: {seconds / len(found):.1f} s an epoch; again: moodmesh bench roomfaults --runs {len(found)} --seed {seed}",
+        f"{seconds / len(found):.1f} s an epoch; the same plan again: bench roomfaults --runs {len(found)} --seed {seed}",
         *(str(one) for one in links),
         "reference: 0 violations, at least five of six epochs opened",
     ]

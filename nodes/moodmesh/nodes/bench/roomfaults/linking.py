@@ -1,9 +1,9 @@
 """Whether the bytes that a device sent in one epoch tell that it is the one that sent others in another (room-mood §12, 14).
 
-Two epochs of a device are compared by the strings that occur in both. What two other devices have in common is the protocol's,
-not its own. Four bytes may agree by chance: two different devices say how often. Eight do not. Addresses and sizes may be known:
-the peer port of a device and the heads of TLS records are cut out of what it says, and so is what it says of others, their rids
-and mDNS labels, which are theirs.
+Two epochs of a device are compared by the strings that occur in both. What two other devices say too is the protocol's, not its
+own, so there must be enough devices of each sort. Four bytes may agree by chance: two different devices say how often. Eight do
+not. Addresses and sizes may be known: the peer port of a device and the heads of TLS records are cut out of what it says, and so
+is what it says of others, their rids and mDNS labels, which are theirs.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Found:
         return bool(self.long) or self.common > self.chance + SIGMAS * math.sqrt(self.chance) + FREE
 
     def __str__(self) -> str:
-        found = f"{self.who}: {self.common} strings of 4 bytes in common in {self.compared} pairs of epochs, two devices at most {self.chance:.1f}"
+        found = f"{self.who}: {self.common} strings of 4 bytes in common in {self.compared} pairs of epochs"
+        found += f", two devices at most {self.chance:.1f}"
         return found + (f"; LINKED by {', '.join(self.long[:5])}" if self.long else "; LINKED" if self.linked else "")
 
 
@@ -117,8 +118,10 @@ def turns(home: Path) -> list[dict[str, float]]:
         after = itertools.takewhile(lambda e: e["what"] != "boundary", events[k + 1 :])
         turned = {e["of"]: e for e in reversed([e for e in after if e["what"] == "turn"])}
         rid = turned["rid"]["to"]
-        first = {name: next((s.at for s in sent if s.kind == UDP and word in s.data and s.at > event["at"]), math.inf)
-                 for name, word in (("hello", bytes.fromhex(rid)), ("mdns", rid.encode()))}
+        first = {
+            name: next((s.at for s in sent if s.kind == UDP and word in s.data and s.at > event["at"]), math.inf)
+            for name, word in (("hello", bytes.fromhex(rid)), ("mdns", rid.encode()))
+        }
         noticed = {name: e["at"] for name, e in turned.items() if name != "mdns"}
         found.append({name: at - event["at"] for name, at in {**noticed, **first}.items()})
     return found
@@ -137,7 +140,7 @@ def compare(said: Mapping[str, Mapping[int, Sequence[bytes]]]) -> list[Found]:
     cross = {(a, b): _neighbours(short[a], short[b]) for a in names for b in names if a != b}
     who = _presence([*own.values(), *cross.values()], {name: list(epochs.values()) for name, epochs in short.items()})
     pairs = {key: sum(epoch + 1 in short[key[1]] for epoch in short[key[0]]) for key in cross}
-    rates = [_count(cross[pair], who, set(pair)) / pairs[pair] for pair in cross if pairs[pair]]
+    rates = [_count(cross[pair], who, {pair[0]}) / pairs[pair] for pair in cross if pairs[pair]]
     chance = max(rates, default=0.0)
     found = []
     for name, long in zip(names, _long(said), strict=True):
@@ -191,16 +194,18 @@ def _count(several: Sequence[Grams], who: Mapping[int, frozenset[str]], of: set[
 
 
 def _long(said: Mapping[str, Mapping[int, Sequence[bytes]]]) -> list[tuple[str, ...]]:
-    """By device, the strings of 8 bytes that two of its epochs, near or far, have in common; more than the protocol's, which two
-    others say: 4 bytes in a row are left of them without that."""
+    """By device, the strings of 8 bytes that two of its epochs, near or far, have in common, when 4 bytes in a row of them are
+    not the protocol's, which two others say."""
     twice = {}
     for name, epochs in said.items():
         found, counts = np.unique(
             np.concatenate([np.empty(0, dtype=np.uint64), *(grams(p, LONG) for p in epochs.values())]), return_counts=True
         )
         twice[name] = found[counts > 1]
-    parts = {n: [np.unique(np.concatenate([several >> np.uint64(8 * k) & MASK for k in range(LONG - SHORT + 1)]))]
-             for n, several in twice.items()}
+    parts = {
+        n: [np.unique(np.concatenate([several >> np.uint64(8 * k) & MASK for k in range(LONG - SHORT + 1)]))]
+        for n, several in twice.items()
+    }
     who = _presence([*parts.values()], {n: [grams(p, SHORT) for p in epochs.values()] for n, epochs in said.items()})
 
     def own(gram: int, name: str) -> bool:

@@ -48,16 +48,16 @@ def schedule(seed: int, epochs: int, names: Sequence[str] = NAMES) -> Iterator[t
         storm = len(inside) > LEAST_LEFT + 2 and rng.random() < STORM_SHARE
         victims = rng.sample(inside, len(inside) // 2 if storm else _count(rng, len(inside)))
         faults = [_storm(rng, who) if storm else _fault(rng, who) for who in victims]
-        yield_inside = tuple(inside)
+        present = tuple(inside)
         if outside and rng.random() < 0.6:
             faults.append(Fault(rng.choice(PHASES[:2]), rng.uniform(0, 0.5), "join", who := rng.choice(outside)))
             inside.append(who)
-        calm = [name for name in yield_inside if name not in victims]
+        calm = [name for name in present if name not in victims]
         if len(inside) > max(LEAST_LEFT + 1, len(names) - 3) and rng.random() < 0.3:
             faults.append(Fault(rng.choice(PHASES), rng.uniform(0, 0.5), "leave", who := rng.choice(calm)))
             inside.remove(who)
         again = storm or rng.random() < 0.3
-        yield yield_inside, Plan(number, rng.randrange(1000), tuple(faults), again)
+        yield present, Plan(number, rng.randrange(1000), tuple(faults), again)
 
 
 def _count(rng: random.Random, inside: int) -> int:
