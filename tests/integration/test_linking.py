@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from moodmesh.nodes.bench import work_task
-from moodmesh.nodes.bench.roomfaults.linking import compare, noted, told, turns
+from moodmesh.nodes.bench.roomfaults.capture import noted, told, turns
+from moodmesh.nodes.bench.roomfaults.linking import compare
 from moodmesh.nodes.bench.roomfaults.play import Play
 from moodmesh.nodes.bench.roomfaults.schedule import NAMES, Plan
 from moodmesh.nodes.bench.roomfaults.town import Town

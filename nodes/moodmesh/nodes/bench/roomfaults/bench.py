@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from moodmesh.nodes.bench.report import Report
-from moodmesh.nodes.bench.roomfaults.linking import Found, examine
+from moodmesh.nodes.bench.roomfaults.capture import told
+from moodmesh.nodes.bench.roomfaults.linking import Found, compare
 from moodmesh.nodes.bench.roomfaults.play import Play, Played
 from moodmesh.nodes.bench.roomfaults.schedule import NAMES, schedule
 from moodmesh.nodes.bench.roomfaults.town import Town
@@ -38,7 +39,7 @@ def play(
             played = Play(town, inside, plan, seed).run()
             found.append((played, judge(town, played)))
             done(*found[-1])
-        links = examine({name: (member.home, member.home_made.port) for name, member in town.members.items()})
+        links = compare(told({name: (member.home, member.home_made.port) for name, member in town.members.items()}))
         if any(verdict.breaches for _, verdict in found):
             say(f"the homes are kept in {_kept(town)}")
         return found, links

@@ -86,7 +86,7 @@ def _sleep_by_the_wall() -> None:
         if seconds < LONG_S:
             return await usual(self, seconds)
         due, end = self.wall() + seconds, self.now() + seconds
-        while self.wall() < due and self.now() < end:
+        while self.wall() < due and self.now() < end:  # noqa: ASYNC110 - the wall clock tells nobody that it was turned
             await asyncio.sleep(LOOK_S)
         return None
 
@@ -187,7 +187,7 @@ def _watch_identifiers(witness: Witness) -> None:
         return port
 
     Rids.rotate, PeerTls._rotated = turning, certified  # type: ignore[method-assign]
-    MdnsFinder._register, Doors.open = naming, opening  # type: ignore[method-assign]
+    MdnsFinder._register, Doors.open = naming, opening  # type: ignore[method-assign, assignment]
 
 
 def captured(home: Path) -> Iterator[Sent]:
