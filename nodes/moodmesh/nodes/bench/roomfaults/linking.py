@@ -24,7 +24,7 @@ NONE = np.empty(0, dtype=np.uint64)
 
 @dataclass(frozen=True)
 class Found:
-    """Of one device: strings of 4 bytes that one epoch has in common with the next, the most that nine of ten pairs of different
+    """Of one device: strings of 4 bytes that one epoch has in common with the next, the most that nine of ten pairs of other
     devices have in common in as many comparisons, and strings of 8 bytes that any two of its epochs have in common."""
 
     who: str
