@@ -39,6 +39,9 @@ class Person(Protocol):
     def params(self, n: int) -> Params:
         """What is agreed in a room of `n`; `Declined` when there can be none."""
 
+    def most(self) -> int:
+        """How many it takes in where it gathers: not more than it would accept."""
+
     def accepts(self, roster: Roster) -> None:
         """Whether the roster is one that its user consented to; `Declined`."""
 

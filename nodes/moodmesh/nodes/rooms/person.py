@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from moodmesh.mesh.rooms.member import Declined, Member
 from moodmesh.mesh.rooms.relay import Gathering
 from moodmesh.mesh.rooms.transcript import Draw, Params, Roster, Run
-from moodmesh.mesh.rooms.wire import decode
+from moodmesh.mesh.rooms.wire import MOST_MEMBERS, decode
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.rooms.model import Descriptor, Trust
 from moodmesh.privacy.raw import EmotionVector
@@ -83,15 +83,20 @@ class RoomPerson:
         """Of a room of `n`; `Declined` for too few."""
         return agreed(self.room, n, self.ledger.caps)
 
+    def most(self) -> int:
+        """A room that has come to some size grows by a quarter an epoch, and by two at least."""
+        size = self.known.size
+        if self.room.kind == "circle" or size < GROWS_FREELY:
+            return MOST_MEMBERS
+        return max(size + LEAST_GROWTH, int(GROWTH * size))
+
     def accepts(self, roster: Roster) -> None:
         """A circle is of the people named; other rooms do not grow at a pace that strangers in number would need."""
         if self.room.kind == "circle":
             if set(self._people(roster, range(roster.n))) != set(self.room.people):
                 raise Declined("the circle is not the people it was agreed on, each paired with this device and here")
-        elif self.known.size >= GROWS_FREELY:
-            most = max(self.known.size + LEAST_GROWTH, int(GROWTH * self.known.size))
-            if roster.n > most:
-                raise Declined(f"the room grew from {self.known.size} to {roster.n} at once: at most {most} are taken in")
+        elif roster.n > (most := self.most()):
+            raise Declined(f"the room grew from {self.known.size} to {roster.n} at once: at most {most} are taken in")
 
     def release(self, draw: Draw) -> Sequence[int]:
         """Charged for first; the same numbers again in the same epoch."""
@@ -166,6 +171,10 @@ class _Guest:
     def params(self, n: int) -> Params:
         """As a real one."""
         return agreed(self.room, n, self.caps)
+
+    def most(self) -> int:
+        """All there are."""
+        return self.room.least
 
     def accepts(self, roster: Roster) -> None:
         """Anybody."""

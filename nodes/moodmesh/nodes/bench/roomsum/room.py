@@ -14,7 +14,7 @@ from typing import Any
 from moodmesh.mesh.rooms.member import Member
 from moodmesh.mesh.rooms.relay import STEP_S, Gathering, Out, Relay
 from moodmesh.mesh.rooms.transcript import Draw, Params, Roster, Run
-from moodmesh.mesh.rooms.wire import Step, decode
+from moodmesh.mesh.rooms.wire import MOST_MEMBERS, Step, decode
 from moodmesh.privacy.raw import EmotionVector
 from moodmesh.privacy.release.mechanism import LEAST, Ambient, Circle, Kind, Mechanism, OnDemand
 from moodmesh.privacy.sums.committee import size
@@ -57,6 +57,10 @@ class Guest:
     def params(self, n: int) -> Params:
         """As in a live room, but for d."""
         return Params(self._kind, LEAST[self._kind], *thresholds(n), d=self._d)
+
+    def most(self) -> int:
+        """All there are."""
+        return MOST_MEMBERS
 
     def accepts(self, roster: Roster) -> None:
         """Anybody."""
