@@ -142,7 +142,7 @@ def benches() -> dict[str, Callable[..., Report]]:
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
         "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
         "scale": scale.run, "campus": campus.run, "calibration": calibration.run, "roomsum": roomsum.run,
-        "roommood": roommood.run, "roomfaults": roomfaults.run,
+        "roomfaults": roomfaults.run, "roommood": roommood.run,
     }  # fmt: skip
 
 
