@@ -27,9 +27,10 @@ PAIRED = 6
 
 def play(
     seed: int, epochs: int, names: Sequence[str] = NAMES, paired: Collection[str] = NAMES[:PAIRED], patch: str = "",
-    done: Callable[[Played, Verdict], None] = lambda played, verdict: None,
+    done: Callable[[Played, Verdict], None] = lambda played, verdict: None, keep: bool = False,
 ) -> tuple[list[tuple[Played, Verdict]], list[Found]]:  # fmt: skip
-    """Every epoch with its verdict, and what links epochs of a device. `patch`: statements that change the daemons first."""
+    """Every epoch with its verdict, and what links epochs of a device. `patch`: statements that change the daemons
+    first; `keep`: the homes, if something was found."""
     town = Town(names, paired, patch)
     found: list[tuple[Played, Verdict]] = []
     try:
@@ -40,7 +41,7 @@ def play(
             found.append((played, judge(town, played)))
             done(*found[-1])
         links = compare(told({name: (member.home, member.home_made.port) for name, member in town.members.items()}))
-        if any(verdict.breaches for _, verdict in found):
+        if keep and (any(one.linked for one in links) or any(verdict.breaches for _, verdict in found)):
             say(f"the homes are kept in {_kept(town)}")
         return found, links
     finally:
@@ -69,7 +70,7 @@ def run(quick: bool, runs: int | None = None, seed: int | None = None) -> Report
                 say(f"epoch {played.plan.number} of seed {seed}: {'; '.join(verdict.breaches)}")
             bar(count / epochs, f"{10 * (10 * count // epochs)} % of {epochs} epochs of seed {seed}")
 
-        found, links = play(seed, epochs, done=done)
+        found, links = play(seed, epochs, done=done, keep=True)
     return report(quick, seed, found, links, time.monotonic() - began)
 
 
