@@ -13,7 +13,7 @@ from moodmesh.mesh.rooms.holder import Proposal
 from moodmesh.mesh.rooms.member import Declined, Member
 from moodmesh.mesh.rooms.relay import Gathering, Out, Relay
 from moodmesh.mesh.rooms.transcript import Draw, Keys, Params, Roster, Run, digest, u16
-from moodmesh.mesh.rooms.wire import Item, Malformed, Message, Step, bitmap, decode, encode, pack
+from moodmesh.mesh.rooms.wire import MOST_MEMBERS, Item, Malformed, Message, Step, bitmap, decode, encode, pack
 from moodmesh.privacy.sums.committee import size
 
 ROOM, EPOCH = bytes(range(32)), 3_000_000
@@ -41,6 +41,9 @@ class Someone:
 
     def welcome(self, e_pub: bytes) -> bool:
         return True
+
+    def most(self) -> int:
+        return MOST_MEMBERS
 
     def accepts(self, roster: Roster) -> None:
         pass

@@ -120,6 +120,7 @@ def test_a_room_does_not_grow_by_strangers_in_number(member: Callable[..., RoomP
     person = member(AMBIENT, known=known, trust="assumed")
     with pytest.raises(Declined, match="grew from 40 to 60"):
         person.accepts(Room(60, AMBIENT).draw(person).roster)
+    assert person.most() == 50, "and it gathers no more than that"
     draw = Room(50, AMBIENT).draw(person)
     person.accepts(draw.roster)
     assert known.size == 40, "an attempt that comes to nothing lets no room grow"

@@ -44,6 +44,9 @@ class Person(Protocol):
     def welcome(self, e_pub: bytes) -> bool:
         """Whether this device, where it gathers, lets in the owner of this key."""
 
+    def most(self) -> int:
+        """How many it takes in where it gathers: not more than it would accept."""
+
     def accepts(self, roster: Roster) -> None:
         """Whether the roster is one that its user consented to; `Declined`."""
 

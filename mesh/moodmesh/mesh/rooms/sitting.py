@@ -342,15 +342,16 @@ class Sitting:
         self._tick_later()
 
     def _start(self) -> None:
-        """Another attempt, with all who are here and did not withhold."""
+        """Another attempt, with all who are here and did not withhold; the first of them, where they are too many at once."""
         self._start_at = None
         self._withheld |= self._gathering.withheld if self._gathering is not None else frozenset()
         self._attempt += 1
         if self._attempt > 1 + MOST_AGAIN:
             return
         run = Run(self.room, self.epoch, self._attempt)
-        places = {place: at for place, at in self._here.items() if place not in self._withheld}
         until, person = self._clock.now() + self._timing.gather, self._person
+        here = ((place, at) for place, at in self._here.items() if place not in self._withheld)
+        places = dict(itertools.islice(here, person.most()))
         self._gathering = Gathering(run, places, until, person.params, person.welcome)
         data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, pack([])))
         self._post([Out(place, data) for place in places])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,14 +174,17 @@ class Fleet:
         patch: str = "",
         tasks: Mapping[str, str] = work_task.TASKS,
         environ: Callable[[str], Mapping[str, str]] = lambda name: {},
+        paired: Collection[str] | None = None,
     ) -> None:
-        """`tasks`: what is installed; `environ`: what one of the devices has in its environment beside that."""
+        """`tasks`: what is installed; `environ`: what one of the devices has in its environment beside that; `paired`: those
+        that know each other, by default all."""
         self._keeper = Keeper()
         self.root = self._keeper.root
         made = [homes.make(self.root / name, name) for name in names]
-        homes.introduce(made, tasks=tasks)
+        homes.introduce([home for home in made if paired is None or home.name in paired], tasks=tasks)
         self.relays = Relays({home.name: home.port for home in made}) if relayed else None
-        path = str(plugin.install(self.root / made[0].name, tasks))
+        before = filter(None, [os.environ.get("PYTHONPATH")])  # daemons run the code that the benchmark does
+        path = os.pathsep.join([str(plugin.install(self.root / made[0].name, tasks)), *before])
         self.members: dict[str, Member] = {}
         for home in made:
             routes = json.dumps(self.relays.routes[home.name]) if self.relays else "{}"

@@ -32,6 +32,7 @@ BENCHES = {
     "calibration": "predicted against actual seconds of emotion.text: --runs",
     "roomsum": "what the sum of a room costs its members, beside a plain SecAgg and Flower's (--flower: a Python that has it)",
     "roomscale": "rooms of 10 to 1000 people in memory: processor time, bytes and messages by role, also when a tenth vanishes",
+    "roomfaults": "a room of twelve real daemons that are killed, stopped, and come and go: --runs (epochs), --seed",
     "roommood": "how far off the mood of a room is, simulated, and audits of its noise; on annotations of --data",
 }
 """What each measures, and which options it has beside --quick, --out and --json."""
@@ -137,7 +138,9 @@ def bench(
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into this directory, like docs/results.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="How many runs; routing: how many seeds.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="faults: the first run's seed; each next has the next.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="faults: of the first run, each next has the next; roomfaults.")
+    ] = None,
     replay: Annotated[int | None, typer.Option(min=0, help="faults: show and run the schedule of this seed alone.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="faults, routing, campus: only what --out lacks.")] = False,
     so_far: Annotated[bool, typer.Option("--so-far", help="routing: only tell what the runs kept in --out come to.")] = False,
@@ -173,7 +176,7 @@ def bench(
 
 def benches() -> dict[str, Callable[..., Report]]:
     """The benchmarks by name; importing them is slow."""
-    from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, submit, timing
+    from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, roomfaults, submit, timing
     from moodmesh.nodes.bench.campus import bench as campus
     from moodmesh.nodes.bench.roommood import bench as roommood
     from moodmesh.nodes.bench.roomscale import bench as roomscale
@@ -185,7 +188,7 @@ def benches() -> dict[str, Callable[..., Report]]:
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
         "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
         "scale": scale.run, "campus": campus.run, "calibration": calibration.run, "roomsum": roomsum.run,
-        "roomscale": roomscale.run, "roommood": roommood.run,
+        "roomscale": roomscale.run, "roomfaults": roomfaults.run, "roommood": roommood.run,
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from moodmesh.mesh.rooms.member import Declined, Member, Opened
 from moodmesh.mesh.rooms.relay import Gathering
 from moodmesh.mesh.rooms.sitting import Aborted
 from moodmesh.mesh.rooms.transcript import Draw, Keys, Params, Roster, Run
-from moodmesh.mesh.rooms.wire import decode
+from moodmesh.mesh.rooms.wire import MOST_MEMBERS, decode
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.rooms.model import Descriptor, Reading, Trust
 from moodmesh.privacy.raw import EmotionVector
@@ -91,15 +91,20 @@ class RoomPerson:
         """Whoever was not found out cheating within a day."""
         return e_pub not in self.unwelcome
 
+    def most(self) -> int:
+        """A room that has come to some size grows by a quarter an epoch, and by two at least."""
+        size = self.known.size
+        if self.room.kind == "circle" or size < GROWS_FREELY:
+            return MOST_MEMBERS
+        return max(size + LEAST_GROWTH, int(GROWTH * size))
+
     def accepts(self, roster: Roster) -> None:
         """A circle is of the people named; other rooms do not grow at a pace that strangers in number would need."""
         if self.room.kind == "circle":
             if set(self._people(roster, range(roster.n))) != set(self.room.people):
                 raise Declined("the circle is not the people it was agreed on, each paired with this device and here")
-        elif self.known.size >= GROWS_FREELY:
-            most = max(self.known.size + LEAST_GROWTH, int(GROWTH * self.known.size))
-            if roster.n > most:
-                raise Declined(f"the room grew from {self.known.size} to {roster.n} at once: at most {most} are taken in")
+        elif roster.n > (most := self.most()):
+            raise Declined(f"the room grew from {self.known.size} to {roster.n} at once: at most {most} are taken in")
 
     def release(self, draw: Draw) -> Sequence[int]:
         """Charged for first; the same numbers again in the same epoch, and but for a circle in the same attempt alone: a second
@@ -196,6 +201,10 @@ class _Guest:
     def welcome(self, e_pub: bytes) -> bool:
         """Anybody."""
         return True
+
+    def most(self) -> int:
+        """All there are."""
+        return self.room.least
 
     def accepts(self, roster: Roster) -> None:
         """Anybody."""

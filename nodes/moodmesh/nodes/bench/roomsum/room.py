@@ -14,7 +14,7 @@ from typing import Any
 from moodmesh.mesh.rooms.member import Member
 from moodmesh.mesh.rooms.relay import STEP_S, Gathering, Out, Relay
 from moodmesh.mesh.rooms.transcript import Draw, Keys, Params, Roster, Run
-from moodmesh.mesh.rooms.wire import Step, decode
+from moodmesh.mesh.rooms.wire import MOST_MEMBERS, Step, decode
 from moodmesh.privacy.raw import EmotionVector
 from moodmesh.privacy.release.mechanism import LEAST, Ambient, Circle, Kind, Mechanism, OnDemand
 from moodmesh.privacy.sums.committee import size
@@ -61,6 +61,10 @@ class Guest:
     def welcome(self, e_pub: bytes) -> bool:
         """Anybody."""
         return True
+
+    def most(self) -> int:
+        """All there are."""
+        return MOST_MEMBERS
 
     def accepts(self, roster: Roster) -> None:
         """Anybody."""

@@ -1,0 +1,47 @@
+"""A room in which more have come than its members take in at once opens with those it may have, and grows epoch by epoch."""
+
+from __future__ import annotations
+
+import pytest
+
+from moodmesh.mesh.rooms.member import Declined, Opened
+from moodmesh.mesh.rooms.transcript import Roster
+
+from .rooms import Someone, moods
+from .sittings import sat
+
+MOST, COME = 7, 9
+
+
+class Careful(Someone):
+    """Takes part in rooms of up to `MOST`."""
+
+    gathers = MOST
+
+    def most(self) -> int:
+        return self.gathers
+
+    def accepts(self, roster: Roster) -> None:
+        if roster.n > MOST:
+            raise Declined("grew too fast")
+
+
+class Careless(Careful):
+    """Gathers whoever comes, and accepts no such roster: the mutation."""
+
+    gathers = COME
+
+
+def opened(kind: type[Careful]) -> list[Opened]:
+    return [one for one in sat([kind(value) for value in moods(COME)]).opened if isinstance(one, Opened)]
+
+
+def test_the_first_who_came_are_gathered_when_there_are_too_many_at_once() -> None:
+    found = opened(Careful)
+    assert len(found) == MOST
+    assert {len(one.contributors) for one in found} == {MOST}
+
+
+@pytest.mark.parametrize("kind", [Careless])
+def test_a_gatherer_that_takes_in_all_has_a_room_that_never_opens(kind: type[Careful]) -> None:
+    assert not opened(kind)
