@@ -176,6 +176,12 @@ def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
         assert "nothing sent" in ben.typed("privacy", "ledger").stdout
         circle = ben.typed("room", "create", "us", "--kind", "circle", "--person", "anna", "--yes")
         assert (circle.returncode, "3 to 16 people" in circle.stderr) == (2, True)
+        asked = ben.run("room", "create", "hall", "--kind", "ambient", input="y\ny\n")
+        assert ("Do you assume so?" in asked.stderr, asked.returncode) == (True, 0)
+        assert ben.client.get("rooms", "hall")["trust"] == "assumed"
+        unsaid = ben.run("room", "create", "hall2", "--kind", "ambient", input="\nn\n")
+        assert (unsaid.returncode, "Only people whose device is paired" in unsaid.stderr) == (2, True)
+        assert [room["name"] for room in ben.client.get("rooms")["rooms"]] == ["cafe", "hall"]
         assert ben.typed("room", "leave", "cafe").returncode == 0
         assert ben.typed("room", "show", "cafe").returncode == 2
         assert anna.typed("peers", "deny", "ben").returncode == 0

@@ -21,9 +21,17 @@ Every = Annotated[
     int, typer.Option(min=1, max=144, help="Take part in one epoch (ten minutes) of so many: what is sent tells less in a day.")
 ]
 Trust = Annotated[
-    Literal["verified", "assumed"],
-    typer.Option(help="verified: only people paired with this device count as honest. assumed: two thirds of the others do."),
+    Literal["verified", "assumed"] | None,
+    typer.Option(
+        help="Of an ambient room, asked otherwise. verified: only people paired with this device count as honest. assumed: two "
+        "thirds of the others are."
+    ),
 ]
+WHO_IS_HONEST = (
+    "Who counts as honest when an ambient room's cost is charged? People whose device is paired with yours (verified): with few of",
+    "them here, each release costs more, and this device sits out most. Or you assume that at least two thirds of all others are real",
+    "people: if they are not, more is told of you than is charged.",
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,7 +52,7 @@ def create(
     eps: Annotated[int, typer.Option(help="Of an on-demand room: 1, 2 or 4. Smaller tells less of you, and is rougher.")] = 4,
     person: Annotated[list[str] | None, typer.Option(help="Of a circle: a paired device, once for each.")] = None,
     open: Annotated[bool, typer.Option("--open", help="Whoever is near may join, without an invitation.")] = False,
-    trust: Trust = "verified",
+    trust: Trust = None,
     every: Every = 1,
     yes: Yes = False,
     json: Json = False,
@@ -60,7 +68,7 @@ def create(
 @room_app.command()
 def join(
     room: Annotated[str, typer.Argument(help="Its code (moodroom1:...), or the name of an invitation or an open room near.")],
-    trust: Trust = "verified",
+    trust: Trust = None,
     every: Every = 1,
     yes: Yes = False,
     json: Json = False,
@@ -74,8 +82,16 @@ def join(
 
 def _agree(path: tuple[str, ...], asked: dict[str, Any], yes: bool, json: bool) -> None:
     client = Client()
+    asked = {key: value for key, value in asked.items() if value is not None}
     if not yes:
-        for line in client.post(*path, body=asked)["agree"]:
+        told = client.post(*path, body=asked)
+        if told["room"]["kind"] == "ambient" and "trust" not in asked and not json:
+            for line in WHO_IS_HONEST:
+                say(line)
+            assumed = typer.confirm("Do you assume so?", default=False, err=True)
+            asked["trust"] = "assumed" if assumed else "verified"
+            told = client.post(*path, body=asked)
+        for line in told["agree"]:
             say(line)
         if json or not typer.confirm("Do you agree?", err=True):
             raise UsageError("nothing was joined, and nothing was sent: say --yes to agree")

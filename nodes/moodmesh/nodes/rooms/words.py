@@ -19,8 +19,9 @@ TRUST = {
 def consent(room: Descriptor, trust: Trust, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
     """What its user agrees to by joining."""
     lines = {"circle": _circle, "on-demand": _on_demand, "ambient": _ambient}[room.kind](room, caps, names)
-    if room.kind != "circle":
+    if room.kind == "ambient":  # a report of an on-demand room costs the same whoever is honest
         lines.append(TRUST[trust])
+    if room.kind != "circle":
         lines.append("Others can see that you are here, how many are, and when. Your mood itself never leaves this device.")
     return [*lines, "moodmesh room leave ends it at once. " + NOT_FOR]
 
