@@ -28,9 +28,9 @@ Trust = Annotated[
     ),
 ]
 WHO_IS_HONEST = (
-    "Who counts as honest when an ambient room's cost is charged? People whose device is paired with yours (verified): with few of",
-    "them here, each release costs more, and this device sits out most. Or you assume that at least two thirds of all others are real",
-    "people: if they are not, more is told of you than is charged.",
+    "Who counts as honest when an ambient room's cost is charged? People whose device is paired with yours (verified): with",
+    "few of them here, each release costs more, and this device sits out most. Or you assume that at least two thirds of all",
+    "others are real people: if they are not, more is told of you than is charged.",
 )
 
 
