@@ -18,7 +18,7 @@ from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, RESTARTED, Attempt, Job, p
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.messages import MAX_LIVE
 from moodmesh.nodes.placement.gates import device_gate
-from moodmesh.nodes.placement.hedge import Budget
+from moodmesh.nodes.placement.hedge import Budget, hangs
 from moodmesh.nodes.placement.hold import Hold, hold
 from moodmesh.nodes.placement.pull import ACCEPT, Field, Heap, Waiting, totals
 from moodmesh.nodes.placement.score import Z90, Placement, place
@@ -62,6 +62,19 @@ class Live:
     def due(self) -> float:
         """When it should have begun its work."""
         return min(self.starts, math.inf if self.begin_by is None else self.begin_by) + self.load
+
+    @property
+    def began(self) -> float:
+        """When it began its work, or should have."""
+        return self.due if self.started is None else self.started
+
+    def ran(self, now: float) -> float:
+        """Seconds since then."""
+        return now - self.began
+
+    def hangs(self, now: float) -> bool:
+        """Whether it is no rival of another attempt any more."""
+        return self.hedge_at is not None and hangs(self.ran(now), self.service, begun=self.started is not None)
 
     def excuse(self, until: float) -> None:
         """This process stood still: nothing is due before `until`, and nothing is learnt of what went on meanwhile."""

@@ -360,28 +360,36 @@ class Pursuit:
         if live.hedge_at is None or live.hedge_at > now:  # its queue has become longer
             return
         live.hedge_at = now + max(live.service, 1.0)
-        if len(self.lives) > 1 or live.moving_to is not None:
+        if live.moving_to is not None:
             return
-        took = now - (live.due if live.started is None else live.started)
+        took = live.ran(now)
         if took >= FAR_TOO_LATE * max(live.service, 1.0):
-            self._tell_late(live)
-        if not self._hedged():
+            self._tell_late(now)
+        if not self._hedged() or not all(one is live or one.hangs(now) for one in self.lives):
             return
         ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
-        row = second(ask, took, live.attempt.device, devices)
+        row = second(ask, took, [one.attempt.device for one in self.lives], devices)
         if row is not None and (free(took, live.service, live.started is not None) or self._desk.budget.spend()):
             await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
 
-    def _tell_late(self, live: Live) -> None:
-        where, said = self._desk.name(live.attempt.device), seconds(live.service)
-        late = f"attempt {live.attempt.number} takes far longer than the {said} predicted on {where}"
-        if not self.job.message.startswith(late):
-            self.job.message = f"{late}; `moodmesh job cancel` ends it"
+    def _tell_late(self, now: float) -> None:
+        if self.job.message != (late := self._late(now)):
+            self.job.message = late
             self._desk.tell(self.job)
+
+    def _late(self, now: float) -> str:
+        """Which attempts take far too long, in one line; empty when none does."""
+        late = [
+            f"attempt {one.attempt.number} takes far longer than the {seconds(one.service)} predicted"
+            f" on {self._desk.name(one.attempt.device)}"
+            for one in self.lives
+            if one.hedge_at is not None and one.ran(now) >= FAR_TOO_LATE * max(one.service, 1.0)
+        ]
+        return f"{', '.join(late)}; `moodmesh job cancel` ends it" if late else ""
 
     def _watch(self, live: Live) -> None:
         """When to look whether it is late, as things are now."""
-        live.hedge_at = (live.due if live.started is None else live.started) + hedge_after(live.service)
+        live.hedge_at = live.began + hedge_after(live.service)
 
     def _hedged(self) -> bool:
         """Whether a second attempt may run beside the first."""
@@ -462,8 +470,8 @@ class Pursuit:
 
     def _still(self) -> After:
         """Where the job stands by the attempts that live."""
-        begun = any(live.started is not None for live in self.lives)
-        return After("RUNNING", "running", self.job.message) if begun else After("PENDING", "reserved", self.job.message)
+        begun, late = any(live.started is not None for live in self.lives), self._late(self._desk.clock.now())
+        return After("RUNNING", "running", late) if begun else After("PENDING", "reserved", late)
 
     async def _fail(self, reason: str, message: str) -> None:
         await self._desk.jobs.status(self.job, "FAILED", reason, message, at=self._desk.clock.wall())

@@ -346,7 +346,7 @@ class Meshed:
         if attempt.state not in ("running", "suspended") or live != [attempt]:
             return
         ran = self.run.ran(attempt)
-        row = second(self.asks[attempt.job], ran, DeviceId(str(attempt.box.index)), self._devices(desk))
+        row = second(self.asks[attempt.job], ran, [DeviceId(str(attempt.box.index))], self._devices(desk))
         if row is not None and row.terms is not None and (free(ran, attempt.expected, begun=True) or desk.budget.spend()):
             self._reserve(desk, attempt.job, row)
         else:
