@@ -144,9 +144,7 @@ class Submitter:
                 self._pursuits[live.job.id].move(live, peer)
                 return
         else:
-            held = sorted(
-                (h for h in self.desk.held.values() if h.kind == wanted and peer in h.may_take()), key=lambda h: h.since
-            )
+            held = sorted((h for h in self.desk.takeable(peer) if h.kind == wanted), key=lambda h: h.since)
             if held:
                 job = held[-1 if message.newest else 0].job
                 del self.desk.held[job.id]
