@@ -46,6 +46,7 @@ from moodmesh.nodes.placement.hold import Hold
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S, FAR_TOO_LATE
 from moodmesh.nodes.placement.score import Placement, Row
 from moodmesh.nodes.rates import MOST_HAND_S
+from moodmesh.nodes.woken import woken
 
 RESERVE_TIMEOUT_S = 1.0
 WITHDRAW_TIMEOUT_S = 10.0
@@ -150,8 +151,7 @@ class Pursuit:
             if all(d.dynamic is not None for d in self._desk.devices() if d.capability is not None):
                 await self._desk.clock.sleep(SAID_S)
                 break
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), left)
+            await woken(self._wake, left)
         self._settled = 0.0
 
     # -- placing -------------------------------------------------------------------------------------------------------
@@ -212,8 +212,7 @@ class Pursuit:
             self._desk.net.pool_changed()
         before = self._desk.clock.now()
         left = min(self._until - before, self._desk.paused(self.job), 60.0)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, left))
+        await woken(self._wake, max(0.0, left))
         self._wake.clear()
         rest = gap_s - (self._desk.clock.now() - before)
         if rest > 0 and self._taker is None:
