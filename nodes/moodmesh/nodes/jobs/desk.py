@@ -115,6 +115,7 @@ class Desk:
     live: dict[tuple[str, int], Live] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    closing: bool = False
 
     def tell(self, job: Job) -> None:
         """Something about a job changed."""

@@ -111,13 +111,13 @@ class Pursuit:
 
     async def run(self, patience: float, settled: float = 0.0) -> None:
         """To the job's end. `patience`: seconds for which no device may be able to run it; `settled`: until when, on the
-        monotonic clock, it waits for devices known from before a restart. Cancelled with `closing`, its attempts go on;
-        cancelled otherwise, they are withdrawn."""
+        monotonic clock, it waits for devices known from before a restart. Cancelled, its attempts are withdrawn; where
+        this node ends they go on (`Desk.closing`: what a cancel says is lost where a timer comes in the same moment)."""
         self._patience, self._settled = patience, settled
         try:
             await self._live()
-        except asyncio.CancelledError as stop:
-            if stop.args != ("closing",):
+        except asyncio.CancelledError:
+            if not (self._desk.closing and self.job.open):
                 await asyncio.shield(self._withdraw_all())
             raise
 

@@ -201,9 +201,10 @@ class Submitter:
 
     async def close(self) -> None:
         """Stop driving; open jobs stay on disk for the next run."""
+        self.desk.closing = True
         tasks = [*self._drivers.values(), *self._late_now.values(), *self._expiring.values()]
         for task in tasks:
-            task.cancel("closing")
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- pursuits ------------------------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ class Submitter:
                 if await self.desk.acceptance.commit(job, attempt, kept, self._clock.wall()):
                     self.desk.tell(job)
                     if driver := self._drivers.get(job.id):
-                        driver.cancel("committed")
+                        driver.cancel()
             except (StoreError, OSError) as error:  # not acknowledged: it is sent again
                 log.warning("a late result has to wait: %s", error)
                 return
