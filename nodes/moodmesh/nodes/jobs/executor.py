@@ -343,7 +343,8 @@ class Executor:
                 self._net.send(peer, ProgressNow(job=job, attempt=attempt, seq=0, share=share))
             case Log():
                 e.seq += 1
-                self._net.send(peer, LogLine(job=job, attempt=attempt, seq=e.seq, line=event.line[:2000]))
+                e.lines.append(LogLine(job=job, attempt=attempt, seq=e.seq, line=event.line[:2000]))
+                self._net.send(peer, e.lines[-1])
 
     def _tell_started(self, e: Execution) -> None:
         """Said once RUNNING is on disk. A pure task need not wait for that: a restart loses it in either phase."""
@@ -543,6 +544,8 @@ class Executor:
         elif (e := self._held.get(key)) is not None:
             if e.started is not None:
                 self._tell_started(e)
+                for line in e.lines:
+                    self._net.send(e.held.requester, line)
             else:
                 self._grant(e, self._start_in(e))
 

@@ -144,6 +144,11 @@ class Jobs:
 
         await self._store.write("job.log", write)
 
+    async def last_line(self, job: str, attempt: int) -> int:
+        """The number of the last kept line of an attempt; 0 without any."""
+        query = "SELECT max(seq) AS last FROM job_log WHERE job=? AND attempt=?"
+        return await self._store.read(lambda db: db.execute(query, (job, attempt)).fetchone()["last"] or 0)
+
     async def logs(self, job: str) -> list[dict[str, Any]]:
         """The kept lines of a job, in order."""
         query = "SELECT attempt, seq, at, line FROM job_log WHERE job=? ORDER BY attempt, seq"

@@ -395,10 +395,16 @@ class Pursuit:
         return not self.job.spec.effects and self.job.spec.on is None
 
     async def _logged(self, live: Live, message: LogLine, now: float) -> None:
-        if message.seq > live.log_seq and live.log_room > 0:
-            live.log_seq, live.log_room = message.seq, live.log_room - len(message.line) - LOG_LINE
-            line = message.line if live.log_room > 0 else "the log is full: what follows is not kept"
-            await self._desk.jobs.log(self.job.id, live.attempt.number, message.seq, now, line)
+        if missing := max(0, message.seq - live.log_seq - 1):
+            await self._line(live, message.seq - 1, now, f"{missing} lines did not arrive")
+        await self._line(live, message.seq, now, message.line)
+
+    async def _line(self, live: Live, seq: int, now: float, line: str) -> None:
+        """Keep one, unless it was kept before, while there is room."""
+        if seq > live.log_seq and live.log_room > 0:
+            live.log_seq, live.log_room = seq, live.log_room - len(line) - LOG_LINE
+            line = line if live.log_room > 0 else "the log is full: what follows is not kept"
+            await self._desk.jobs.log(self.job.id, live.attempt.number, seq, now, line)
             self._desk.events.tell("log", job=self.job.id, attempt=live.attempt.number, line=line, at=now)
 
     async def _result(self, live: Live, result: Result) -> bool:

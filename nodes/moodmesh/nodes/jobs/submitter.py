@@ -106,13 +106,15 @@ class Submitter:
         settled = self._clock.now() + RESTART_WAIT_S
         for job in await self._jobs.load(only_open=True, limit=-1):
             if job.spec.escalate is None:  # else it never runs itself: see `escalation`
-                self._pursue(job, [self._known(job, a) for a in job.attempts if a.state in ATTEMPT_LIVE], settled)
+                lives = [await self._known(job, a) for a in job.attempts if a.state in ATTEMPT_LIVE]
+                self._pursue(job, lives, settled)
         self._resumed.set()
 
-    def _known(self, job: Job, attempt: Attempt) -> Live:
+    async def _known(self, job: Job, attempt: Attempt) -> Live:
         """An attempt that was live before a restart."""
         chosen = attempt.explain.get("chosen") or {}
         live = Live(job, attempt, float(chosen.get("claim", 0.0)), float(chosen.get("service", 0.0)), resumed=True)
+        live.log_seq = await self._jobs.last_line(job.id, attempt.number)
         live.answer_by = self._clock.now() + RESTART_WAIT_S
         self.desk.live[live.key] = live
         return live
