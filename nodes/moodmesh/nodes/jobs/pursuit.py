@@ -419,9 +419,12 @@ class Pursuit:
             raise Over("LOST", f"its result could not be fetched: {error}") from None
         except ValueError as error:
             desk.net.avoid(a.device)
+            discarded(a.device, result, str(error))
             raise Over("ERRORED", f"its result was not accepted: {error}", "transient") from None
         if await desk.acceptance.commit(job, a, result, desk.clock.wall()):
             desk.tell(job)
+        else:
+            discarded(a.device, result)
         if live.claim and result.provenance is not None:
             desk.net.measured(a.device, live.claim, max(took, result.provenance.seconds))
             self._learn_hand(live, result.provenance)
@@ -529,6 +532,12 @@ def unwanted(desk: Desk, job: Job) -> str:
 def acknowledge(desk: Desk, a: Attempt) -> None:
     """The executor may forget it."""
     desk.net.send(a.device, ResultAck(job=a.job, attempt=a.number))
+
+
+def discarded(peer: DeviceId, result: Result, wrong: str = "") -> None:
+    """Log that a result was not taken: another was first, its job had ended, or what is `wrong` with it."""
+    more = {"job": result.job, "attempt": result.attempt, "peer": peer[:8]} | ({"why": wrong} if wrong else {})
+    log.info("bad result discarded" if wrong else "stale result discarded", extra=more)
 
 
 def missing(placement: Placement) -> str:

@@ -19,7 +19,7 @@ from moodmesh.nodes.jobs.inputs import stored
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Blobs, Network
-from moodmesh.nodes.jobs.pursuit import RESTART_WAIT_S, Over, Pursuit, offer
+from moodmesh.nodes.jobs.pursuit import RESTART_WAIT_S, Over, Pursuit, discarded, offer
 from moodmesh.nodes.messages import MAX_LIVE, Attempted, Cancel, Granted, Result, ResultAck, Take
 from moodmesh.nodes.messages import Live as LiveDoc
 from moodmesh.nodes.placement.score import Placement
@@ -251,9 +251,14 @@ class Submitter:
                     self.desk.tell(job)
                     if driver := self._drivers.get(job.id):
                         driver.cancel()
+                else:
+                    discarded(peer, result)
             except (StoreError, OSError) as error:  # not acknowledged: it is sent again
                 log.warning("a late result has to wait: %s", error)
                 return
-            except ValueError:
+            except ValueError as error:
                 self._net.avoid(peer)
+                discarded(peer, result, str(error))
+        elif result.outputs is not None:
+            discarded(peer, result)
         self._net.send(peer, ResultAck(job=result.job, attempt=result.attempt))
