@@ -367,9 +367,10 @@ class Pursuit:
         if not self._hedged() or not all(one is live or one.hangs(now) for one in self.lives):
             return
         ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
-        row = second(ask, took, [one.attempt.device for one in self.lives], devices)
+        tried = frozenset(one.attempt.device for one in self.lives)
+        row = second(ask, took, tried, devices)
         if row is not None and (free(took, live.service, live.started is not None) or self._desk.budget.spend()):
-            await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
+            await self._offered(Placement(ask, tuple(devices), row, beside=tried), row)
 
     def _tell_late(self, now: float) -> None:
         if self.job.message != (late := self._late(now)):

@@ -36,11 +36,12 @@ def free(took_s: float, expected_s: float, begun: bool) -> bool:
 def second(ask: Ask, elapsed_s: float, tried: Collection[DeviceId], devices: Iterable[Device]) -> Row | None:
     """Where a second attempt may run: an idle device on mains, none of those that have one, that would be done in less time
     than the late one has taken already."""
-    chosen = place(ask, [d for d in devices if d.id not in tried and _idle(d)]).chosen
+    chosen = place(ask, [d for d in devices if d.id not in tried and idle(d)]).chosen
     return chosen if chosen and chosen.terms and chosen.terms.alone < elapsed_s else None
 
 
-def _idle(device: Device) -> bool:
+def idle(device: Device) -> bool:
+    """Whether a device has nothing to do, and power for work that may be done twice."""
     now = device.dynamic
     if not device.present or now is None or now.power != "ok":  # nothing is done twice on battery
         return False
