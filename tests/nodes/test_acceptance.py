@@ -134,8 +134,8 @@ def test_a_flood_of_messages_about_one_attempt_is_bounded() -> None:
         a, b = world.nodes
         job = await a.submit(units=5, on=b)
         await asyncio.sleep(3)
-        for seq in range(50_000):
-            await a.submitter.hear(b.id, ProgressNow(job=job, attempt=1, seq=seq, share=0.5))
+        for _ in range(50_000):
+            await a.submitter.hear(b.id, ProgressNow(job=job, attempt=1, share=0.5))
         assert a.submitter._pursuits[job]._inbox.qsize() == MOST_WAITING
         await asyncio.sleep(10)
         assert status(a, job)[0] == "SUCCEEDED"

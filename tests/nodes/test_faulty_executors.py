@@ -38,7 +38,7 @@ def never_called(node: Node) -> None:
     """It grants a place, and says for ever that there is a moment left until its turn."""
 
     def grant(e: Any, wait: float) -> None:
-        node.peers.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=2.5, lease_s=5.0))
+        node.peers.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=2.5))
 
     usual = node.executor.live
     node.executor._grant = grant  # type: ignore[method-assign]
@@ -51,7 +51,7 @@ def never_granted(node: Node) -> None:
     async def reserve(peer: Any, ask: Reserve) -> None:
         said = [Live(job=ask.job, attempt=ask.attempt, phase="RESERVED")]
         node.executor.live = lambda to: said if to == peer else []  # type: ignore[method-assign]
-        node.peers.send(peer, ProgressNow(job=ask.job, attempt=ask.attempt, seq=0, share=0.5))
+        node.peers.send(peer, ProgressNow(job=ask.job, attempt=ask.attempt, share=0.5))
         node.peers.send(peer, LogLine(job=ask.job, attempt=ask.attempt, seq=1, line="soon"))
 
     node.executor._reserve = reserve  # type: ignore[method-assign]

@@ -222,7 +222,6 @@ class Held:
     phase: str
     personal: bool
     units: float
-    boot: str
     result: Result | None
     created: float
 
@@ -254,9 +253,9 @@ class Executions:
             )
             db.execute(_TRIM, (held.requester, held.requester, MOST_FENCES))
             db.execute(
-                "INSERT OR IGNORE INTO execution (requester, job, number, task, variant, phase, personal, units, boot, created)"
-                " VALUES (?, ?, ?, ?, ?, 'RESERVED', ?, ?, ?, ?)",
-                (*key, held.number, held.task, held.variant, held.personal, held.units, held.boot, held.created),
+                "INSERT OR IGNORE INTO execution (requester, job, number, task, variant, phase, personal, units, created)"
+                " VALUES (?, ?, ?, ?, ?, 'RESERVED', ?, ?, ?)",
+                (*key, held.number, held.task, held.variant, held.personal, held.units, held.created),
             )
             return ""
 
@@ -362,7 +361,7 @@ def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
 
 
 def _held(row: sqlite3.Row) -> Held:
-    names: Sequence[str] = ("requester", "job", "number", "task", "variant", "phase", "units", "boot", "created")
+    names: Sequence[str] = ("requester", "job", "number", "task", "variant", "phase", "units", "created")
     result = Result.model_validate_json(row["result"]) if row["result"] else None
     return Held(**{name: row[name] for name in names}, personal=bool(row["personal"]), result=result)
 
