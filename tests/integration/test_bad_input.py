@@ -319,7 +319,7 @@ def test_a_full_disk_at_the_start_is_said_and_nothing_is_lost(tmp_path: Path) ->
 
 
 def test_a_disk_that_fills_up_while_a_job_runs_loses_neither_it_nor_the_daemon(tmp_path: Path) -> None:
-    sooner = "from moodmesh.nodes.jobs import submitter; submitter.DISK_RETRY_S = 0.5"
+    sooner = "from moodmesh.nodes.jobs import pursuit; pursuit.DISK_RETRY_S = 0.5"
     with alone(tmp_path, sooner) as daemon:
         job = daemon.submit("emotion.text", (TEXT + b"\n") * 2_000, **TINY)
         daemon.wait_for(lambda: daemon.client.get("jobs", job)["status"] == "RUNNING", "running it")

@@ -256,7 +256,7 @@ class Node:
         self.events = Hub()
         self.submitter = Submitter(self.peers, InlineBlobs(), self.jobs, self.events, self.clock, 24 * 3600)
         self.executor = Executor(
-            self.peers, InlineBlobs(), Executions(self.disk), self, self.offers, self.clock, "boot", self.peers.changed  # type: ignore[arg-type]
+            self.peers, InlineBlobs(), Executions(self.disk), self, self.offers, self.clock, self.peers.changed  # type: ignore[arg-type]
         )  # fmt: skip
         self.peers.submitter, self.peers.executor = self.submitter, self.executor
         self._inspect(self.submitter)

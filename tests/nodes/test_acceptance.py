@@ -85,6 +85,41 @@ def test_a_late_result_that_is_true_is_taken() -> None:
     assert after_the_fact(lambda a, b, job: signed(b, b, job)) == "SUCCEEDED"
 
 
+def discarded(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    found = [(r.getMessage(), str(getattr(r, "why", ""))) for r in caplog.records if "discarded" in r.getMessage()]
+    caplog.clear()
+    return found
+
+
+def test_a_result_that_is_not_taken_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Forged, too late for its job, or of a job that was stopped in the very moment."""
+    caplog.set_level("INFO")
+    after_the_fact(lambda a, b, job: signed(b, a, job))
+    assert discarded(caplog) == [("bad result discarded", "bad signature")]
+
+    async def late(world: World) -> None:
+        a, b = world.nodes
+        job = await a.submit(units=1, on=b)
+        await asyncio.sleep(3)
+        assert status(a, job)[0] == "SUCCEEDED"
+        await a.submitter.hear(b.id, signed(b, b, job))
+        await asyncio.sleep(0.1)
+
+    simulate(late)
+    assert discarded(caplog) == [("stale result discarded", "")]
+
+    async def stopped(world: World) -> None:
+        a, b = world.nodes
+        job = await a.submit(units=1, on=b)
+        await asyncio.sleep(0.3)
+        a.disk.db.execute("UPDATE job SET status='STOPPED' WHERE id=?", (job,))
+        a.submitter._open[job].status = "STOPPED"
+        await asyncio.sleep(3)
+
+    simulate(stopped)
+    assert discarded(caplog) == [("stale result discarded", "")]
+
+
 @pytest.mark.parametrize(
     ("data", "taken"),
     [(b"[" * 100_000, False), (b'{"a":' * 100_000, False), (b"[]", False), (b"7", False), (b'{"a":[]}', True)],
@@ -99,8 +134,8 @@ def test_a_flood_of_messages_about_one_attempt_is_bounded() -> None:
         a, b = world.nodes
         job = await a.submit(units=5, on=b)
         await asyncio.sleep(3)
-        for seq in range(50_000):
-            await a.submitter.hear(b.id, ProgressNow(job=job, attempt=1, seq=seq, share=0.5))
+        for _ in range(50_000):
+            await a.submitter.hear(b.id, ProgressNow(job=job, attempt=1, share=0.5))
         assert a.submitter._pursuits[job]._inbox.qsize() == MOST_WAITING
         await asyncio.sleep(10)
         assert status(a, job)[0] == "SUCCEEDED"

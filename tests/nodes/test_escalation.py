@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,7 +41,7 @@ class Answer(BaseModel):
 
 
 def uncertain(request: Request, answer: Mapping[str, Any], share: float) -> Rest | None:
-    sent = tuple(range(round(share * len(answer["items"]))))
+    sent = tuple(range(int(share * len(answer["items"]))))
     return Rest(Request({"units": float(len(sent))}, b"rest"), sent, len(answer["items"])) if sent else None
 
 
@@ -322,6 +323,37 @@ def test_an_answer_that_does_not_fit_is_not_merged(broken: str, monkeypatch: pyt
     items, why = outcome(story, count=2)
     assert items == ["small"] * ITEMS
     assert "does not fit" in why["why"]
+
+
+@pytest.mark.parametrize(
+    ("share", "certain", "why"),
+    [
+        (0.1, False, "at most 0.1 of so few is less than one"),
+        (0.5, True, "small is expected to be no worse on what there is"),
+        (1.0, True, "small is expected to be no worse on what there is"),
+    ],
+)
+def test_where_nothing_is_sent_it_says_truly_why(
+    share: float, certain: bool, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six items a tenth is none; a half would be three, but the small model is sure of all."""
+
+    def sure(request: Request, answer: Mapping[str, Any], share: float) -> Rest | None:
+        return uncertain(request, answer, share) if share == 1.0 and not all_sure else None
+
+    all_sure = share == 1.0
+    if certain:
+        monkeypatch.setattr(TASK, "spec", SimpleNamespace(escalation=replace(WAY, uncertain=sure), result=Answer))
+
+    async def story(world: World) -> dict[str, Any]:
+        await world.start()
+        await asyncio.sleep(1)
+        phone = phone_of(world)
+        job = await phone.ask(share)
+        await asyncio.sleep(20)
+        return phone.told(job)
+
+    assert outcome(story, count=2)["why"] == f"nothing was sent to large: {why}"
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -9,7 +9,7 @@ import pytest
 
 from moodmesh.nodes.bench.faults.verdict import exhausted
 from moodmesh.nodes.errors import StoreError
-from moodmesh.nodes.jobs import pursuit
+from moodmesh.nodes.jobs import desk, pursuit
 from moodmesh.nodes.messages import (
     CancelledAttempt,
     Granted,
@@ -38,7 +38,7 @@ def never_called(node: Node) -> None:
     """It grants a place, and says for ever that there is a moment left until its turn."""
 
     def grant(e: Any, wait: float) -> None:
-        node.peers.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=2.5, lease_s=5.0))
+        node.peers.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=2.5))
 
     usual = node.executor.live
     node.executor._grant = grant  # type: ignore[method-assign]
@@ -51,7 +51,7 @@ def never_granted(node: Node) -> None:
     async def reserve(peer: Any, ask: Reserve) -> None:
         said = [Live(job=ask.job, attempt=ask.attempt, phase="RESERVED")]
         node.executor.live = lambda to: said if to == peer else []  # type: ignore[method-assign]
-        node.peers.send(peer, ProgressNow(job=ask.job, attempt=ask.attempt, seq=0, share=0.5))
+        node.peers.send(peer, ProgressNow(job=ask.job, attempt=ask.attempt, share=0.5))
         node.peers.send(peer, LogLine(job=ask.job, attempt=ask.attempt, seq=1, line="soon"))
 
     node.executor._reserve = reserve  # type: ignore[method-assign]
@@ -275,6 +275,67 @@ def test_a_device_that_claims_and_signs_for_too_little_is_corrected_by_the_clock
         assert first[10:] == [asks.id] * 2
 
     simulate(story)
+
+
+async def caught(asks: Node, liar: Node) -> None:
+    """It says that it takes 1 s for a unit, and takes 10: its submitter knows that by now."""
+    liar.mean = liar.offers._mean = 1.0
+    liar.slow = 10.0
+    liar.peers.retell()
+    for _ in range(15):
+        job = await asks.submit(units=0.3, on=liar)
+        while status(asks, job)[0] in ("PENDING", "RUNNING"):
+            await asyncio.sleep(0.5)
+    assert asks.peers.peers[liar.id].view(asks.clock.now(), own=True, trouble=str).worth > 3
+
+
+@pytest.mark.parametrize("believed", [False, True])
+def test_a_device_that_was_caught_lying_cannot_pull_work_to_itself_by_what_it_still_claims(
+    believed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of a queue where it is done sooner. The mutation: whoever asks is believed."""
+    if believed:
+        monkeypatch.setattr(desk, "may_pull", lambda device: True)
+
+    async def story(world: World) -> None:
+        asks, liar = world.nodes
+        await caught(asks, liar)
+        await asks.submit(units=9, on=asks)
+        await asyncio.sleep(0.5)
+        job = await asks.submit(units=2.5)
+        await asyncio.sleep(60)
+        moved = [(asks.id, "WITHDRAWN"), (liar.id, "COMMITTED")]
+        assert attempts(asks, job) == (moved if believed else [(asks.id, "COMMITTED")])
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("believed", [False, True])
+def test_a_device_that_was_caught_lying_gets_nothing_of_what_is_held_back(
+    believed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hears of nothing, and what it asks for all the same is answered with nothing."""
+    if believed:
+        monkeypatch.setattr(desk, "may_pull", lambda device: True)
+
+    async def story(world: World) -> None:
+        asks, liar, box = world.nodes
+        fast(box)
+        await caught(asks, liar)
+        await asks.submit(units=50, on=asks)
+        box.crash()
+        await asyncio.sleep(6)
+        job = await asks.submit(units=1)
+        await asyncio.sleep(5)
+        asks.submitter.take(liar.id, Take(task=PURE, variant="tiny"))
+        await asyncio.sleep(1)
+        assert attempts(asks, job) == ([(liar.id, "RUNNING")] if believed else [])
+        if not believed:
+            assert asks.submitter._open[job].substate == "pooled"
+            assert liar.peers.peers[asks.id].held == []
+            assert not liar.executor._pulling.kept, "no slot of it is kept for an answer"
+
+    simulate(story, 3)
 
 
 ENDS: dict[str, Any] = {

@@ -24,7 +24,7 @@ def hides(node: Node, *, still_waits: bool) -> None:
     usual, live = node.executor._deliver, node.executor.live
 
     async def deliver(e: Any, result: Any) -> None:
-        node.peers.send(e.held.requester, StartedAt(job=e.held.job, attempt=e.held.number, pid=1, load_s=0.0, ago_s=0.0))
+        node.peers.send(e.held.requester, StartedAt(job=e.held.job, attempt=e.held.number, load_s=0.0, ago_s=0.0))
         await usual(e, result)
 
     node.executor._deliver = deliver  # type: ignore[method-assign]

@@ -131,8 +131,8 @@ def test_without_the_fence_what_has_effects_runs_twice(monkeypatch: pytest.Monke
     async def grant(self: Executions, held: Held, *, effects: bool) -> str:
         def write(db: sqlite3.Connection) -> None:
             db.execute(
-                "INSERT OR IGNORE INTO execution (requester, job, number, task, variant, phase, personal, units, boot, created)"
-                " VALUES (?, ?, ?, ?, ?, 'RESERVED', 0, 1, '', 0)",
+                "INSERT OR IGNORE INTO execution (requester, job, number, task, variant, phase, personal, units, created)"
+                " VALUES (?, ?, ?, ?, ?, 'RESERVED', 0, 1, 0)",
                 (held.requester, held.job, held.number, held.task, held.variant),
             )
 

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from moodmesh.nodes.cli.jobs import describe, explained
+from moodmesh.nodes.placement.hedge import far_after
 
-from .sim import EFFECTS, PURE, Node, World, simulate, status
+from .sim import EFFECTS, PURE, Node, World, attempts, held, simulate, status
 
 
 async def hangs(owner: Node, where: Node, task: str, *, on: bool) -> None:
@@ -46,6 +47,49 @@ def test_the_owner_of_work_that_hangs_on_the_only_device_is_told() -> None:
         await hangs(one, one, PURE, on=False)
 
     simulate(story, 1)
+
+
+def test_a_third_device_has_the_job_when_two_attempts_hang() -> None:
+    """Which hold it no longer than each may: a rival that hangs itself is none."""
+
+    async def story(world: World) -> None:
+        asks, box, other = world.nodes
+        box.slow = other.slow = 1e9
+        asks.submitter.desk.budget._tokens = 1.0
+        job = await asks.submit(units=2)
+        await asyncio.sleep(10)
+        assert held(asks, job) == [(box.id, "RUNNING"), (other.id, "RUNNING")]
+        await asyncio.sleep(far_after(1.6) - 10)
+        assert len(held(asks, job)) == 2, "so long its rival may be alive"
+        await asyncio.sleep(10)
+        assert attempts(asks, job)[2:] == [(asks.id, "COMMITTED")]
+        await asyncio.sleep(3)
+        assert not box.workers
+        assert not other.workers
+
+    simulate(story, 3)
+
+
+def test_the_owner_is_told_of_each_attempt_that_hangs_and_no_device_has_two() -> None:
+    async def story(world: World) -> None:
+        asks, box, other = world.nodes
+        asks.slow = box.slow = other.slow = 1e9
+        job = await asks.submit(units=2)
+        kept = asks.submitter._open[job]
+        await asyncio.sleep(7)
+        names = asks.peers.names()
+        first = f"attempt 1 takes far longer than the 1.2 s predicted on {names[box.id]}"
+        assert kept.message == f"{first}; `moodmesh job cancel` ends it"
+        assert len(held(asks, job)) == 2
+        await asyncio.sleep(600)
+        assert held(asks, job) == [(node.id, "RUNNING") for node in (box, other, asks)]
+        assert [f"attempt {n}" in kept.message for n in (1, 2, 3)] == [True] * 3
+        box.crash()
+        await asyncio.sleep(10)
+        assert [f"attempt {n}" in kept.message for n in (1, 2, 3)] == [False, True, True]
+        await asks.submitter.cancel(job)
+
+    simulate(story, 3)
 
 
 def test_what_ends_after_all_is_not_called_late_any_more() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.access import Access
+from moodmesh.nodes.api import elsewhere
 from moodmesh.nodes.errors import Refused
 from moodmesh.nodes.jobs import inspection, stopping
+from moodmesh.nodes.jobs.replicas import Elsewhere
 from moodmesh.nodes.jobs.stopping import Stopping
 from moodmesh.nodes.messages import Inspect, Inspected
 from moodmesh.nodes.peers import Peers
@@ -70,6 +73,39 @@ def test_a_job_of_a_device_that_is_gone_is_ended_at_once_and_stopped_when_its_ow
         await asyncio.sleep(120)
         assert status(a, job)[0] == "STOPPED", "cancelled stays cancelled"
         assert not any(node.workers for node in world.nodes)
+
+    simulate(story, seeing=((0, 1), (0, 2)))
+
+
+def shown(node: Node, found: Elsewhere) -> dict[str, Any]:
+    """As `job show` has it."""
+    services: Any = SimpleNamespace(identity=node.identity, peers=node.peers, inspection=node.inspection, clock=node.clock)
+    return elsewhere.show(services, found)
+
+
+def test_what_was_ended_is_shown_as_ended_where_it_ran_and_where_it_was_asked_for_until_its_owner_is_back() -> None:
+    async def story(world: World) -> None:
+        a, b, c = world.nodes
+        job = await orphan(world, c)
+        before = shown(c, await there(c, job))
+        assert (before["message"], before["attempts"][0]["state"]) == ("", "RUNNING")
+        await b.inspection.cancel(await there(b, job))
+        b.crash()
+        await b.start()
+        await asyncio.sleep(2)
+        said = f"ended on {c.id[:6]} for its user"
+        for node, words in ((b, f"{elsewhere.WAITS}; {said}"), (c, said)):
+            found = shown(node, await there(node, job))
+            (attempt,) = found["attempts"]
+            assert (found["message"], attempt["state"]) == (words, "CANCELLED")
+            assert attempt["message"] == elsewhere.ENDED
+        await comes_back(a)
+        await asyncio.sleep(10)
+        for node in (b, c):
+            found = shown(node, await there(node, job))
+            assert (found["status"], found["message"]) == ("STOPPED", "")
+            assert found["attempts"][0]["message"] not in ("", elsewhere.ENDED), "its owner knows better"
+            assert not any(row["ended"] for row in node.rows("SELECT ended FROM replica"))
 
     simulate(story, seeing=((0, 1), (0, 2)))
 

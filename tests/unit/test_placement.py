@@ -424,7 +424,7 @@ def test_why_names_devices_and_says_what_left_no_choice() -> None:
     assert why(to_den).startswith("den was asked for with --on: ")
     small = place(replace(ASK, on=DeviceId("ann"), small_part=True), [here, den])
     assert why(small).startswith("ann asked, and the small model of --escalate (tiny) answers where it is asked: ")
-    hedge = replace(place(ASK, [here]), beside=True)
+    hedge = replace(place(ASK, [here]), beside=frozenset({DeviceId("den")}))
     assert why(hedge).startswith("ann was idle, and runs it beside the attempt that takes long: ")
     ask, unlike = replace(ASK, units=300.0), replace(den, dynamic=dynamic(free_slots=0, queue={f"{TASK}/base": (2, 80.0)}))
     slower = replace(here, capability=capability(tiny=variant(mean=0.012, load_s=0.5)))
@@ -438,6 +438,30 @@ def test_why_names_devices_and_says_what_left_no_choice() -> None:
     close = place(replace(ASK, units=1000.0, input_bytes=0, result_bytes=0), [near, free])
     assert why(close).startswith("ann returns the result of tiny as soon as any: 10.60 s predicted, 10.50 s on den")
     assert why(replace(place(ASK, [here]), taken=True)).startswith("ann was free and took it: ")
+
+
+def test_a_sooner_device_that_took_no_part_says_why() -> None:
+    """Of what a free device took, and of a second attempt, the smallest total need not win."""
+    slow = device("slow", capability=capability(tiny=variant(mean=1.0)))
+    first, free, busy = device("first"), device("free"), device("busy", dynamic=dynamic(free_slots=0, running=[0.1]))
+    battery = device("phone", dynamic=dynamic(power="limited"))
+    found = place(ASK, [slow])
+    all_of_them = replace(found, devices=(slow, first, free, busy, battery))
+
+    def said(placement: Placement) -> dict[str, str]:
+        return {line.split()[0]: line.rsplit("   ", 1)[1] for line in table(summary(placement))[1:]}
+
+    asked = "sooner, but did not ask for it"
+    assert said(replace(all_of_them, taken=True)) == {"slow": "chosen"} | dict.fromkeys(
+        ["first", "free", "busy", "phone"], asked
+    )
+    rival = said(replace(all_of_them, devices=(slow, first, busy, battery), beside=frozenset({first.id})))
+    assert rival == {
+        "slow": "chosen", "first": "sooner, but runs the first attempt", "busy": "sooner, but not idle",
+        "phone": "sooner, but not on mains",
+    }  # fmt: skip
+    third = said(replace(all_of_them, beside=frozenset({first.id, busy.id})))
+    assert third["first"] == third["busy"] == "sooner, but runs another attempt"
 
 
 def test_with_fast_every_variant_is_a_rival_and_why_names_it() -> None:

@@ -294,14 +294,14 @@ def test_a_second_attempt_waits_for_twice_the_prediction_and_a_second_more() -> 
 def test_a_second_attempt_goes_to_an_idle_device_that_is_done_sooner_than_the_first_has_taken() -> None:
     ask = replace(ASK, units=1.0)
     idle, busy = machine("idle", 5.0), machine("busy", 1.0, running=9.0)
-    found = second(ask, 6.0, ME, [idle, busy])
+    found = second(ask, 6.0, [ME], [idle, busy])
     assert found is not None
     assert found.device == "idle"
-    assert second(ask, 4.0, ME, [idle, busy]) is None
-    assert second(ask, 600.0, ME, [busy]) is None
-    assert second(ask, 600.0, ME, [replace(idle, pending_s=1.0)]) is None
+    assert second(ask, 4.0, [ME], [idle, busy]) is None
+    assert second(ask, 600.0, [ME], [busy]) is None
+    assert second(ask, 600.0, [ME], [replace(idle, pending_s=1.0)]) is None
     spare = machine("first", 1.0, slots=2)
-    found = second(ask, 600.0, DeviceId("first"), [spare, idle])
+    found = second(ask, 600.0, [DeviceId("first")], [spare, idle])
     assert found is not None
     assert found.device == "idle", "not beside the first, whatever is wrong there"
 
@@ -309,8 +309,8 @@ def test_a_second_attempt_goes_to_an_idle_device_that_is_done_sooner_than_the_fi
 @pytest.mark.parametrize("power", ["limited", "unknown", "no"])
 def test_a_second_attempt_never_runs_on_battery(power: str) -> None:
     ask, on_battery = replace(ASK, units=1.0), machine("idle", 5.0, power=power)
-    assert second(ask, 600.0, ME, [on_battery]) is None
-    found = second(ask, 600.0, ME, [on_battery, machine("slow", 30.0)])
+    assert second(ask, 600.0, [ME], [on_battery]) is None
+    found = second(ask, 600.0, [ME], [on_battery, machine("slow", 30.0)])
     assert found is not None
     assert found.device == "slow"
 

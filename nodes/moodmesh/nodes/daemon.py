@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ class Node(Services):
             peers.models, capabilities.fetch = pulled.hear, pulled.pull
             submitter = Submitter(peers, blobs, jobs, events, clock, config.jobs.wait_for_device_h * 3600)
             escalations = Escalations(submitter, jobs, blobs, events, clock, tasks, identity.id)
-            executor = Executor(peers, blobs, Executions(store), pool, capabilities, clock, uuid.uuid4().hex, peers.changed)
+            executor = Executor(peers, blobs, Executions(store), pool, capabilities, clock, peers.changed)
             peers.submitter, peers.executor, capabilities.executor = submitter, executor, executor
             inspection = Inspection(peers, access, jobs, escalations, events, Replicas(store, clock), executor, clock)
             peers.inspection, peers.on_change = inspection.hear, inspection.look

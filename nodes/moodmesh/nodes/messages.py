@@ -180,7 +180,6 @@ class Granted(Attempted):
 
     kind: Literal["granted"] = "granted"
     start_in_s: Seconds
-    lease_s: Seconds
 
 
 class RefusedReservation(Attempted):
@@ -206,7 +205,6 @@ class StartedAt(Attempted):
     """E: the task's first line ran `ago_s` seconds before this message was made."""
 
     kind: Literal["started"] = "started"
-    pid: Count
     load_s: Seconds
     ago_s: Seconds
 
@@ -215,7 +213,6 @@ class ProgressNow(Attempted):
     """E: share done."""
 
     kind: Literal["progress"] = "progress"
-    seq: Count
     share: Annotated[float, Field(ge=0, le=1)]
 
 

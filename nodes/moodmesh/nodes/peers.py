@@ -59,6 +59,7 @@ from moodmesh.nodes.outbox import Outbox
 from moodmesh.nodes.peer import AVOID_S, Peer
 from moodmesh.nodes.placement.pull import Heap, Waiting
 from moodmesh.nodes.placement.view import WIRED, Device
+from moodmesh.nodes.woken import woken
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
 LOST_S, ABSENT_S = 4.5, 25.0  # lost half a second before the lease ends: elsewhere within 5 s
@@ -429,9 +430,7 @@ class Peers:
         while True:
             before, limit = self._clock.now(), LOST_S if p.live_since is not None else ABSENT_S
             wait = min(BEAT_LIVE_S if p.live_since is not None else BEAT_IDLE_S, max(0.01, limit - p.silent(before)))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await p.wake.wait()
+            await woken(p.wake, wait)
             p.wake.clear()
             now = self._clock.now()
             if now - before > wait + STALL_S:  # this process stood still: judge nobody, count anew
@@ -492,9 +491,7 @@ class Peers:
         while True:
             desk = self.submitter.desk
             busy = self.executor.busy() or bool(desk.held) or bool(desk.live)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0 if busy else BEAT_IDLE_S):
-                    await self._documents_due.wait()
+            await woken(self._documents_due, 1.0 if busy else BEAT_IDLE_S)
             self._documents_due.clear()
             self.submitter.reconcile(self.me, self.executor.live(self.me))
             self.executor.reconcile(self.me, self.submitter.live(self.me))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +12,7 @@ from aiohttp import web
 from moodmesh.nodes.api.guard import while_asked
 from moodmesh.nodes.api.shown import together
 from moodmesh.nodes.errors import NotFound
-from moodmesh.nodes.jobs.model import OPEN
+from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, OPEN
 from moodmesh.nodes.jobs.replicas import Elsewhere
 from moodmesh.nodes.jobs.seen import table
 from moodmesh.nodes.placement.afterwards import compared
@@ -20,6 +20,7 @@ from moodmesh.nodes.services import Services
 
 Parts = Sequence[tuple[str, Elsewhere]]
 WAITS = "cancel asked for, waits for its owner"
+ENDED = "ended for its user, while its owner is away"
 LOOK_S = 1.0
 """Between two looks of whoever follows a job of another device."""
 
@@ -42,6 +43,7 @@ def show(node: Services, there: Elsewhere, parts: Parts = ()) -> dict[str, Any]:
 
 def _show(node: Services, there: Elsewhere) -> dict[str, Any]:
     job, waits = there.job, there.stop is not None and there.job.status in OPEN
+    ended = there.ended if job.status in OPEN else frozenset()
     done = next((a for a in job.attempts if a.number == job.winner), None)
     last = done or (job.attempts[-1] if job.attempts else None)
     return {
@@ -49,7 +51,7 @@ def _show(node: Services, there: Elsewhere) -> dict[str, Any]:
         "task": job.task,
         "status": job.status,
         "substate": job.substate,
-        "message": "; ".join(filter(None, (WAITS, there.words))) if waits else job.message,
+        "message": "; ".join(filter(None, (WAITS if waits else "", _ended(there, ended)))) or job.message,
         "share": job.share,
         "ran_on": done.name if done else (job.escalation.ran_on if job.escalation else "") or None,
         "variant": last.variant if last else job.variant,
@@ -66,10 +68,18 @@ def _show(node: Services, there: Elsewhere) -> dict[str, Any]:
         "owner_absent": not node.inspection.linked(there.owner),
         "age_s": 0.0 if there.live else max(0.0, node.clock.wall() - there.at),
         "attempts": [
-            a.model_dump(exclude={"table"}) | {"compared": compared(a.model_dump(), table(a.table, node.identity.id))}
+            a.model_dump(exclude={"table"})
+            | {"compared": compared(a.model_dump(), table(a.table, node.identity.id))}
+            | ({"state": "CANCELLED", "message": ENDED} if a.device in ended and a.state in ATTEMPT_LIVE else {})
             for a in job.attempts
         ],
     }
+
+
+def _ended(there: Elsewhere, ended: Collection[str]) -> str:
+    """What came of a cancel while the owner is away; empty without one."""
+    names = [a.name for a in there.job.attempts if a.device in ended]
+    return there.words or (f"ended on {', '.join(dict.fromkeys(names))} for its user" if names else "")
 
 
 def explain(node: Services, there: Elsewhere, parts: Parts = ()) -> dict[str, Any]:

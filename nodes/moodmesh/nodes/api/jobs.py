@@ -210,7 +210,8 @@ class JobsView:
             await elsewhere.send(response, {"event": "job", **await self._shown(job)})
             while job.open:
                 try:
-                    event = await asyncio.wait_for(queue.get(), 15)
+                    async with asyncio.timeout(15):
+                        event = await queue.get()
                 except TimeoutError:
                     await response.write(b": alive\n\n")
                     continue

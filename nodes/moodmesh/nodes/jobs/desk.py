@@ -18,9 +18,9 @@ from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, RESTARTED, Attempt, Job, p
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.messages import MAX_LIVE
 from moodmesh.nodes.placement.gates import device_gate
-from moodmesh.nodes.placement.hedge import Budget
+from moodmesh.nodes.placement.hedge import Budget, hangs
 from moodmesh.nodes.placement.hold import Hold, hold
-from moodmesh.nodes.placement.pull import ACCEPT, Field, Heap, Waiting, totals
+from moodmesh.nodes.placement.pull import ACCEPT, Field, Heap, Waiting, may_pull, totals
 from moodmesh.nodes.placement.score import Z90, Placement, place
 from moodmesh.nodes.placement.view import Ask, Device
 
@@ -63,6 +63,19 @@ class Live:
         """When it should have begun its work."""
         return min(self.starts, math.inf if self.begin_by is None else self.begin_by) + self.load
 
+    @property
+    def began(self) -> float:
+        """When it began its work, or should have."""
+        return self.due if self.started is None else self.started
+
+    def ran(self, now: float) -> float:
+        """Seconds since then."""
+        return now - self.began
+
+    def hangs(self, now: float) -> bool:
+        """Whether it is no rival of another attempt any more."""
+        return self.hedge_at is not None and hangs(self.ran(now), self.service, begun=self.started is not None)
+
     def excuse(self, until: float) -> None:
         """This process stood still: nothing is due before `until`, and nothing is learnt of what went on meanwhile."""
         self.claim, self.move_by = 0.0, max(self.move_by, until)
@@ -102,6 +115,7 @@ class Desk:
     live: dict[tuple[str, int], Live] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    closing: bool = False
 
     def tell(self, job: Job) -> None:
         """Something about a job changed."""
@@ -181,10 +195,17 @@ class Desk:
     def heaps_for(self, peer: DeviceId) -> list[Heap]:
         """What is held back here and may run at a peer, class by class; for this device itself: everything."""
         kinds: dict[str, list[Held]] = {}
-        for one in self.held.values():
-            if peer == self.net.me or peer in one.may_take():
-                kinds.setdefault(one.kind, []).append(one)
+        for one in self.held.values() if peer == self.net.me else self.takeable(peer):
+            kinds.setdefault(one.kind, []).append(one)
         return [_heap(kind, sorted(found, key=lambda h: h.since)) for kind, found in kinds.items()]
+
+    def takeable(self, peer: DeviceId) -> list[Held]:
+        """What is held back here and a device may take."""
+        found = [one for one in self.held.values() if peer in one.may_take()]
+        return found if found and self._believes(peer) else []
+
+    def _believes(self, peer: DeviceId) -> bool:
+        return any(device.id == peer and may_pull(device) for device in self.net.devices())
 
     def waiting_for(self, peer: DeviceId) -> list[Waiting]:
         """Per class the attempt that has longest to go in another device's queue and may run at the peer."""
@@ -200,11 +221,12 @@ class Desk:
     def movable(self, peer: DeviceId) -> list[Live]:
         """Attempts that wait elsewhere, alone for their job, and may run at the peer."""
         count = Counter(job for job, _ in self.live)
-        return [
+        found = [
             live for live in self.live.values()
             if live.attempt.state in ("RESERVED", "STAGING") and count[live.job.id] == 1 and live.attempt.device != peer
             and live.moving_to is None and peer in live.may_run()
         ]  # fmt: skip
+        return found if found and self._believes(peer) else []
 
     def remaining(self, live: Live) -> float:
         """Predicted seconds until an attempt that waits is done."""

@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -57,10 +59,13 @@ def given_up(parent: Job, large: Job, stuck_s: float, wall: float) -> str:
     return ""
 
 
-def unsent(way: Escalation, share: float) -> str:
-    """Why nothing went to the large model at all."""
-    few = f"at most {share:.3g} of so few is less than one"
-    return f"nothing was sent to {way.large}: {few if share < 1 else f'{way.small} is expected to be no worse here'}"
+def unsent(way: Escalation, share: float, whole: Rest | None) -> str:
+    """Why nothing went to the large model at all; `whole`: what would, were the share everything."""
+    few = whole is not None and math.floor(Fraction(str(share)) * len(whole.items)) == 0  # rounded as `uncertain` does
+    why = (
+        f"at most {share:.3g} of so few is less than one" if few else f"{way.small} is expected to be no worse on what there is"
+    )
+    return f"nothing was sent to {way.large}: {why}"
 
 
 def reached(way: Escalation | None, sent: int, rest: Rest | None) -> dict[str, float]:
@@ -211,7 +216,8 @@ class Escalations:
         share = parent.spec.escalate or 0.0
         rest: Rest | None = await self._aside(way.uncertain, request, small.value, share)
         if rest is None:
-            return await self._commit(parent, small, None, None, unsent(way, share))
+            whole = await self._aside(way.uncertain, request, small.value, 1.0)
+            return await self._commit(parent, small, None, None, unsent(way, share, whole))
         large, why = await self._large(parent, way, rest)
         if large is not None:
             try:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.journal import Held
-from moodmesh.nodes.messages import Live, Reserve, Start, bounded_s
+from moodmesh.nodes.messages import Live, LogLine, Reserve, Start, bounded_s
 from moodmesh.nodes.placement.gates import Gate
 from moodmesh.nodes.placement.queue import AGEING, KEY_CAP_S, left_s, order_key
 from moodmesh.nodes.pool.seam import Started
 
 MOST_WAITED_S = KEY_CAP_S / AGEING
+LINES_AGAIN = 200  # of the last lines, which its submitter may not have heard
 
 
 class Offers(Protocol):
@@ -77,6 +79,7 @@ class Execution:
     load_s: float = 0.0
     journalled: asyncio.Task[None] | None = None
     seq: int = 0
+    lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LINES_AGAIN))
     called: bool = False
     said: float = 0.0  # when `granted` was last said
     awaited: asyncio.Task[None] | None = None  # until its input is here

@@ -69,11 +69,10 @@ class Executor:
         pool: TaskPool,
         offers: Offers,
         clock: Clock,
-        boot: str,
         changed: Callable[[], None],
     ) -> None:
         self._net, self._blobs, self._journal, self._pool, self._offers = network, blobs, executions, pool, offers
-        self._clock, self._boot, self._changed = clock, boot, changed
+        self._clock, self._changed = clock, changed
         self._held: dict[tuple[str, str, int], Execution] = {}
         self._borrowed = 0
         self._stopping = 0
@@ -132,7 +131,7 @@ class Executor:
     async def _obey(self, key: tuple[DeviceId, str, int], ask: Reserve) -> Gate | None:
         """Journal the place and hold it, and drop lower attempts of the job; the fence is the gate that bars a repeated one."""
         held = Held(
-            key[0], ask.job, ask.attempt, ask.task, ask.variant, "RESERVED", ask.personal, ask.units, self._boot, None,
+            key[0], ask.job, ask.attempt, ask.task, ask.variant, "RESERVED", ask.personal, ask.units, None,
             self._clock.wall(),
         )  # fmt: skip
         if barred := await self._journal.grant(held, effects=self._offers.effects(ask.task)):
@@ -150,7 +149,7 @@ class Executor:
             e.awaited = asyncio.create_task(self._kept(e))
         e.said = self._clock.now()
         start_in_s = min(wait, CALL_AHEAD_S) if e.called else max(wait, NOT_YET_S)  # what was called for stays called for
-        self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=start_in_s, lease_s=LEASE_S))
+        self._net.send(e.held.requester, Granted(job=e.held.job, attempt=e.held.number, start_in_s=start_in_s))
 
     async def _kept(self, e: Execution) -> None:
         """Who was called and sends no `start` loses its place; who was promised a slot and has no input there yet waits for
@@ -340,16 +339,17 @@ class Executor:
                 self._changed()
             case Progress():
                 share = min(1.0, max(0.0, event.share))
-                self._net.send(peer, ProgressNow(job=job, attempt=attempt, seq=0, share=share))
+                self._net.send(peer, ProgressNow(job=job, attempt=attempt, share=share))
             case Log():
                 e.seq += 1
-                self._net.send(peer, LogLine(job=job, attempt=attempt, seq=e.seq, line=event.line[:2000]))
+                e.lines.append(LogLine(job=job, attempt=attempt, seq=e.seq, line=event.line[:2000]))
+                self._net.send(peer, e.lines[-1])
 
     def _tell_started(self, e: Execution) -> None:
         """Said once RUNNING is on disk. A pure task need not wait for that: a restart loses it in either phase."""
         assert e.started is not None
         ago = max(0.0, self._clock.now() - e.started.at)
-        message = StartedAt(job=e.held.job, attempt=e.held.number, pid=e.started.pid, load_s=e.load_s, ago_s=ago)
+        message = StartedAt(job=e.held.job, attempt=e.held.number, load_s=e.load_s, ago_s=ago)
         self._net.send(e.held.requester, message)
 
     async def _result(self, e: Execution, done: Done) -> Result:
@@ -543,6 +543,8 @@ class Executor:
         elif (e := self._held.get(key)) is not None:
             if e.started is not None:
                 self._tell_started(e)
+                for line in e.lines:
+                    self._net.send(e.held.requester, line)
             else:
                 self._grant(e, self._start_in(e))
 

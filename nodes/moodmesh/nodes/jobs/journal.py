@@ -144,6 +144,11 @@ class Jobs:
 
         await self._store.write("job.log", write)
 
+    async def last_line(self, job: str, attempt: int) -> int:
+        """The number of the last kept line of an attempt; 0 without any."""
+        query = "SELECT max(seq) AS last FROM job_log WHERE job=? AND attempt=?"
+        return await self._store.read(lambda db: db.execute(query, (job, attempt)).fetchone()["last"] or 0)
+
     async def logs(self, job: str) -> list[dict[str, Any]]:
         """The kept lines of a job, in order."""
         query = "SELECT attempt, seq, at, line FROM job_log WHERE job=? ORDER BY attempt, seq"
@@ -229,7 +234,6 @@ class Held:
     phase: str
     personal: bool
     units: float
-    boot: str
     result: Result | None
     created: float
 
@@ -261,9 +265,9 @@ class Executions:
             )
             db.execute(_TRIM, (held.requester, held.requester, MOST_FENCES))
             db.execute(
-                "INSERT OR IGNORE INTO execution (requester, job, number, task, variant, phase, personal, units, boot, created)"
-                " VALUES (?, ?, ?, ?, ?, 'RESERVED', ?, ?, ?, ?)",
-                (*key, held.number, held.task, held.variant, held.personal, held.units, held.boot, held.created),
+                "INSERT OR IGNORE INTO execution (requester, job, number, task, variant, phase, personal, units, created)"
+                " VALUES (?, ?, ?, ?, ?, 'RESERVED', ?, ?, ?)",
+                (*key, held.number, held.task, held.variant, held.personal, held.units, held.created),
             )
             return ""
 
@@ -369,7 +373,7 @@ def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
 
 
 def _held(row: sqlite3.Row) -> Held:
-    names: Sequence[str] = ("requester", "job", "number", "task", "variant", "phase", "units", "boot", "created")
+    names: Sequence[str] = ("requester", "job", "number", "task", "variant", "phase", "units", "created")
     result = Result.model_validate_json(row["result"]) if row["result"] else None
     return Held(**{name: row[name] for name in names}, personal=bool(row["personal"]), result=result)
 

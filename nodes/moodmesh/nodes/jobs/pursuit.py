@@ -46,6 +46,7 @@ from moodmesh.nodes.placement.hold import Hold
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S, FAR_TOO_LATE
 from moodmesh.nodes.placement.score import Placement, Row
 from moodmesh.nodes.rates import MOST_HAND_S
+from moodmesh.nodes.woken import woken
 
 RESERVE_TIMEOUT_S = 1.0
 WITHDRAW_TIMEOUT_S = 10.0
@@ -110,13 +111,13 @@ class Pursuit:
 
     async def run(self, patience: float, settled: float = 0.0) -> None:
         """To the job's end. `patience`: seconds for which no device may be able to run it; `settled`: until when, on the
-        monotonic clock, it waits for devices known from before a restart. Cancelled with `closing`, its attempts go on;
-        cancelled otherwise, they are withdrawn."""
+        monotonic clock, it waits for devices known from before a restart. Cancelled, its attempts are withdrawn; where
+        this node ends they go on (`Desk.closing`: what a cancel says is lost where a timer comes in the same moment)."""
         self._patience, self._settled = patience, settled
         try:
             await self._live()
-        except asyncio.CancelledError as stop:
-            if stop.args != ("closing",):
+        except asyncio.CancelledError:
+            if not (self._desk.closing and self.job.open):
                 await asyncio.shield(self._withdraw_all())
             raise
 
@@ -150,8 +151,7 @@ class Pursuit:
             if all(d.dynamic is not None for d in self._desk.devices() if d.capability is not None):
                 await self._desk.clock.sleep(SAID_S)
                 break
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), left)
+            await woken(self._wake, left)
         self._settled = 0.0
 
     # -- placing -------------------------------------------------------------------------------------------------------
@@ -212,8 +212,7 @@ class Pursuit:
             self._desk.net.pool_changed()
         before = self._desk.clock.now()
         left = min(self._until - before, self._desk.paused(self.job), 60.0)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, left))
+        await woken(self._wake, max(0.0, left))
         self._wake.clear()
         rest = gap_s - (self._desk.clock.now() - before)
         if rest > 0 and self._taker is None:
@@ -360,38 +359,53 @@ class Pursuit:
         if live.hedge_at is None or live.hedge_at > now:  # its queue has become longer
             return
         live.hedge_at = now + max(live.service, 1.0)
-        if len(self.lives) > 1 or live.moving_to is not None:
+        if live.moving_to is not None:
             return
-        took = now - (live.due if live.started is None else live.started)
+        took = live.ran(now)
         if took >= FAR_TOO_LATE * max(live.service, 1.0):
-            self._tell_late(live)
-        if not self._hedged():
+            self._tell_late(now)
+        if not self._hedged() or not all(one is live or one.hangs(now) for one in self.lives):
             return
         ask, devices = replace(self._desk.ask(self.job), variant=live.attempt.variant), self._desk.devices()
-        row = second(ask, took, live.attempt.device, devices)
+        tried = frozenset(one.attempt.device for one in self.lives)
+        row = second(ask, took, tried, devices)
         if row is not None and (free(took, live.service, live.started is not None) or self._desk.budget.spend()):
-            await self._offered(Placement(ask, tuple(devices), row, beside=True), row)
+            await self._offered(Placement(ask, tuple(devices), row, beside=tried), row)
 
-    def _tell_late(self, live: Live) -> None:
-        where, said = self._desk.name(live.attempt.device), seconds(live.service)
-        late = f"attempt {live.attempt.number} takes far longer than the {said} predicted on {where}"
-        if not self.job.message.startswith(late):
-            self.job.message = f"{late}; `moodmesh job cancel` ends it"
+    def _tell_late(self, now: float) -> None:
+        if self.job.message != (late := self._late(now)):
+            self.job.message = late
             self._desk.tell(self.job)
+
+    def _late(self, now: float) -> str:
+        """Which attempts take far too long, in one line; empty when none does."""
+        late = [
+            f"attempt {one.attempt.number} takes far longer than the {seconds(one.service)} predicted"
+            f" on {self._desk.name(one.attempt.device)}"
+            for one in self.lives
+            if one.hedge_at is not None and one.ran(now) >= FAR_TOO_LATE * max(one.service, 1.0)
+        ]
+        return f"{', '.join(late)}; `moodmesh job cancel` ends it" if late else ""
 
     def _watch(self, live: Live) -> None:
         """When to look whether it is late, as things are now."""
-        live.hedge_at = (live.due if live.started is None else live.started) + hedge_after(live.service)
+        live.hedge_at = live.began + hedge_after(live.service)
 
     def _hedged(self) -> bool:
         """Whether a second attempt may run beside the first."""
         return not self.job.spec.effects and self.job.spec.on is None
 
     async def _logged(self, live: Live, message: LogLine, now: float) -> None:
-        if message.seq > live.log_seq and live.log_room > 0:
-            live.log_seq, live.log_room = message.seq, live.log_room - len(message.line) - LOG_LINE
-            line = message.line if live.log_room > 0 else "the log is full: what follows is not kept"
-            await self._desk.jobs.log(self.job.id, live.attempt.number, message.seq, now, line)
+        if missing := max(0, message.seq - live.log_seq - 1):
+            await self._line(live, message.seq - 1, now, f"{missing} lines did not arrive")
+        await self._line(live, message.seq, now, message.line)
+
+    async def _line(self, live: Live, seq: int, now: float, line: str) -> None:
+        """Keep one, unless it was kept before, while there is room."""
+        if seq > live.log_seq and live.log_room > 0:
+            live.log_seq, live.log_room = seq, live.log_room - len(line) - LOG_LINE
+            line = line if live.log_room > 0 else "the log is full: what follows is not kept"
+            await self._desk.jobs.log(self.job.id, live.attempt.number, seq, now, line)
             self._desk.events.tell("log", job=self.job.id, attempt=live.attempt.number, line=line, at=now)
 
     async def _result(self, live: Live, result: Result) -> bool:
@@ -406,9 +420,12 @@ class Pursuit:
             raise Over("LOST", f"its result could not be fetched: {error}") from None
         except ValueError as error:
             desk.net.avoid(a.device)
+            discarded(a.device, result, str(error))
             raise Over("ERRORED", f"its result was not accepted: {error}", "transient") from None
         if await desk.acceptance.commit(job, a, result, desk.clock.wall()):
             desk.tell(job)
+        else:
+            discarded(a.device, result)
         if live.claim and result.provenance is not None:
             desk.net.measured(a.device, live.claim, max(took, result.provenance.seconds))
             self._learn_hand(live, result.provenance)
@@ -462,8 +479,8 @@ class Pursuit:
 
     def _still(self) -> After:
         """Where the job stands by the attempts that live."""
-        begun = any(live.started is not None for live in self.lives)
-        return After("RUNNING", "running", self.job.message) if begun else After("PENDING", "reserved", self.job.message)
+        begun, late = any(live.started is not None for live in self.lives), self._late(self._desk.clock.now())
+        return After("RUNNING", "running", late) if begun else After("PENDING", "reserved", late)
 
     async def _fail(self, reason: str, message: str) -> None:
         await self._desk.jobs.status(self.job, "FAILED", reason, message, at=self._desk.clock.wall())
@@ -516,6 +533,12 @@ def unwanted(desk: Desk, job: Job) -> str:
 def acknowledge(desk: Desk, a: Attempt) -> None:
     """The executor may forget it."""
     desk.net.send(a.device, ResultAck(job=a.job, attempt=a.number))
+
+
+def discarded(peer: DeviceId, result: Result, wrong: str = "") -> None:
+    """Log that a result was not taken: another was first, its job had ended, or what is `wrong` with it."""
+    more = {"job": result.job, "attempt": result.attempt, "peer": peer[:8]} | ({"why": wrong} if wrong else {})
+    log.info("bad result discarded" if wrong else "stale result discarded", extra=more)
 
 
 def missing(placement: Placement) -> str:

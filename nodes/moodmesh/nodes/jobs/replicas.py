@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -22,7 +23,8 @@ GAP_S, BURST_BYTES = 0.2, 2**20
 @dataclass(frozen=True)
 class Elsewhere:
     """A job of another device: what its owner said of it, and when (wall seconds here); `live`: just now, when asked. `stop`:
-    since when this device waits for the owner to hear of a cancel, `words` what came of that meanwhile."""
+    since when this device waits for the owner to hear of a cancel, `words` what came of that meanwhile; `ended`: the devices
+    where what ran of it was ended since."""
 
     owner: DeviceId
     job: Seen
@@ -30,6 +32,7 @@ class Elsewhere:
     live: bool = False
     stop: float | None = None
     words: str = ""
+    ended: frozenset[str] = frozenset()
 
 
 class Replicas:
@@ -78,6 +81,12 @@ class Replicas:
         query, at = "UPDATE replica SET stop=ifnull(stop, ?) WHERE owner=? AND job=?", self._clock.wall()
         return await self._store.write("replica.stop", lambda db: db.execute(query, (at, owner, job)).rowcount > 0)
 
+    async def ended(self, owner: DeviceId, jobs: Iterable[str], device: DeviceId) -> None:
+        """What ran of some jobs on a device has been ended; shown until their owner says more of them."""
+        query = "UPDATE replica SET ended = ended || ' ' || ? WHERE owner=? AND job=?"
+        rows = [(device, owner, job) for job in jobs]
+        await self._store.write("replica.ended", lambda db: db.executemany(query, rows))
+
     async def stops(self, owner: DeviceId) -> list[str]:
         """The jobs of an owner whose cancel it has not answered."""
         query = "SELECT job FROM replica WHERE owner=? AND stop IS NOT NULL ORDER BY stop"
@@ -116,7 +125,7 @@ class Replicas:
 # An owner that was forgotten meanwhile has no row to refer to; what is told again is kept no longer for that.
 _PUT = """INSERT INTO replica (owner, job, body, size, first, at)
     SELECT ?,?,?,?,?,? WHERE EXISTS (SELECT 1 FROM peer WHERE device=?)
-    ON CONFLICT (owner, job) DO UPDATE SET body=excluded.body, size=excluded.size, at=excluded.at"""
+    ON CONFLICT (owner, job) DO UPDATE SET body=excluded.body, size=excluded.size, at=excluded.at, ended=''"""
 _SURPLUS = """DELETE FROM replica WHERE owner=? AND job IN (
     SELECT job FROM (SELECT job, row_number() OVER newest AS n, sum(size) OVER newest AS bytes FROM replica WHERE owner=?
                      WINDOW newest AS (ORDER BY at DESC, job ROWS UNBOUNDED PRECEDING)) WHERE n > ? OR bytes > ?)"""
@@ -125,6 +134,7 @@ _SURPLUS = """DELETE FROM replica WHERE owner=? AND job IN (
 def _elsewhere(row: sqlite3.Row) -> Elsewhere | None:
     """None for a row of another version of Moodmesh."""
     try:
-        return Elsewhere(DeviceId(row["owner"]), Seen.model_validate_json(row["body"]), row["at"], stop=row["stop"])
+        job, ended = Seen.model_validate_json(row["body"]), frozenset(row["ended"].split())
+        return Elsewhere(DeviceId(row["owner"]), job, row["at"], stop=row["stop"], ended=ended)
     except ValidationError:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from moodmesh.nodes.jobs.replicas import GAP_S, KEPT_S, MOST_JOBS
 from moodmesh.nodes.jobs.seen import seen
 from moodmesh.nodes.jobs.stopping import warrant
 from moodmesh.nodes.messages import SEEN_LINES, Replica, Seen
+from moodmesh.nodes.woken import woken
 
 INSPECT = "jobs.inspect.all"
 MOST_HOLDERS = 3
@@ -88,9 +88,7 @@ class Replication:
             await self._clock.sleep(GAP_S)
             due = min((at for holder in self._holders.values() for at in holder.due.values()), default=None)
             wait = None if due is None else max(0.0, due - self._clock.now())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
+            await woken(self._wake, wait)
             self._wake.clear()
 
     async def _round(self) -> None:

@@ -7,6 +7,7 @@ holds for one job, in the hands of one device, and only where the owner is not l
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
@@ -14,7 +15,7 @@ from typing import Literal
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
-from moodmesh.nodes.errors import Refused
+from moodmesh.nodes.errors import Refused, StoreError
 from moodmesh.nodes.jobs.asking import Asking
 from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, ROLES, Job, part_id
 from moodmesh.nodes.jobs.network import Neighbourhood, Running
@@ -22,6 +23,7 @@ from moodmesh.nodes.jobs.replicas import Elsewhere, Replicas
 from moodmesh.nodes.messages import SeenAttempt
 
 AGAIN_S = 5.0
+log = logging.getLogger(__name__)
 Refusal = Literal["", "permission", "ended"]
 Outcome = Refusal | Literal["silent"]
 OUTCOMES: dict[Outcome, str] = {
@@ -63,12 +65,16 @@ class Stopping:
             raise Refused(self._not_ours(there), "permission")
         names = self._peers.names()
         found: dict[str, list[str]] = {}
+        ended = set(there.ended)
         for device in sorted({DeviceId(a.device) for a in attempts if a.state in ATTEMPT_LIVE} - {owner}):
-            name = names.get(device, device[:8])
-            found.setdefault(await self._ended_at(device, owner, job, said), []).append(name)
+            outcome = await self._ended_at(device, owner, job, said)
+            found.setdefault(outcome, []).append(names.get(device, device[:8]))
+            if outcome == "":
+                ended.add(device)
+                await self._keep(owner, job, device)
         self.deliver(owner)  # it may be here all the same, and only slow
         words = "; ".join(OUTCOMES[outcome].format(", ".join(found[outcome])) for outcome in OUTCOMES if outcome in found)
-        return replace(there, live=False, stop=self._clock.wall(), words=words)
+        return replace(there, live=False, stop=self._clock.wall(), words=words, ended=frozenset(ended))
 
     async def _ended_at(self, device: DeviceId, owner: DeviceId, job: str, said: str) -> Outcome:
         """What became of it there: as `end` says, or no answer."""
@@ -81,7 +87,17 @@ class Stopping:
         """End what runs here of a job, where its owner is away and has let the asker stop it; else the reason why not."""
         if self._here(owner) or not self._signed(asker, owner, job, said):
             return "permission"
-        return "" if await self._running.stop(owner, covered(job)) else "ended"
+        if not await self._running.stop(owner, covered(job)):
+            return "ended"
+        await self._keep(owner, job, self._peers.me)
+        return ""
+
+    async def _keep(self, owner: DeviceId, job: str, device: DeviceId) -> None:
+        """So that who looks at it meanwhile sees that it has ended there; it has, also where the disk is full."""
+        try:
+            await self._replicas.ended(owner, covered(job), device)
+        except StoreError as error:
+            log.warning("that an attempt was ended is not on disk: %s", error)
 
     def deliver(self, owner: DeviceId) -> None:
         """An owner is here again: hand it what waits for it, over and over while it is here and does not answer."""

@@ -19,7 +19,7 @@ from moodmesh.nodes.jobs.inputs import stored
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Blobs, Network
-from moodmesh.nodes.jobs.pursuit import RESTART_WAIT_S, Over, Pursuit, offer
+from moodmesh.nodes.jobs.pursuit import RESTART_WAIT_S, Over, Pursuit, discarded, offer
 from moodmesh.nodes.messages import MAX_LIVE, Attempted, Cancel, Granted, Result, ResultAck, Take
 from moodmesh.nodes.messages import Live as LiveDoc
 from moodmesh.nodes.placement.score import Placement
@@ -106,13 +106,15 @@ class Submitter:
         settled = self._clock.now() + RESTART_WAIT_S
         for job in await self._jobs.load(only_open=True, limit=-1):
             if job.spec.escalate is None:  # else it never runs itself: see `escalation`
-                self._pursue(job, [self._known(job, a) for a in job.attempts if a.state in ATTEMPT_LIVE], settled)
+                lives = [await self._known(job, a) for a in job.attempts if a.state in ATTEMPT_LIVE]
+                self._pursue(job, lives, settled)
         self._resumed.set()
 
-    def _known(self, job: Job, attempt: Attempt) -> Live:
+    async def _known(self, job: Job, attempt: Attempt) -> Live:
         """An attempt that was live before a restart."""
         chosen = attempt.explain.get("chosen") or {}
         live = Live(job, attempt, float(chosen.get("claim", 0.0)), float(chosen.get("service", 0.0)), resumed=True)
+        live.log_seq = await self._jobs.last_line(job.id, attempt.number)
         live.answer_by = self._clock.now() + RESTART_WAIT_S
         self.desk.live[live.key] = live
         return live
@@ -144,9 +146,7 @@ class Submitter:
                 self._pursuits[live.job.id].move(live, peer)
                 return
         else:
-            held = sorted(
-                (h for h in self.desk.held.values() if h.kind == wanted and peer in h.may_take()), key=lambda h: h.since
-            )
+            held = sorted((h for h in self.desk.takeable(peer) if h.kind == wanted), key=lambda h: h.since)
             if held:
                 job = held[-1 if message.newest else 0].job
                 del self.desk.held[job.id]
@@ -203,9 +203,10 @@ class Submitter:
 
     async def close(self) -> None:
         """Stop driving; open jobs stay on disk for the next run."""
+        self.desk.closing = True
         tasks = [*self._drivers.values(), *self._late_now.values(), *self._expiring.values()]
         for task in tasks:
-            task.cancel("closing")
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- pursuits ------------------------------------------------------------------------------------------------------
@@ -249,10 +250,15 @@ class Submitter:
                 if await self.desk.acceptance.commit(job, attempt, kept, self._clock.wall()):
                     self.desk.tell(job)
                     if driver := self._drivers.get(job.id):
-                        driver.cancel("committed")
+                        driver.cancel()
+                else:
+                    discarded(peer, result)
             except (StoreError, OSError) as error:  # not acknowledged: it is sent again
                 log.warning("a late result has to wait: %s", error)
                 return
-            except ValueError:
+            except ValueError as error:
                 self._net.avoid(peer)
+                discarded(peer, result, str(error))
+        elif result.outputs is not None:
+            discarded(peer, result)
         self._net.send(peer, ResultAck(job=result.job, attempt=result.attempt))

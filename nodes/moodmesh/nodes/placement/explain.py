@@ -9,12 +9,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from moodmesh.nodes.placement.gates import device_gate
+from moodmesh.nodes.placement.hedge import idle
 from moodmesh.nodes.placement.score import TIE, Z90, Z95, Placement, Row, place
 
 ALL, SHOWN = 32, 16
 REST = {"slower": "that are slower or busier", "absent": "that are absent"}
 COLUMNS = ("transfer", "queue", "load", "service", "back", "hand", "total")
-DISPLACED, HELD = "displaced", "held"
+DISPLACED, HELD, LOST = "displaced", "held", "lost"
 TOOK = "was free and took it"
 BESIDE = "was idle, and runs it beside the attempt that takes long: expected to be done sooner than that has taken already"
 
@@ -74,7 +75,23 @@ def _row(row: Row, placement: Placement) -> dict[str, Any]:
         t = row.terms
         found |= {k: v for k, v in t._asdict().items() if not k.startswith("log_")}
         found |= {"total": t.total, "likely": t.likely, "p95": t.slow(Z95), "guess": row.guess}
+        found |= {LOST: lost} if (lost := _lost(row, placement)) else {}
     return found | {"gate": asdict(row.gate) if row.gate else None}
+
+
+def _lost(row: Row, placement: Placement) -> str:
+    """Why a device that would be sooner took no part, where the totals were not all that was compared; else empty."""
+    best = placement.chosen.terms if placement.chosen is not None else None
+    if best is None or row.terms is None or row.terms.total >= best.total:
+        return ""
+    if placement.taken:
+        return "did not ask for it"
+    if row.device in placement.beside:
+        return "runs the first attempt" if len(placement.beside) == 1 else "runs another attempt"
+    device = next(d for d in placement.devices if d.id == row.device)
+    if not placement.beside or idle(device):
+        return ""
+    return "not on mains" if device.dynamic is not None and device.dynamic.power != "ok" else "not idle"
 
 
 def why(placement: Placement) -> str:
@@ -181,5 +198,6 @@ def verdict(row: Mapping[str, Any], chosen_s: float = 0.0) -> str:
         return "best now, but held back"
     if row["gate"]:
         return f"ruled out by {row['gate']['name']}: {row['gate']['detail']}"
-    lost = "sooner, but not only that counted (see above)" if row.get("total", math.inf) < chosen_s else "later"
+    why = row.get(LOST, "not only that counted (see above)")
+    lost = f"sooner, but {why}" if row.get("total", math.inf) < chosen_s else "later"
     return lost + (", a guess" if row.get("guess") else "")

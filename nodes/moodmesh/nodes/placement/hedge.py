@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.placement.score import Row, place
@@ -22,20 +22,26 @@ def far_after(expected_s: float) -> float:
     return FAR * expected_s + FAR_LEAST_S
 
 
+def hangs(late_s: float, expected_s: float, *, begun: bool) -> bool:
+    """Whether an attempt is no rival of another any more, so long after its start, or after it was due to begin."""
+    return late_s >= hedge_after(expected_s) and free(late_s, expected_s, begun)
+
+
 def free(took_s: float, expected_s: float, begun: bool) -> bool:
     """Whether a second attempt needs no token: what has not begun when it should is no work done twice, and nothing honest
     takes so long."""
     return not begun or took_s >= far_after(expected_s)
 
 
-def second(ask: Ask, elapsed_s: float, first: DeviceId, devices: Iterable[Device]) -> Row | None:
-    """Where a second attempt may run: an idle device on mains, not the `first` one, that would be done in less time than
-    that has taken already."""
-    chosen = place(ask, [d for d in devices if d.id != first and _idle(d)]).chosen
+def second(ask: Ask, elapsed_s: float, tried: Collection[DeviceId], devices: Iterable[Device]) -> Row | None:
+    """Where a second attempt may run: an idle device on mains, none of those that have one, that would be done in less time
+    than the late one has taken already."""
+    chosen = place(ask, [d for d in devices if d.id not in tried and idle(d)]).chosen
     return chosen if chosen and chosen.terms and chosen.terms.alone < elapsed_s else None
 
 
-def _idle(device: Device) -> bool:
+def idle(device: Device) -> bool:
+    """Whether a device has nothing to do, and power for work that may be done twice."""
     now = device.dynamic
     if not device.present or now is None or now.power != "ok":  # nothing is done twice on battery
         return False

@@ -26,6 +26,7 @@ ACCEPT = 0.8
 SAME_GROUP = 2.0
 MOVE_S = 0.02
 HAND_S = 0.03
+DISTRUST = 3.0
 
 
 class Heap(NamedTuple):
@@ -56,6 +57,12 @@ class Take(NamedTuple):
     kind: str
     newest: bool
     key: float
+
+
+def may_pull(device: Device) -> bool:
+    """Whether a device gets what it asks for. One whose claims proved off by three times is not believed when it says what it
+    could take: work reaches it by placement alone, which corrects."""
+    return device.worth < DISTRUST
 
 
 def service_s(device: Device, kind: str, units: float) -> float | None:

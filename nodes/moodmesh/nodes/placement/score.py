@@ -37,15 +37,15 @@ class Row(NamedTuple):
 @dataclass(frozen=True)
 class Placement:
     """A decision: the chosen row, None when nothing can run the job now, and those it was weighed against. `taken`: the
-    device chose itself, being free; `beside`: a second attempt, beside one that runs long; `held`: the chosen one is the best
-    of the moment, and the job is held back all the same."""
+    device chose itself, being free; `beside`: who has the attempts that run long, where this is one beside them; `held`: the
+    chosen one is the best of the moment, and the job is held back all the same."""
 
     ask: Ask
     devices: tuple[Device, ...]
     chosen: Row | None
     weighed: tuple[Row, ...] = ()
     taken: bool = False
-    beside: bool = False
+    beside: frozenset[DeviceId] = frozenset()
     held: bool = False
 
     @cached_property

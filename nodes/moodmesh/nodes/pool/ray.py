@@ -163,7 +163,8 @@ class Host:
         """End the child with all that its Ray has started; it may leave a cluster in order for `patience_s`."""
         self._writer.close()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.process.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self.process.wait()
         await asyncio.to_thread(_kill_tree, self.process.pid)
         await self.process.wait()
         if self.listening is not None:

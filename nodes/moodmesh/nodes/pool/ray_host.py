@@ -321,7 +321,8 @@ async def _watch(setup: RaySetup, host: Host) -> None:
     """End this process when Ray is gone: `ray.get` would wait for ever and `is_initialized` stay true."""
     if setup.address:
         while True:
-            await asyncio.wait_for(asyncio.to_thread(ray.nodes), 10)
+            async with asyncio.timeout(10):
+                await asyncio.to_thread(ray.nodes)
             await asyncio.sleep(2)
     vital = [child.pid for child in psutil.Process().children() if child.name() in ("raylet", "gcs_server")]
     while all(map(_running, vital)):

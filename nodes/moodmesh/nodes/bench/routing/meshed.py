@@ -6,7 +6,7 @@ What a device knows of another is its last document, as on a real mesh; pools an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from moodmesh.mesh.seams import DeviceId
@@ -19,7 +19,7 @@ from moodmesh.nodes.jobs.pursuit import LOOK_HELD_S, LOOK_S, RESERVE_TIMEOUT_S
 from moodmesh.nodes.messages import Capability, Dynamic
 from moodmesh.nodes.placement.hedge import Budget, free, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
-from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, pull
+from moodmesh.nodes.placement.pull import Field, Heap, Take, Waiting, gain, may_pull, pull
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S, left_s, order_key, waits
 from moodmesh.nodes.placement.score import Row, place
 from moodmesh.nodes.placement.view import Ask, Device
@@ -59,6 +59,7 @@ class Seat:
     told: float = -math.inf
     telling: bool = False
     revision: int = 0
+    hears_not: set[DeviceId] = field(default_factory=set)
     capability: Capability | None = None
 
 
@@ -209,6 +210,8 @@ class Meshed:
         before = desk.corrections.get(index, 0.0)
         desk.corrections[index] = rates.correct(before, self.run.true_seconds(attempt), attempt.claim)
         desk.seen[index] = -1
+        seen = changed(self.views[index], correction=desk.corrections[index])
+        (set.discard if may_pull(seen) else set.add)(self.seats[index].hears_not, DeviceId(str(desk.index)))
 
     def _cancel(self, attempt: Attempt) -> None:
         seat = self.seats[attempt.box.index]
@@ -346,7 +349,7 @@ class Meshed:
         if attempt.state not in ("running", "suspended") or live != [attempt]:
             return
         ran = self.run.ran(attempt)
-        row = second(self.asks[attempt.job], ran, DeviceId(str(attempt.box.index)), self._devices(desk))
+        row = second(self.asks[attempt.job], ran, [DeviceId(str(attempt.box.index))], self._devices(desk))
         if row is not None and row.terms is not None and (free(ran, attempt.expected, begun=True) or desk.budget.spend()):
             self._reserve(desk, attempt.job, row)
         else:
@@ -434,7 +437,7 @@ class Meshed:
             return False
         s, now = self.switches, self.run.now
         key = None if local is None else self._order(local)
-        heaps = {kind: held for kind, held in board.heaps.items() if held}
+        heaps = {kind: heard for kind, told in board.heaps.items() if (heard := self._for(seat, told))}
         fields = {kind: self._field(kind, seat.box.index) for kind in heaps}
         idle = now - seat.free_since if s.patience else math.inf
         found = pull(self.views[seat.box.index], idle, key, heaps, fields, now)
@@ -449,6 +452,10 @@ class Meshed:
             self.run.after(found + 1e-6, self._pump, seat)
         return False
 
+    def _for(self, seat: Seat, told: Mapping[DeviceId, Heap]) -> Mapping[DeviceId, Heap]:
+        """Of what is held back, what is told to a device: those who do not believe it tell it nothing."""
+        return {who: heap for who, heap in told.items() if who not in seat.hears_not} if seat.hears_not else told
+
     def _ask(self, seat: Seat, desk: Desk, kind: str, *, newest: bool, steal: bool) -> None:
         seat.held += 1
         delay = self._latency(desk, seat.box.index)
@@ -462,7 +469,8 @@ class Meshed:
     def _steal(self, seat: Seat) -> None:
         """Ask for the job that gains most from running here at once."""
         me, board = self.views[seat.box.index], self.board(seat.box.index)
-        won, index, one = max(((gain(one, me), index, one) for index, one in board.longest()), default=(0.0, 0, None))
+        told = (one for one in board.longest() if DeviceId(str(one[0])) not in seat.hears_not)
+        won, index, one = max(((gain(one, me), index, one) for index, one in told), default=(0.0, 0, None))
         if one is not None and won > 0:
             board.asked(index, one)
             self._ask(seat, self.desks[index], one.kind, newest=False, steal=True)

@@ -95,7 +95,7 @@ class Rig:
         self.peers = Peers(self.me, "here", pairs, self.access, self.capabilities, clock)
         self.submitter = Submitter(self.peers, InlineBlobs(), Jobs(store), Hub(), clock, 3600)  # type: ignore[arg-type]
         self.executor = Executor(
-            self.peers, InlineBlobs(), Executions(store), self.pool, self.capabilities, clock, "boot", self.peers.changed  # type: ignore[arg-type]
+            self.peers, InlineBlobs(), Executions(store), self.pool, self.capabilities, clock, self.peers.changed  # type: ignore[arg-type]
         )  # fmt: skip
         self.peers.submitter, self.peers.executor = self.submitter, self.executor
         self.capabilities.executor = self.executor
