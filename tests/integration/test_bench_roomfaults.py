@@ -87,6 +87,7 @@ if who == "dan":  # its key is that of its last run
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_what_is_broken_is_found() -> None:
     """A charge made twice, a value encoded anew, a sum off by one, a key used again: each in one of the devices."""
     seed = next(s for s in range(1000) if not any(plan.faults or plan.again for _, plan in schedule(s, 2, DEVICES)))

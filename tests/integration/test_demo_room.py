@@ -69,6 +69,7 @@ def test_five_daemons_tell_and_one_is_killed(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_daemons_that_read_shifted_sums_fail_the_demo(tmp_path: Path) -> None:
     lines = list[str]()
     story = RoomStory(3, tmp_path / "room.png", epochs=1, told=lines.append, patch=SHIFTED)
@@ -78,7 +79,7 @@ def test_daemons_that_read_shifted_sums_fail_the_demo(tmp_path: Path) -> None:
     assert any("outside" in line for line in lines)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_killed_demo_of_a_room_leaves_nothing_behind(tmp_path: Path, place: Path, sign: signal.Signals) -> None:
     command = [*CLI, "demo", "room", "--people", "3", "--json", "--picture", str(tmp_path / "room.png")]
     with subprocess.Popen(
