@@ -11,7 +11,7 @@ import pytest
 
 from moodmesh.nodes.demo.room.daemons import Daemons, first_epoch
 from moodmesh.nodes.demo.room.moods import Point
-from moodmesh.nodes.errors import Refused
+from moodmesh.nodes.errors import Refused, UsageError
 
 from .daemons import Daemon, daemons, free_udp, traces
 
@@ -55,13 +55,19 @@ def test_strangers_in_an_on_demand_room_tell_a_rough_mean(tmp_path: Path) -> Non
             daemon.client.post("rooms", "join", body={"room": room["code"], "agreed": True})
         last = found[-1]  # finds it by being near, and knows no code
         last.wait_for(lambda: [r["name"] for r in last.client.get("rooms")["near"]] == ["cafe"], "near an open room")
-        last.client.post("rooms", "join", body={"room": "cafe", "agreed": True})
+        with pytest.raises(UsageError, match="by now"):
+            last.client.post("rooms", "join", body={"room": "cafe", "agreed": True})
+        assert last.typed("room", "join", "cafe", "--yes").returncode == 0
         found[2].client.post("rooms", "cafe", "ask")
         values = [told(daemon, "cafe") for daemon in found]
         assert len({(v["mood"]["valence"], v["mood"]["arousal"]) for v in values}) == 1
         assert values[0]["last"]["n"] == values[0]["last"]["contributors"] == 5
         for daemon in found:
             assert daemon.client.get("privacy", "ledger")["spent"]["hour"]["room"] == 4
+        spent = found[1].typed("privacy", "ledger").stdout
+        assert "on-demand 5 of 5" in spent
+        assert "epsilon 4.00, 4.00 if everybody else were hostile" in spent
+        assert " ago" in found[1].typed("room", "show", "cafe").stdout
 
 
 SMALL = """
@@ -141,6 +147,8 @@ def test_a_circle_tells_an_exact_mean_and_its_preview_is_what_left_byte_for_byte
             assert abs(mood["arousal"] - sum(a for _, a in moods.values()) / 3) < 0.02
             preview = daemon.client.get("privacy", "preview", room="kitchen")
             assert preview["sent"]
+            assert "your mood itself" in daemon.typed("privacy", "preview", "kitchen").stdout
+            assert "the exact mean, no epsilon" in daemon.typed("privacy", "ledger").stdout
             sent = {line for line in (daemon.home / "sent.log").read_text().split() if int(line[2:4], 16) < 64}
             assert sent == {message["hex"] for message in preview["messages"]}
             told_before = {(m["step"], m["bytes"]) for m in before["messages"]}
@@ -165,8 +173,10 @@ def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
         ben.wait_for(lambda: "anna feels happy" in ben.typed("mood").stdout, "told how anna feels", 10)
         code = anna.client.get("rooms", "cafe")["code"]
         assert "nothing yet" in anna.typed("room", "show", "cafe").stdout
+        refused = anna.typed("room", "invite", "cafe", "ben")
+        assert (refused.returncode, "takes no invitations" in refused.stderr) == (4, True)
         assert ben.typed("peers", "allow", "anna", "room.invite").returncode == 0
-        assert anna.typed("room", "invite", "cafe", "ben").returncode == 0
+        anna.wait_for(lambda: anna.typed("room", "invite", "cafe", "ben").returncode == 0, "allowed to invite")
         ben.wait_for(lambda: ben.client.get("rooms")["invited"], "invited")
         assert "invited by anna" in ben.typed("room", "list").stdout
         assert ben.typed("room", "join", "cafe", "--yes").returncode == 0

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from moodmesh.nodes.api.guard import body
 from moodmesh.nodes.errors import NotFound, UsageError
 from moodmesh.nodes.rooms.live import Rooms, Seat
-from moodmesh.nodes.rooms.model import MOST_EVERY, Descriptor, Eps, create, read_code
+from moodmesh.nodes.rooms.model import MOST_EVERY, PREFIX, Descriptor, Eps, create, read_code
 from moodmesh.nodes.rooms.mood import filtered, shown
 from moodmesh.nodes.rooms.words import consent
 from moodmesh.nodes.services import Services
-from moodmesh.privacy.release.ledger import Charge, Closed
+from moodmesh.privacy.release.budget import EPOCH_S, total
+from moodmesh.privacy.release.ledger import Charge, Closed, Line
 
 Every = Field(1, ge=1, le=MOST_EVERY)
 
@@ -103,8 +104,10 @@ class RoomsView:
         return await self._agreed(room, asked)
 
     async def join(self, request: web.Request) -> web.Response:
-        """By code, invitation, or from what is near."""
+        """By code, invitation, or from what is near; agreed to is a code alone: of a name, another room may be meant by now."""
         asked = await body(request, JoinRequest)
+        if asked.agreed and not asked.room.startswith(PREFIX):
+            raise UsageError("agree to the code of the room whose conditions were read: a name may mean another one by now")
         return await self._agreed(await self._meant(asked.room), asked)
 
     async def show(self, request: web.Request) -> web.Response:
@@ -144,7 +147,7 @@ class RoomsView:
             hour, day = await asyncio.to_thread(self._rooms.ledger.spent, self._rooms.epoch)
         except Closed as error:
             return web.json_response({"closed": str(error), "lines": [], "caps": caps._asdict()})
-        told = [{**line.model_dump(), **(line.price._asdict() if isinstance(line, Charge) else {})} for line in lines]
+        told = [{**line.model_dump(), **_cost(line)} for line in lines]
         spent = {"hour": hour._asdict(), "day": day._asdict()}
         limits = {"hour": caps.hour._asdict(), "day": caps.day._asdict()}
         return web.json_response({"closed": None, "lines": told, "spent": spent, "caps": limits})
@@ -162,7 +165,7 @@ class RoomsView:
     # -- helpers -------------------------------------------------------------------------------------------------------
 
     async def _meant(self, text: str) -> Descriptor:
-        if text.startswith("moodroom1:"):
+        if text.startswith(PREFIX):
             return read_code(text)
         known = [d for d, _ in self._rooms.invited.values()] + await self._rooms.near()
         found = {d.room: d for d in known if d.name == text or d.room.startswith(text)}
@@ -193,8 +196,17 @@ class RoomsView:
             "mood": None if value is None else {**value._asdict(), "radius": value.radius, "rough": value.rough},
             "filtered": None if mood is None else mood._asdict(),
             "last": None if last is None else vars(last),
+            "age_s": None if last is None else max(0.0, self._node.clock.wall() - last.epoch * EPOCH_S),
             **({"readings": [vars(r) for r in seat.readings]} if readings else {}),
         }  # fmt: skip
+
+
+def _cost(line: Line) -> dict[str, float]:
+    """What one release told of its sender at most; of a circle there is no such figure."""
+    if not isinstance(line, Charge) or line.kind == "circle":
+        return {}
+    spent = total([line.price])
+    return {"eps_room": spent.room, "eps_alone": spent.alone}
 
 
 def _described(room: Descriptor) -> dict[str, Any]:

@@ -83,8 +83,8 @@ def join(
 def _agree(path: tuple[str, ...], asked: dict[str, Any], yes: bool, json: bool) -> None:
     client = Client()
     asked = {key: value for key, value in asked.items() if value is not None}
+    told = client.post(*path, body=asked)
     if not yes:
-        told = client.post(*path, body=asked)
         if told["room"]["kind"] == "ambient" and "trust" not in asked and not json:
             for line in WHO_IS_HONEST:
                 say(line)
@@ -95,6 +95,8 @@ def _agree(path: tuple[str, ...], asked: dict[str, Any], yes: bool, json: bool) 
             say(line)
         if json or not typer.confirm("Do you agree?", err=True):
             raise UsageError("nothing was joined, and nothing was sent: say --yes to agree")
+    if "room" in asked:  # what was read, not what a name means by now
+        asked["room"] = told["room"]["code"]
     found = client.post(*path, body={**asked, "agreed": True})
 
     def text() -> list[str]:
@@ -142,7 +144,8 @@ def told(found: dict[str, Any]) -> list[str]:
     lines.append(f"  mood      {about}{mood}, within {value['radius']:.2f} (95 %)")
     if value["releases"] > 1:
         lines.append(f"            average of the last {10 * value['releases']} minutes")
-    lines.append(f"  of        {last['contributors']} of {last['n']} people ({last['verified']} verified)")
+    people = f"{last['contributors']} of {last['n']} people ({last['verified']} verified)"
+    lines.append(f"  of        {people}, {ago(found['age_s'])} ago")
     if found["kind"] == "circle":
         lines.append(f"  exact     not differentially private: the exact mean of {last['n']} people")
     else:
@@ -202,7 +205,7 @@ def pace(
 
 @room_app.command()
 def invite(name: Name, peer: Annotated[str, typer.Argument(help="A paired device.")], json: Json = False) -> None:
-    """Tell a paired device of a room; it decides itself.
+    """Tell a paired device of a room; it decides itself. It takes invitations once it gave this one `room.invite`.
 
     Example: moodmesh room invite cafe anna
     """
@@ -239,7 +242,8 @@ def ledger(
     def text() -> list[str]:
         if found["closed"]:
             return [found["closed"]]
-        rows = [_row(line) for line in found["lines"]]
+        opened = {(e["room"], e["epoch"]): e for e in found["lines"] if e["what"] == "opened"}
+        rows = [_row(line, opened) for line in found["lines"] if line["what"] != "opened"]
         lines = columns(rows, ("when", "room", "what", "told")) if rows else ["nothing was ever sent to a room"]
         for window in ("hour", "day"):
             spent, cap = found["spent"][window], found["caps"][window]
@@ -252,26 +256,35 @@ def ledger(
     emit(found, json, text)
 
 
-def _row(line: dict[str, Any]) -> tuple[str, str, str, str]:
+def _row(line: dict[str, Any], opened: dict[tuple[str, int], dict[str, Any]]) -> tuple[str, str, str, str]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(600 * line["epoch"]))
     room = line.get("room", "")[:8]
     match line["what"]:
         case "charge" if line["kind"] == "circle":
-            return when, room, f"circle of {line['n']}", "exact"
+            return when, room, f"circle of {line['n']}", "the exact mean, no epsilon"
         case "charge":
-            said = f"epsilon {line['pure']:g}" if line["pure"] else f"mu^2 {line['room_mu2']:.3f}, alone {line['alone']:.3f}"
-            return when, room, f"{line['kind']} of {line['n']}, {line['honest']} honest", said
-        case "opened":
-            return when, room, f"opened: {line['contributors']} contributed", ""
+            last = opened.get((line["room"], line["epoch"]), line)
+            came = f"{last['contributors']} of {line['n']}" if "contributors" in last else f"of {line['n']}, not opened here"
+            noise = f"sigma {line['sigma']}" if line["sigma"] else f"epsilon {line['eps']}"
+            said = f"epsilon {line['eps_room']:.2f}, {line['eps_alone']:.2f} if everybody else were hostile"
+            return when, room, f"{line['kind']} {came}, {last['honest']} honest, {noise}", said
         case "refused":
             return when, room, "nothing sent", line["why"]
         case _:
             return when, "", "a full day accepted", ""
 
 
+_WHAT = {
+    "circle": "keys, signatures, and your mood itself, cut in shares that only all of the circle together can add up",
+    "on-demand": "keys, signatures, and a report that was blurred here, cut in shares",
+    "ambient": "keys, signatures, and your mood with noise that was added here, cut in shares",
+}
+
+
 @privacy_app.command()
 def preview(room: Name, full: Annotated[bool, typer.Option("--bytes", help="Every byte.")] = False, json: Json = False) -> None:
-    """The bytes that left this device in this epoch for a room, or such as would.
+    """What this device said as a member of a room in this epoch, byte for byte, or such as it would. What it passes on of
+    others is not in it, nor that it tells linked paired devices its key of the epoch.
 
     Example: moodmesh privacy preview cafe
     """
@@ -279,8 +292,7 @@ def preview(room: Name, full: Annotated[bool, typer.Option("--bytes", help="Ever
 
     def text() -> list[str]:
         head = "left in this epoch" if found["sent"] else "would leave, for instance"
-        what = "keys, signatures, and numbers that are blurred and cut in shares"
-        lines = [f"{found['bytes']} bytes {head} for {found['room']}: {what}"]
+        lines = [f"{found['bytes']} bytes {head} for {found['room']}: {_WHAT[found['kind']]}"]
         for message in found["messages"]:
             shown = message["hex"] if full else message["hex"][:64] + ("..." if len(message["hex"]) > 64 else "")
             lines.append(f"  {message['step']:<9} {message['bytes']:>6}  {shown}")

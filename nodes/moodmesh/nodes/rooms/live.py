@@ -32,7 +32,7 @@ from moodmesh.nodes.rooms.barred import Barred
 from moodmesh.nodes.rooms.book import RoomBook
 from moodmesh.nodes.rooms.model import Descriptor, Reading, Room, Trust, read_code
 from moodmesh.nodes.rooms.person import Known, RoomPerson, mechanism, rehearsal
-from moodmesh.nodes.rooms.ways import Ways
+from moodmesh.nodes.rooms.ways import Way, Ways
 from moodmesh.privacy.raw import EmotionVector
 from moodmesh.privacy.release.budget import EPOCH_S, epoch_of, exceeded
 from moodmesh.privacy.release.ledger import Ledger
@@ -163,7 +163,11 @@ class Rooms:
         seat.sitting.want()
 
     def invite(self, seat: Seat, peer: DeviceId) -> None:
-        """Tell a paired device of it; `Refused` without a link."""
+        """Tell a paired device of it; `Refused` without a link, and when it takes no invitations from this one."""
+        if "room.invite" not in self._peers.peers[peer].rights:
+            name = self._peers.names().get(peer, peer[:8])
+            why = f"{name} takes no invitations from this device: `moodmesh peers allow NAME room.invite` there changes that"
+            raise Refused(why + ", or give it the code", "permission")
         if not self._peers.send(peer, RoomInvite(code=seat.room.descriptor.code())):
             raise Refused("no link to that device now: give it the code instead", "away")
 
@@ -204,7 +208,8 @@ class Rooms:
         if not sent:
             said = [*said, *await asyncio.to_thread(rehearsal, seat.room.descriptor, self.ledger.caps)]
         steps = [{"step": decode(data).step.name.lower(), "bytes": len(data), "hex": data.hex()} for data in said]
-        return {"room": seat.room.name, "sent": sent, "messages": steps, "bytes": sum(len(data) for data in said)}
+        about = {"room": seat.room.name, "kind": seat.room.descriptor.kind, "sent": sent}
+        return {**about, "messages": steps, "bytes": sum(len(data) for data in said)}
 
     def _open_rooms(self) -> list[str]:
         return [s.room.descriptor.code() for s in self.seats.values() if s.room.descriptor.open]
@@ -231,6 +236,8 @@ class Rooms:
                         self.invited[found.room] = found, peer
 
     def _met(self, seat: Seat, peer: DeviceId, message: RoomMember) -> None:
+        if not self._meant_for(seat, peer):
+            return
         if peer not in seat.present and seat.room.descriptor.kind == "circle":
             self._say_here(seat, peer)
         seat.present.add(peer)
@@ -241,6 +248,11 @@ class Rooms:
             seat.unwelcome.add(key)
         else:
             seat.claims[peer] = key
+
+    def _meant_for(self, seat: Seat, peer: DeviceId | None) -> bool:
+        """Whether a paired device, or without one a stranger, may have a part in it: in a circle only who is named."""
+        room = seat.room.descriptor
+        return room.kind != "circle" or peer in room.people
 
     def up(self, peer: DeviceId) -> None:
         """A peer is linked: it may have missed what was said."""
@@ -383,7 +395,9 @@ class Rooms:
         seat, host = self.seats.get(message.room.hex()), place.host if isinstance(place, PipePlace) else ""
         most = MOST_HERE if not host or is_loopback(host) else MOST_OF_ONE
         full = self._inside[host] >= most or self._inside.total() >= MOST_HERE
-        if seat is None or seat.sitting is None or message.epoch != self.epoch or full or host in self._barred:
+        peer = place.peer if isinstance(place, Way) else None
+        meant = seat is not None and self._meant_for(seat, peer)
+        if seat is None or seat.sitting is None or message.epoch != self.epoch or full or host in self._barred or not meant:
             place.close()
             return
         if isinstance(place, PipePlace):

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.messages import Device, Digest, Part
@@ -34,6 +34,13 @@ class Descriptor(Part):
     open: bool = False
     people: tuple[Device, ...] = ()
 
+    @model_validator(mode="after")
+    def _can_be(self) -> Descriptor:
+        """Wherever it comes from: ValueError for a room that could never tell anything, or would tell too much."""
+        if why := _wrong(self):
+            raise ValueError(why)
+        return self
+
     @property
     def id(self) -> bytes:
         """The 32 bytes that the protocol names it by."""
@@ -51,21 +58,32 @@ class Descriptor(Part):
 
 def create(name: str, kind: Kind, eps: Eps = 0, *, open: bool = False, people: tuple[str, ...] = ()) -> Descriptor:
     """A new room; `UsageError` for one that could never tell anything."""
-    if kind == "on-demand" and eps not in (1, 2, 4):
-        raise UsageError("epsilon is 1, 2 or 4: the smaller, the less a report tells of one person, and the rougher the mean")
-    if kind != "on-demand" and eps:
-        raise UsageError("only on-demand rooms have an epsilon: the noise of an ambient one follows from `privacy.hour`")
-    if kind == "circle" and not LEAST["circle"] <= len(set(people)) <= MOST_CIRCLE:
-        raise UsageError(f"a circle has {LEAST['circle']} to {MOST_CIRCLE} people, each named, and you one of them")
-    if kind == "circle" and open:
-        raise UsageError("a circle is for the people named: it cannot be open")
-    if kind != "circle" and people:
-        raise UsageError("only a circle names its people")
     room = os.urandom(ROOM_BYTES).hex()
     try:
         return Descriptor(room=room, name=name, kind=kind, eps=eps, open=open, people=tuple(sorted(set(people))))
     except ValidationError as error:
-        raise UsageError(f"the name of a room: {error.errors()[0]['msg'].lower()}") from None
+        raise UsageError(_impossible(error) or f"the name of a room: {error.errors()[0]['msg'].lower()}") from None
+
+
+def _wrong(d: Descriptor) -> str:
+    """Why there can be no such room; empty when there can."""
+    if d.kind == "on-demand" and d.eps not in (1, 2, 4):
+        return "epsilon is 1, 2 or 4: the smaller, the less a report tells of one person, and the rougher the mean"
+    if d.kind != "on-demand" and d.eps:
+        return "only on-demand rooms have an epsilon: the noise of an ambient one follows from `privacy.hour`"
+    if d.kind == "circle" and not LEAST["circle"] <= len(d.people) == len(set(d.people)) <= MOST_CIRCLE:
+        return f"a circle has {LEAST['circle']} to {MOST_CIRCLE} people, each named once, and you one of them"
+    if d.kind == "circle" and d.open:
+        return "a circle is for the people named: it cannot be open"
+    if d.kind != "circle" and d.people:
+        return "only a circle names its people"
+    return ""
+
+
+def _impossible(error: ValidationError) -> str:
+    """The words of `_wrong`, where it was that which failed."""
+    first = error.errors()[0]
+    return str(first["ctx"]["error"]) if first["type"] == "value_error" else ""
 
 
 def read_code(text: str) -> Descriptor:
@@ -73,12 +91,11 @@ def read_code(text: str) -> Descriptor:
     body = text.strip().removeprefix(PREFIX).upper()
     try:
         data = base64.b32decode(body + "=" * (-len(body) % 8))
-        found = Descriptor.model_validate_json(data)
-    except (binascii.Error, ValidationError, ValueError):
+        return Descriptor.model_validate_json(data)
+    except (binascii.Error, ValueError) as error:
+        if isinstance(error, ValidationError) and (why := _impossible(error)):
+            raise UsageError(f"an invitation to a room that cannot be: {why}. Ask for another one") from None
         raise UsageError("this is no invitation to a room: copy it whole, it begins with " + PREFIX) from None
-    if found.kind == "circle" and not LEAST["circle"] <= len(found.people) <= MOST_CIRCLE:
-        raise UsageError("this circle has too few people, or too many: ask for a new invitation")
-    return found
 
 
 @dataclass(frozen=True)

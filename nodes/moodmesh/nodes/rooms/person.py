@@ -101,7 +101,8 @@ class RoomPerson:
     def accepts(self, roster: Roster) -> None:
         """A circle is of the people named; other rooms do not grow at a pace that strangers in number would need."""
         if self.room.kind == "circle":
-            if set(self._people(roster, range(roster.n))) != set(self.room.people):
+            people = self._people(roster, range(roster.n))
+            if set(people) != set(self.room.people) or roster.n != len(self.room.people):
                 raise Declined("the circle is not the people it was agreed on, each paired with this device and here")
         elif roster.n > (most := self.most()):
             raise Declined(f"the room grew from {self.known.size} to {roster.n} at once: at most {most} are taken in")

@@ -14,6 +14,8 @@ from moodmesh.nodes.messages import RoomWord
 
 Key = tuple[DeviceId, bool, int]
 MOST_WAYS = 64
+UNREAD = 4 << 20
+"""Bytes of one peer that wait to be read, in all its ways."""
 
 
 class Way:
@@ -21,12 +23,27 @@ class Way:
 
     def __init__(self, ways: Ways, key: Key) -> None:
         self._ways, self._key = ways, key
-        self.inbox = Inbox()
-        self.receive = self.inbox.receive
+        self.peer, self.unread = key[0], 0
+        self._inbox = Inbox()
 
     def post(self, data: bytes) -> None:
         """Lost when the link is gone: `receive` then tells."""
         self._ways.say(self._key, data)
+
+    def heard(self, data: bytes) -> None:
+        """It came from the other end."""
+        self.unread += len(data)
+        self._inbox.put(data)
+
+    def over(self) -> None:
+        """Nothing more comes."""
+        self._inbox.end()
+
+    async def receive(self) -> bytes:
+        """`LinkClosed` after the last."""
+        data = await self._inbox.receive()
+        self.unread -= len(data)
+        return data
 
     def close(self) -> None:
         """The other end hears of it."""
@@ -65,12 +82,14 @@ class Ways:
             return
         if word.data:
             try:
-                way.inbox.put(base64.b64decode(word.data, validate=True))
+                way.heard(base64.b64decode(word.data, validate=True))
             except binascii.Error:
                 self.end(key)
+            if sum(w.unread for k, w in self._ways.items() if k[0] == peer) > UNREAD:
+                self.end(key)  # nobody reads as fast as this peer sends
         if word.end:
             self._ways.pop(key, None)
-            way.inbox.end()
+            way.over()
 
     async def _served(self, way: Way) -> None:
         await self._serve(way)
@@ -78,7 +97,7 @@ class Ways:
     def down(self, peer: DeviceId) -> None:
         """The link is gone, and what went over it."""
         for key in [key for key in self._ways if key[0] == peer]:
-            self._ways.pop(key).inbox.end()
+            self._ways.pop(key).over()
 
     def say(self, key: Key, data: bytes) -> None:
         """One message."""
@@ -90,7 +109,7 @@ class Ways:
         way = self._ways.pop(key, None)
         if way is not None:
             self._send(key[0], RoomWord(way=key[2], opened=key[1], data="", end=True))
-            way.inbox.end()
+            way.over()
 
     async def finish(self) -> None:
         """End them all."""
