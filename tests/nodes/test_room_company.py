@@ -21,7 +21,8 @@ from moodmesh.nodes.rooms.live import Rooms, Seat
 from moodmesh.nodes.rooms.model import PREFIX, Room, create, read_code
 from moodmesh.nodes.rooms.person import Known, RoomPerson
 from moodmesh.nodes.rooms.ways import Way, Ways
-from moodmesh.privacy.release.budget import Caps
+from moodmesh.privacy.release.budget import Caps, Spent
+from moodmesh.privacy.release.mechanism import Ambient
 
 ME, BEN, CLEO, DAN = (DeviceId(name * 52) for name in "abcd")
 CIRCLE = create("us", "circle", people=(ME, BEN, CLEO))
@@ -95,7 +96,7 @@ def test_a_circle_open_to_any_pair_would_be_noticed(monkeypatch: pytest.MonkeyPa
     ("change", "why"),
     [
         ({"people": (ME, BEN, BEN)}, "each named once"), ({"open": True}, "cannot be open"), ({"people": (ME, BEN)}, "3 to 16"),
-        ({"kind": "on-demand", "people": ()}, "epsilon is 1, 2 or 4"), ({"kind": "ambient"}, "only a circle names"),
+        ({"kind": "on-demand", "people": ()}, "epsilon is 1, 2 or 4"), ({"kind": "ambient", "hour_room": 4.0, "hour_alone": 16.0}, "only a circle names"), ({"hour_room": 1.0}, "and of no other"),
         ({"eps": 2}, "only on-demand"),
     ],
 )  # fmt: skip
@@ -153,3 +154,14 @@ def test_an_invitation_that_would_be_dropped_is_refused_here() -> None:
     peer.rights = ("room.invite",)
     rooms.invite(seat, BEN)
     assert len(sent) == 1
+
+
+def test_members_with_other_budgets_agree_on_the_noise_of_a_room() -> None:
+    """It had followed from each device's own settings: whoever changed them was in no room, and was not told why."""
+    hall, found = create("hall", "ambient", hour=Spent(2.0, 8.0)), []
+    for caps in (Caps(), Caps(hour=Spent(1.0, 4.0))):
+        ledger = cast(Any, SimpleNamespace(caps=caps))
+        nobody = cast(Any, None)
+        found.append(RoomPerson(hall, "verified", ME, ledger, lambda: None, {}, Known(), nobody, nobody).params(40))
+    assert found[0] == found[1]
+    assert found[0].sigma > Ambient.within(40).sigma

@@ -16,7 +16,6 @@ from moodmesh.nodes.rooms import person as persons
 from moodmesh.nodes.rooms.model import Descriptor, create, read_code
 from moodmesh.nodes.rooms.person import Known, RoomPerson, rehearsal
 from moodmesh.privacy.raw import EmotionVector
-from moodmesh.privacy.release.budget import Caps
 from moodmesh.privacy.release.ledger import Charge, Ledger, Refusal
 
 ME = DeviceId("m" * 52)
@@ -194,5 +193,5 @@ def test_rooms_that_cannot_be_are_refused_with_a_reason(kind: str, eps: int, mor
 
 
 def test_a_rehearsal_has_the_size_of_the_real_thing() -> None:
-    said = rehearsal(RARE, Caps())
+    said = rehearsal(RARE)
     assert [len(data) for data in said] == [44 + 160, 44 + 96, 44 + 66, 44 + 4 * 52]

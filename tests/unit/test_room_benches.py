@@ -19,7 +19,6 @@ from moodmesh.nodes.bench.roomsum.room import Guest, Room
 from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.rooms.model import Descriptor
 from moodmesh.nodes.rooms.person import agreed
-from moodmesh.privacy.release.budget import Caps
 from moodmesh.privacy.release.chance import discrete_gauss
 from moodmesh.privacy.release.privunit import DIRECTIONS, draw, randomiser, weight
 
@@ -68,13 +67,13 @@ def test_stall_is_the_hypergeometric_tail() -> None:
 
 def test_live_rooms_have_two_dimensions_and_refuse_others() -> None:
     room = Descriptor(room="00" * 32, kind="on-demand", name="x", eps=4)
-    assert agreed(room, 10, Caps()).d == 2
+    assert agreed(room, 10).d == 2
     with pytest.raises(Declined):
-        agreed(room, 2, Caps())
+        agreed(room, 2)
 
     class Live(Guest):
         def params(self, n: int) -> object:
-            return agreed(room, n, Caps())
+            return agreed(room, n)
 
     run = Run(bytes(32), 1, 1)
     members = [Member(run, Live(10, 2))] + [Member(run, Guest(10, 64)) for _ in range(9)]

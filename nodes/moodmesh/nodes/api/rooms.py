@@ -99,7 +99,8 @@ class RoomsView:
         asked = await body(request, CreateRequest)
         people = tuple(self._node.book.find(name).peer for name in asked.people)
         mine = (self._node.identity.id,) if asked.kind == "circle" else ()
-        room = create(asked.name, asked.kind, asked.eps, open=asked.open, people=(*people, *mine))
+        hour = self._rooms.ledger.caps.hour
+        room = create(asked.name, asked.kind, asked.eps, open=asked.open, people=(*people, *mine), hour=hour)
         self._rooms.possible(room)
         return await self._agreed(room, asked)
 
@@ -108,7 +109,9 @@ class RoomsView:
         asked = await body(request, JoinRequest)
         if asked.agreed and not asked.room.startswith(PREFIX):
             raise UsageError("agree to the code of the room whose conditions were read: a name may mean another one by now")
-        return await self._agreed(await self._meant(asked.room), asked)
+        room = await self._meant(asked.room)
+        self._rooms.possible(room)
+        return await self._agreed(room, asked)
 
     async def show(self, request: web.Request) -> web.Response:
         """One room."""

@@ -195,18 +195,18 @@ class Rooms:
 
     def possible(self, room: Descriptor) -> None:
         """`UsageError` for a room whose very first release the budget of this device would refuse."""
-        how = mechanism(room, room.least, self.ledger.caps.hour.room, self.ledger.caps.hour.alone)
+        how = mechanism(room, room.least)
         if 2 * how.bound(room.least) >= P:
             raise UsageError("with this budget the noise is larger than the protocol has room for: raise `privacy.hour_room`")
         if (why := exceeded([], how.price(room.least // 2), 0, self.ledger.caps)) is not None:
-            raise UsageError(f"no device could ever send to it: {why}")
+            raise UsageError(f"with the budget of this device it could never send to it: {why}")
 
     async def preview(self, seat: Seat) -> dict[str, Any]:
         """What left in this epoch, byte for byte; or, before, such bytes of a room of the least size, with keys made up."""
         said = seat.sitting.said if seat.sitting is not None else []
         sent = any(decode(data).step is not Step.HERE for data in said)
         if not sent:
-            said = [*said, *await asyncio.to_thread(rehearsal, seat.room.descriptor, self.ledger.caps)]
+            said = [*said, *await asyncio.to_thread(rehearsal, seat.room.descriptor)]
         steps = [{"step": decode(data).step.name.lower(), "bytes": len(data), "hex": data.hex()} for data in said]
         about = {"room": seat.room.name, "kind": seat.room.descriptor.kind, "sent": sent}
         return {**about, "messages": steps, "bytes": sum(len(data) for data in said)}

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.messages import Device, Digest, Part
+from moodmesh.privacy.release.budget import Caps, Spent
 from moodmesh.privacy.release.mechanism import LEAST, Kind
 
 PREFIX = "moodroom1:"
@@ -22,10 +23,13 @@ ROUGH_RMS = 0.25
 """A value with a larger error is called rough; an ambient one is averaged until it is below."""
 Trust = Literal["verified", "assumed"]
 Eps = Literal[0, 1, 2, 4]
+HourEps = Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)]
+USUAL = Caps().hour
 
 
 class Descriptor(Part):
-    """What everybody in a room knows of it, and what an invitation carries. `people`: of a circle, by device."""
+    """What everybody in a room knows of it, and what an invitation carries. `people`: of a circle, by device; `hour_room`,
+    `hour_alone`: the epsilons of an hour that the noise of an ambient one is made for, whatever budgets its members have."""
 
     room: Digest
     name: Annotated[str, Field(min_length=1, max_length=40)]
@@ -33,6 +37,8 @@ class Descriptor(Part):
     eps: Eps = 0
     open: bool = False
     people: tuple[Device, ...] = ()
+    hour_room: HourEps = 0.0
+    hour_alone: HourEps = 0.0
 
     @model_validator(mode="after")
     def _can_be(self) -> Descriptor:
@@ -56,11 +62,16 @@ class Descriptor(Part):
         return PREFIX + base64.b32encode(self.model_dump_json().encode()).decode().rstrip("=").lower()
 
 
-def create(name: str, kind: Kind, eps: Eps = 0, *, open: bool = False, people: tuple[str, ...] = ()) -> Descriptor:
+def create(
+    name: str, kind: Kind, eps: Eps = 0, *, open: bool = False, people: tuple[str, ...] = (), hour: Spent = USUAL
+) -> Descriptor:
     """A new room; `UsageError` for one that could never tell anything."""
     room = os.urandom(ROOM_BYTES).hex()
     try:
-        return Descriptor(room=room, name=name, kind=kind, eps=eps, open=open, people=tuple(sorted(set(people))))
+        named, budget = tuple(sorted(set(people))), hour if kind == "ambient" else Spent(0.0, 0.0)
+        return Descriptor(
+            room=room, name=name, kind=kind, eps=eps, open=open, people=named, hour_room=budget.room, hour_alone=budget.alone
+        )
     except ValidationError as error:
         raise UsageError(_impossible(error) or f"the name of a room: {error.errors()[0]['msg'].lower()}") from None
 
@@ -71,6 +82,8 @@ def _wrong(d: Descriptor) -> str:
         return "epsilon is 1, 2 or 4: the smaller, the less a report tells of one person, and the rougher the mean"
     if d.kind != "on-demand" and d.eps:
         return "only on-demand rooms have an epsilon: the noise of an ambient one follows from `privacy.hour`"
+    if (d.kind == "ambient") != (d.hour_room > 0 and d.hour_alone > 0):
+        return "the noise of an ambient room, and of no other, is made for the epsilons of an hour"
     if d.kind == "circle" and not LEAST["circle"] <= len(d.people) == len(set(d.people)) <= MOST_CIRCLE:
         return f"a circle has {LEAST['circle']} to {MOST_CIRCLE} people, each named once, and you one of them"
     if d.kind == "circle" and d.open:

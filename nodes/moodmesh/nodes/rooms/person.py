@@ -17,7 +17,7 @@ from moodmesh.mesh.rooms.wire import MOST_MEMBERS, decode
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.rooms.model import Descriptor, Reading, Trust
 from moodmesh.privacy.raw import EmotionVector
-from moodmesh.privacy.release.budget import Caps, total
+from moodmesh.privacy.release.budget import total
 from moodmesh.privacy.release.gaussian import SCALE
 from moodmesh.privacy.release.ledger import Charge, Ledger, Refused
 from moodmesh.privacy.release.mechanism import Ambient, Circle, Encoded, Mechanism, OnDemand, clip
@@ -27,7 +27,7 @@ from moodmesh.privacy.sums.field import P
 GROWTH, LEAST_GROWTH, GROWS_FREELY = 1.25, 2, 8
 
 
-def mechanism(room: Descriptor, n: int, hour_room: float, hour_alone: float) -> Mechanism:
+def mechanism(room: Descriptor, n: int) -> Mechanism:
     """How a room of `n` encodes."""
     match room.kind:
         case "circle":
@@ -35,15 +35,15 @@ def mechanism(room: Descriptor, n: int, hour_room: float, hour_alone: float) -> 
         case "on-demand":
             return OnDemand(room.eps)
         case "ambient":
-            return Ambient.within(n, hour_room, hour_alone)
+            return Ambient.within(n, room.hour_room, room.hour_alone)
 
 
-def agreed(room: Descriptor, n: int, caps: Caps) -> Params:
+def agreed(room: Descriptor, n: int) -> Params:
     """What the members of a room of `n` have in common; `Declined` for too few."""
     if n < room.least:
         raise Declined(f"the room is too small to know: {n} are here, {room.least} are needed")
     m, t = (n, n) if room.kind == "circle" else size(n)
-    how = mechanism(room, n, caps.hour.room, caps.hour.alone)
+    how = mechanism(room, n)
     if 2 * how.bound(n) >= P:
         raise Declined("the noise of this budget does not fit the field of the protocol: raise `privacy.hour_room`")
     sigma = how.sigma if isinstance(how, Ambient) else 0
@@ -85,7 +85,7 @@ class RoomPerson:
 
     def params(self, n: int) -> Params:
         """Of a room of `n`; `Declined` for too few."""
-        return agreed(self.room, n, self.ledger.caps)
+        return agreed(self.room, n)
 
     def welcome(self, e_pub: bytes) -> bool:
         """Whoever was not found out cheating within a day."""
@@ -182,7 +182,7 @@ class RoomPerson:
 
     def mechanism(self, n: int) -> Mechanism:
         """How a room of `n` encodes."""
-        return mechanism(self.room, n, self.ledger.caps.hour.room, self.ledger.caps.hour.alone)
+        return mechanism(self.room, n)
 
 
 @dataclass(frozen=True)
@@ -190,14 +190,13 @@ class _Guest:
     """Somebody made up, for a rehearsal: sends the middle of the disc."""
 
     room: Descriptor
-    caps: Caps
 
     def joining(self, keys: Keys) -> None:
         """Nobody is told."""
 
     def params(self, n: int) -> Params:
         """As a real one."""
-        return agreed(self.room, n, self.caps)
+        return agreed(self.room, n)
 
     def welcome(self, e_pub: bytes) -> bool:
         """Anybody."""
@@ -212,18 +211,17 @@ class _Guest:
 
     def release(self, draw: Draw) -> Encoded:
         """Nothing of anybody."""
-        how = mechanism(self.room, draw.roster.n, self.caps.hour.room, self.caps.hour.alone)
-        return how.encode(EmotionVector(0.0, 0.0, valence_sd=0.0, arousal_sd=0.0, at=0.0))
+        return mechanism(self.room, draw.roster.n).encode(EmotionVector(0.0, 0.0, valence_sd=0.0, arousal_sd=0.0, at=0.0))
 
     def once(self, draw: Draw) -> bool:
         """Nothing is opened."""
         return False
 
 
-def rehearsal(room: Descriptor, caps: Caps) -> list[bytes]:
+def rehearsal(room: Descriptor) -> list[bytes]:
     """What a member says until its shares are out, in a room of the least size, made up and sent to nobody."""
     run = Run(room.id, 0, 1)
-    members = [Member(run, _Guest(room, caps)) for _ in range(room.least)]
+    members = [Member(run, _Guest(room)) for _ in range(room.least)]
     gathering, now = Gathering(run, dict.fromkeys(range(len(members)), b""), 1.0), 0.0
     heard = [out for i, m in enumerate(members) for said in m.join() for out in gathering.hear(i, decode(said), now)]
     while heard:

@@ -47,7 +47,7 @@ def _on_demand(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> l
 
 
 def _ambient(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
-    how = Ambient.within(room.least, caps.hour.room, caps.hour.alone)
+    how = Ambient.within(room.least, room.hour_room, room.hour_alone)
     hour = total([how.price(room.least // 2)] * PER_HOUR)
     return [
         f"An ambient room of at least {room.least}: every ten minutes the room's mean goes out, with noise from every device.",

@@ -86,7 +86,7 @@ def moves(people: int, kind: Kind, epochs: int, seed: int) -> list[list[Move]]:
 def next_epoch(room: Descriptor, people: int, charges: Sequence[tuple[int, Price]], after: int) -> tuple[int, Price, str]:
     """The first epoch after one at which budgets allow another release, what that costs, and why not the very next."""
     caps, why = Caps(), ""
-    price = mechanism(room, people, *caps.hour).price(max(1, people // 2))
+    price = mechanism(room, people).price(max(1, people // 2))
     epoch = after + 1
     while (refused := exceeded(charges, price, epoch, caps)) is not None:
         epoch, why = epoch + 1, refused
