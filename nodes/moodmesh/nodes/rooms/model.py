@@ -82,7 +82,7 @@ def _wrong(d: Descriptor) -> str:
         return "epsilon is 1, 2 or 4: the smaller, the less a report tells of one person, and the rougher the mean"
     if d.kind != "on-demand" and d.eps:
         return "only on-demand rooms have an epsilon: the noise of an ambient one follows from `privacy.hour`"
-    if (d.kind == "ambient") != (d.hour_room > 0 and d.hour_alone > 0):
+    if {d.hour_room > 0, d.hour_alone > 0} != {d.kind == "ambient"}:
         return "the noise of an ambient room, and of no other, is made for the epsilons of an hour"
     if d.kind == "circle" and not LEAST["circle"] <= len(d.people) == len(set(d.people)) <= MOST_CIRCLE:
         return f"a circle has {LEAST['circle']} to {MOST_CIRCLE} people, each named once, and you one of them"
