@@ -96,9 +96,8 @@ def test_a_circle_open_to_any_pair_would_be_noticed(monkeypatch: pytest.MonkeyPa
     ("change", "why"),
     [
         ({"people": (ME, BEN, BEN)}, "each named once"), ({"open": True}, "cannot be open"), ({"people": (ME, BEN)}, "3 to 16"),
-        ({"kind": "on-demand", "people": ()}, "epsilon is 1, 2 or 4"), ({"kind": "ambient", "hour_room": 4.0, "hour_alone": 16.0}, "only a circle names"),
-        ({"hour_room": 1.0}, "and of no other"),
-        ({"eps": 2}, "only on-demand"),
+        ({"kind": "on-demand", "people": ()}, "epsilon is 1, 2 or 4"), ({"eps": 2}, "only on-demand"),
+        ({"kind": "ambient", "hour_room": 4.0, "hour_alone": 16.0}, "only a circle names"), ({"hour_room": 1.0}, "no other"),
     ],
 )  # fmt: skip
 def test_an_invitation_to_a_room_that_cannot_be_is_refused_with_its_reason(change: dict[str, Any], why: str) -> None:

@@ -143,7 +143,7 @@ def told(found: dict[str, Any]) -> list[str]:
     mood = f"valence {value['valence']:+.2f}, arousal {value['arousal']:+.2f}"
     lines.append(f"  mood      {about}{mood}, within {value['radius']:.2f} (95 %)")
     if value["releases"] > 1:
-        lines.append(f"            average of the last {10 * value['releases']} minutes")
+        lines.append(f"            average over {10 * value['releases']} minutes")
     people = f"{last['contributors']} of {last['n']} people ({last['verified']} verified)"
     lines.append(f"  of        {people}, {ago(found['age_s'])} ago")
     if found["kind"] == "circle":
