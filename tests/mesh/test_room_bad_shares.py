@@ -256,3 +256,22 @@ def test_the_first_words_of_a_holder_count() -> None:
     flood = Message(Step.IDENTIFY, False, RUN.attempt, RUN.epoch, RUN.room, bytes(1 << 20))
     with pytest.raises(ValueError, match="in this step"):
         room.relay.hear(place, flood, room.now)
+
+
+def test_a_report_of_members_that_there_are_not_is_its_authors_fault_alone() -> None:
+    """Signed, and with a bit beyond the roster: taken up, it would stop every relay that proposes."""
+    room = Room(10).set_up()
+    liar = room.place(room.draw.relays[1])
+
+    def said(place: int, data: bytes) -> list[bytes]:
+        message = decode(data)
+        if message.step is not Step.REPORT or place != liar:
+            return [data]
+        fields = message.body[:1] + bytes([message.body[1] | 0x80]) + message.body[2:-SIG]
+        return [encode(message._replace(body=fields + room.members[liar].keys.sign("R2a", room.draw.ctx, fields)))]
+
+    room.said = said
+    room.open()
+    assert room.thrown == {liar}
+    honest = [m for place, m in enumerate(room.members) if place != liar]
+    assert {m.opened.sums for m in honest if m.opened} == {room.total(range(10))}

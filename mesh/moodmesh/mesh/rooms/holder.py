@@ -72,9 +72,13 @@ def _enough(roster: Roster, size: int) -> bool:
 
 
 def genuine_report(draw: Draw, item: Item) -> bool:
-    """Whether a committee member reported this."""
+    """Whether a committee member reported this, of members that there are."""
     width = (draw.roster.n + 7) // 8
     if item.author not in draw.committee or len(item.body) != width + HASH + SIG:
+        return False
+    try:
+        members_of(item.body[:width], draw.roster.n)
+    except Malformed:
         return False
     return verified(draw.roster.seats[item.author].e_pub, item.body[-SIG:], "R2a", draw.ctx, item.body[:-SIG])
 
