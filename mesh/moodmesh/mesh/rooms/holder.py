@@ -186,9 +186,9 @@ class Holder:
         return self._proposal is not None and self._voted >= set(self._proposal.reporters)
 
     @property
-    def unchecked(self) -> bool:
-        """Whether so few votes came that lying senders cannot be told: exactly as many as open the sum."""
-        return len(self._openings) <= self._params.t and not self._params.exact
+    def heard(self) -> int:
+        """How many votes came: where no more than open the sum, lying senders cannot be told."""
+        return len(self._openings)
 
     def open(self) -> tuple[bytes | None, bytes | None]:
         """With what has been heard, R3 and R2d: no R3 when the openings fit no polynomial, no R2d when all do; the same again
