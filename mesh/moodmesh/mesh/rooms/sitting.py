@@ -110,6 +110,7 @@ class Sitting:
         self._relay: Relay | None = None
         self._member: Member | None = None
         self.said: list[bytes] = []
+        self._again = 0.0
         self._shared_by = 0.0  # of the draw, not of whoever comes: a relay that takes over has less patience, not more
         self._drawn = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -162,7 +163,10 @@ class Sitting:
         return [place for place in places if place is not None]
 
     async def take_part(self) -> Opened:
-        """From entering the room to its sum; `Aborted`, `Declined`. Once more unless it `spoke`."""
+        """From entering the room to its sum; `Aborted`, `Declined`. Once more unless it `spoke`: it is entered every few seconds
+        at most, whoever fails or turns this device away."""
+        await self._clock.sleep(max(0.0, self._again - self._clock.now()))
+        self._again = self._clock.now() + FORGIVEN_S
         member, where = await self._set_up()
         self._member = member
         self._shared_by = self._clock.now() + self._timing.slot + self._timing.spread
