@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
-from moodmesh.mesh.rooms.member import Declined, Member
-from moodmesh.mesh.rooms.sitting import FORGIVEN_S, Aborted, Sitting, local
+import pytest
+
+from moodmesh.mesh.rooms.member import Declined, Member, Opened
+from moodmesh.mesh.rooms.sitting import FORGIVEN_S, Aborted, Sitting, gatherers, local
 from moodmesh.mesh.rooms.transcript import Run
 from moodmesh.mesh.rooms.wire import Message, Step, decode, encode
 from moodmesh.mesh.seams import LinkClosed
 from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
 
-from .rooms import EPOCH, ROOM, Someone
+from .rooms import EPOCH, ROOM, Someone, moods
+from .sittings import Net, Spot
 
 LONG_S = 120.0
 
@@ -30,8 +33,8 @@ class Alone:
         raise LinkClosed("refused")
 
 
-async def withholds(sitting: Sitting) -> None:
-    """Joins each attempt, and leaves when it should reveal; again and again."""
+async def withholds(sitting: Sitting, those: Collection[int] = range(1, 5)) -> None:
+    """Joins these attempts, and leaves when it should reveal; again and again."""
     while True:
         mine, its = local()
         serving = asyncio.ensure_future(sitting.serve(its))
@@ -39,7 +42,7 @@ async def withholds(sitting: Sitting) -> None:
         try:
             while True:
                 message = decode(await mine.receive())
-                if message.step is Step.START:
+                if message.step is Step.START and message.attempt in those:
                     for data in Member(Run(ROOM, EPOCH, message.attempt), Someone((0, 0))).join():
                         mine.post(data)
                 if message.step is Step.JOIN:
@@ -83,3 +86,63 @@ def test_a_device_that_finds_no_gatherer_pauses_before_it_tries_again() -> None:
     told = alone(lambda sitting: [withholds(sitting) for _ in range(3)])
     assert told
     assert len(told) <= LONG_S / FORGIVEN_S + 1
+
+
+def opened(claims: Sequence[int], n: int = 5, spoilt: Collection[int] = (), seen: int = 0) -> list[Opened | BaseException]:
+    """What becomes of a room of `n` that gathers at its first, where strangers claim to have seen these attempts. Somebody
+    spoils those in `spoilt`; all have seen `seen` already."""
+
+    async def story() -> list[Opened | BaseException]:
+        clock: Any = LoopClock(asyncio.get_running_loop())
+        net = Net(clock, lambda by, data: False)
+        net.sittings = [Sitting(ROOM, EPOCH, Someone(value), Spot(net, i), clock) for i, value in enumerate(moods(n))]
+        first = int.from_bytes(gatherers(ROOM, EPOCH, [s._around.rid for s in net.sittings])[0], "big")
+        for sitting in net.sittings:
+            sitting._seen = seen
+        others = [asyncio.ensure_future(claiming(net.sittings[first], claim)) for claim in claims]
+        others += [asyncio.ensure_future(withholds(net.sittings[first], spoilt))] if spoilt else []
+        await asyncio.sleep(0.5)
+        tasks = [asyncio.ensure_future(s.take_part()) for s in net.sittings]
+        await asyncio.sleep(1)
+        net.sittings[first].want()
+        await asyncio.wait(tasks, timeout=LONG_S)
+        for task in [*tasks, *others, *net.tasks]:
+            task.cancel()
+        await asyncio.gather(*others, *net.tasks, return_exceptions=True)
+        for sitting in net.sittings:
+            await sitting.close()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    return run(story(), VirtualLoop())
+
+
+async def claiming(sitting: Sitting, seen: int) -> None:
+    """Says that it saw so many attempts, and nothing else."""
+    mine, its = local()
+    serving = asyncio.ensure_future(sitting.serve(its))
+    mine.post(here(seen))
+    await serving
+
+
+def attempts(told: Sequence[Opened | BaseException]) -> set[int | None]:
+    return {o.draw.roster.run.attempt if isinstance(o, Opened) else None for o in told}
+
+
+@pytest.mark.parametrize("claim", [1, 3, 4, 5, 255])
+def test_what_one_stranger_claims_to_have_seen_costs_no_attempt(claim: int) -> None:
+    assert attempts(opened([claim])) == {1}
+
+
+@pytest.mark.parametrize("claim", [3, 4, 255])
+def test_however_many_claim_it_the_room_opens(claim: int) -> None:
+    """Whoever says that it can take part no more, or what cannot be, is not counted; the others leave the last attempt."""
+    assert attempts(opened([claim] * 9)) == {4 if claim == 3 else 1}
+
+
+def test_a_gatherer_goes_on_after_the_attempts_that_its_members_saw_elsewhere() -> None:
+    assert attempts(opened([0], seen=2)) == {3}
+
+
+def test_attempts_that_are_used_up_end_with_a_reason_for_everybody() -> None:
+    told = opened([], spoilt=range(1, 5))
+    assert all(isinstance(o, Aborted) and "4 attempts" in str(o) for o in told), told
