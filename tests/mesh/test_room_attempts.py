@@ -146,3 +146,29 @@ def test_a_gatherer_goes_on_after_the_attempts_that_its_members_saw_elsewhere() 
 def test_attempts_that_are_used_up_end_with_a_reason_for_everybody() -> None:
     told = opened([], spoilt=range(1, 5))
     assert all(isinstance(o, Aborted) and "4 attempts" in str(o) for o in told), told
+
+
+def test_to_ask_too_early_costs_no_attempt() -> None:
+    """Whoever asks is told, each time; when enough have come, who asks then has the room opened."""
+
+    async def story() -> tuple[list[str], set[int | None]]:
+        clock: Any = LoopClock(asyncio.get_running_loop())
+        net = Net(clock, lambda by, data: False)
+        net.sittings = [Sitting(ROOM, EPOCH, Someone(value), Spot(net, i), clock) for i, value in enumerate(moods(5))]
+        tasks: list[asyncio.Future[Opened]] = []
+        told: list[str] = []
+        for now in range(6):
+            early = [asyncio.ensure_future(s.take_part()) for s in net.sittings[: 1 + now % 2]]
+            await asyncio.sleep(1)
+            net.sittings[0].want()
+            told += [str(error) for error in await asyncio.gather(*early, return_exceptions=True)]
+            await asyncio.sleep(FORGIVEN_S)
+        tasks = [asyncio.ensure_future(s.take_part()) for s in net.sittings]
+        await asyncio.sleep(1)
+        net.sittings[4].want()
+        opened = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), LONG_S)
+        for sitting in net.sittings:
+            await sitting.close()
+        return told, attempts(opened)
+
+    assert run(story(), VirtualLoop()) == (["too few"] * 9, {1})

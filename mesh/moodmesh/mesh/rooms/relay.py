@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .holder import CHALLENGES, Proposal, genuine_report, propose
-from .member import Member
+from .member import Declined, Member
 from .transcript import Params, Roster, Run, Seat, commitment, seated, verified
 from .wire import HASH, INDEX, MOST_MEMBERS, SIG, Item, Malformed, Message, Step, encode, item_head, pack, split
 
@@ -45,7 +45,8 @@ class Gathering:
         self._seats: tuple[Seat, ...] = ()
         self._roster: Roster | None = None
         self._reveals: dict[bytes, bytes] = {}
-        self.done = False
+        self.done = self.declined = False
+        """`declined`: none can be agreed on by as few as have joined; nobody reveals anything, and the attempt is not used."""
         self.withheld: frozenset[Any] = frozenset()
         """Who joined and did not reveal: the next attempt is without them."""
 
@@ -72,7 +73,7 @@ class Gathering:
             return False
         if self._params is None:
             return True
-        self._roster = self._roster or Roster(self.run, self._seats, self._params(len(self._seats)))
+        assert self._roster is not None
         return verified(seat.e_pub, sig, "S2", self.run.bytes, self._roster.hash)
 
     def tick(self, now: float) -> list[Out]:
@@ -91,6 +92,10 @@ class Gathering:
         bodies = {seat.body for seat in self._seats}
         self._joined = {place: body for place, body in self._joined.items() if body in bodies}
         self._until = now + STEP_S
+        try:
+            self._roster = Roster(self.run, self._seats, self._params(len(self._seats))) if self._params is not None else None
+        except Declined:
+            self.done = self.declined = True  # each of them finds so itself
         return self._all(Step.JOIN, [seat.body for seat in self._seats])
 
     def _finish(self) -> list[Out]:

@@ -213,6 +213,7 @@ class Sitting:
         reading: asyncio.Future[bytes] | None = None
         member: Member | None = None
         where: dict[int, bytes] = {}
+        before = self._seen
         try:
             while True:
                 reading = reading or asyncio.ensure_future(place.receive())
@@ -230,7 +231,8 @@ class Sitting:
                     raise Malformed("of another room or epoch")
                 if message.step is Step.START and self._seen < message.attempt <= 1 + MOST_AGAIN:
                     self._wanted.clear()
-                    self._seen, member = message.attempt, Member(Run(self.room, self.epoch, message.attempt), self._person)
+                    before, self._seen = self._seen, message.attempt
+                    member = Member(Run(self.room, self.epoch, message.attempt), self._person)
                     self._say(place, await self._carry(member.join))
                 elif message.step is Step.WHERE:
                     told = [item for item in unpack(message.body) if len(item.body) <= MOST_ADDRESS]
@@ -239,6 +241,9 @@ class Sitting:
                     self._say(place, await self._carry(member.hear, message))
                     if member.draw is not None:
                         return member, where
+        except Declined:
+            self._seen = before  # it has revealed nothing, so nobody learned of a draw with it: the attempt can be made anew
+            raise
         finally:
             asking.cancel()
             if reading is not None:
@@ -369,7 +374,8 @@ class Sitting:
     def _next(self, told: Sequence[int]) -> int:
         """The attempt after the last: of this gatherer, or of another before it, as more of those here say who could still take
         part than are taken to be hostile. Whoever has seen it already takes no part in it."""
-        last = self._gathering.run.attempt if self._gathering is not None else 0
+        before = self._gathering
+        last = before.run.attempt - before.declined if before is not None else 0
         able = sorted((seen for seen in told if seen <= MOST_AGAIN), reverse=True)
         return 1 + max(last, able[(len(able) - 1) // 3] if able else 0)
 
