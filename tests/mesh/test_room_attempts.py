@@ -10,7 +10,7 @@ import pytest
 
 from moodmesh.mesh.rooms.member import Declined, Member, Opened
 from moodmesh.mesh.rooms.sitting import FORGIVEN_S, Aborted, Sitting, gatherers, local
-from moodmesh.mesh.rooms.transcript import Run
+from moodmesh.mesh.rooms.transcript import Roster, Run
 from moodmesh.mesh.rooms.wire import Message, Step, decode, encode
 from moodmesh.mesh.seams import LinkClosed
 from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
@@ -148,16 +148,25 @@ def test_attempts_that_are_used_up_end_with_a_reason_for_everybody() -> None:
     assert all(isinstance(o, Aborted) and "4 attempts" in str(o) for o in told), told
 
 
-def test_to_ask_too_early_costs_no_attempt() -> None:
+class OfFive(Someone):
+    """Takes part in a room of the five people it knows, and in no other, like a circle."""
+
+    def accepts(self, roster: Roster) -> None:
+        if roster.n != 5:
+            raise Declined("not the people")
+
+
+@pytest.mark.parametrize(("kind", "most", "why"), [(Someone, 2, "too few"), (OfFive, 4, "not the people")])
+def test_to_ask_too_early_costs_no_attempt(kind: type[Someone], most: int, why: str) -> None:
     """Whoever asks is told, each time; when enough have come, who asks then has the room opened."""
 
     async def story() -> tuple[list[str], set[int | None]]:
         clock: Any = LoopClock(asyncio.get_running_loop())
         net = Net(clock, lambda by, data: False)
-        net.sittings = [Sitting(ROOM, EPOCH, Someone(value), Spot(net, i), clock) for i, value in enumerate(moods(5))]
+        net.sittings = [Sitting(ROOM, EPOCH, kind(value), Spot(net, i), clock) for i, value in enumerate(moods(5))]
         told: list[str] = []
         for now in range(6):
-            early = [asyncio.ensure_future(s.take_part()) for s in net.sittings[: 1 + now % 2]]
+            early = [asyncio.ensure_future(s.take_part()) for s in net.sittings[: most - now % 2]]
             await asyncio.sleep(1)
             net.sittings[0].want()
             done, _ = await asyncio.wait(early, timeout=LONG_S)
@@ -171,4 +180,4 @@ def test_to_ask_too_early_costs_no_attempt() -> None:
             await sitting.close()
         return told, attempts(opened)
 
-    assert run(story(), VirtualLoop()) == (["too few"] * 9, {1})
+    assert run(story(), VirtualLoop()) == ([why] * (6 * most - 3), {1})

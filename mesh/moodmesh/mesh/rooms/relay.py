@@ -37,16 +37,18 @@ class Gathering:
         until: float,
         params: Callable[[int], Params] | None = None,
         welcome: Callable[[bytes], bool] = lambda e_pub: True,
+        accepts: Callable[[Roster], None] = lambda roster: None,
     ) -> None:
         """`places`: who is there, and where each can be reached; with `params`, signatures of S2 are checked; `welcome`:
-        whether the owner of a key is let in."""
-        self.run, self._expected, self._until, self._params, self._welcome = run, dict(places), until, params, welcome
+        whether the owner of a key is let in; `accepts`: whether this device takes part in such a roster, `Declined`."""
+        self.run, self._expected, self._until = run, dict(places), until
+        self._params, self._welcome, self._accepts = params, welcome, accepts
         self._joined: dict[Any, bytes] = {}
         self._seats: tuple[Seat, ...] = ()
         self._roster: Roster | None = None
         self._reveals: dict[bytes, bytes] = {}
         self.done = self.declined = False
-        """`declined`: none can be agreed on by as few as have joined; nobody reveals anything, and the attempt is not used."""
+        """`declined`: who joined are too few, or not who should; nobody reveals anything, and the attempt is not used."""
         self.withheld: frozenset[Any] = frozenset()
         """Who joined and did not reveal: the next attempt is without them."""
 
@@ -93,7 +95,9 @@ class Gathering:
         self._joined = {place: body for place, body in self._joined.items() if body in bodies}
         self._until = now + STEP_S
         try:
-            self._roster = Roster(self.run, self._seats, self._params(len(self._seats))) if self._params is not None else None
+            if self._params is not None:
+                self._roster = Roster(self.run, self._seats, self._params(len(self._seats)))
+                self._accepts(self._roster)
         except Declined:
             self.done = self.declined = True  # each of them finds so itself
         return self._all(Step.JOIN, [seat.body for seat in self._seats])

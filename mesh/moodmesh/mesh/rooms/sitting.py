@@ -366,7 +366,7 @@ class Sitting:
         run = Run(self.room, self.epoch, attempt)
         until, person = self._clock.now() + self._timing.gather, self._person
         places = {place: at for place, (at, _) in itertools.islice(here.items(), person.most())}
-        self._gathering = Gathering(run, places, until, person.params, person.welcome)
+        self._gathering = Gathering(run, places, until, person.params, person.welcome, person.accepts)
         data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, pack([])))
         self._post([Out(place, data) for place in places])
         self._tick_later()
