@@ -10,8 +10,9 @@ import pytest
 
 from moodmesh.mesh.rooms import faults
 from moodmesh.mesh.rooms import member as members
+from moodmesh.mesh.rooms.holder import CHALLENGES
 from moodmesh.mesh.rooms.transcript import Draw, Params
-from moodmesh.mesh.rooms.wire import SIG, Message, Step, decode, encode, numbers, read_numbers
+from moodmesh.mesh.rooms.wire import HASH, SIG, Message, Step, decode, encode, numbers, read_numbers
 from moodmesh.privacy.sums.field import P, Residues, lift, uniform
 from moodmesh.privacy.sums.shamir import combine, share
 
@@ -199,6 +200,39 @@ def test_a_challenge_that_comes_after_the_shares_finds_the_same_cheater(monkeypa
     assert {m.excluded for m in room.members} == {frozenset({room.members[0].keys.e_pub})}
 
 
+def hindsight(monkeypatch: pytest.MonkeyPatch) -> Room:
+    """A cheater who knows all but the reports when it shares, and bends values so that the challenge of any other list of them
+    would not show it."""
+    room = Room(10).set_up()
+    draw, cheat = room.draw, room.members[0].index
+
+    def shares(secrets: Residues, t: int, m: int, p: int = P) -> Residues:
+        honest = share(secrets, t, m, p)
+        if room.sharing == 0:
+            bent = uniform((5, 2))
+            masks = [-draw.challenge(bytes(HASH), cheat, r, P) * bent % P for r in range(CHALLENGES)]
+            honest[:5] = (honest[:5] + np.hstack([bent, *masks])) % P
+        return honest
+
+    monkeypatch.setattr(members, "share", shares)
+    return room.open()
+
+
+def test_a_challenge_rests_on_the_reports_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = hindsight(monkeypatch)
+    assert not room.steps(Step.SUM)
+    assert {m.excluded for m in room.members} == {frozenset({room.members[0].keys.e_pub})}
+
+
+def test_a_challenge_without_the_reports_is_known_when_shares_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutation: the draw and the sender alone decide on it."""
+    challenge = Draw.challenge
+    monkeypatch.setattr(Draw, "challenge", lambda self, list_hash, *rest: challenge(self, b"", *rest))
+    room = hindsight(monkeypatch)
+    assert room.steps(Step.SUM)
+    assert not any(m.excluded for m in room.members)
+
+
 def test_a_sum_share_beyond_the_field_is_its_authors_fault_alone() -> None:
     room = Room(10).set_up()
 
@@ -256,3 +290,22 @@ def test_the_first_words_of_a_holder_count() -> None:
     flood = Message(Step.IDENTIFY, False, RUN.attempt, RUN.epoch, RUN.room, bytes(1 << 20))
     with pytest.raises(ValueError, match="in this step"):
         room.relay.hear(place, flood, room.now)
+
+
+def test_a_report_of_members_that_there_are_not_is_its_authors_fault_alone() -> None:
+    """Signed, and with a bit beyond the roster: taken up, it would stop every relay that proposes."""
+    room = Room(10).set_up()
+    liar = room.place(room.draw.relays[1])
+
+    def said(place: int, data: bytes) -> list[bytes]:
+        message = decode(data)
+        if message.step is not Step.REPORT or place != liar:
+            return [data]
+        fields = message.body[:1] + bytes([message.body[1] | 0x80]) + message.body[2:-SIG]
+        return [encode(message._replace(body=fields + room.members[liar].keys.sign("R2a", room.draw.ctx, fields)))]
+
+    room.said = said
+    room.open()
+    assert room.thrown == {liar}
+    honest = [m for place, m in enumerate(room.members) if place != liar]
+    assert {m.opened.sums for m in honest if m.opened} == {room.total(range(10))}

@@ -111,3 +111,17 @@ def test_people_are_charged_by_what_they_send() -> None:
     room.said = silent([0], Step.REVEAL)
     room.set_up()
     assert person.charges == 0
+
+
+@pytest.mark.parametrize("since", [Step.REPORT, Step.VOTE])
+@pytest.mark.parametrize("more", [0, 1])
+def test_every_reader_is_told_that_lying_senders_could_not_have_been_told(since: Step, more: int) -> None:
+    """Also outside the committee, where no vote is heard: when exactly as many reported, or voted, as open the sum."""
+    room = Room(100).set_up()
+    draw, t = room.draw, room.draw.roster.params.t
+    holders = [room.place(i) for i in draw.committee if i != draw.relays[0]]
+    room.said = silent(holders[: len(draw.committee) - t - more], since)
+    room.open()
+    readers = [m.opened.unchecked for m in room.members if m.opened and m.holder is None]
+    assert len(readers) == 100 - len(draw.committee)
+    assert {m.opened.unchecked for m in room.members if m.opened} == {more == 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from moodmesh.mesh.rooms.relay import Gathering
 from moodmesh.mesh.rooms.transcript import Keys, Seat, seated
 from moodmesh.mesh.rooms.wire import HASH, KEY, MOST_MEMBERS, S1_BYTES, Item, Malformed, Step, decode
 
-from .rooms import RUN, Room, Someone, batch, moods
+from .rooms import LATER, RUN, Room, Someone, batch, moods
 
 SMALL = [*transcript._SMALL_ORDER, transcript._PRIME, transcript._PRIME + 1]
 
@@ -67,6 +68,45 @@ def test_without_checking_s2_shares_would_leave(monkeypatch: pytest.MonkeyPatch)
     """The mutation."""
     monkeypatch.setattr(members, "verified", lambda *_: True)
     assert len(two_rosters()) == 5
+
+
+def unsigned() -> list[bytes]:
+    """R1 of five honest members, in whose roster a gatherer put keys that their owner signed for another run alone."""
+    honest, false = joined(5), Keys(RUN, bytes(HASH))
+    other = Seat.read(Keys(LATER, bytes(HASH), false.x, false._e).join())
+    body = Seat.read(false.join())._replace(sig=other.sig).body
+    seats = seated([*(m.keys.join() for m in honest), body])
+    said: dict[bytes, bytes] = {}
+    for member in honest:
+        (reveal,) = member.hear(decode(batch(RUN, Step.JOIN, [Item(i, s.body) for i, s in enumerate(seats)])))
+        said[member.keys.e_pub] = decode(reveal).body
+    assert honest[0].roster is not None
+    said[false.e_pub] = false.reveal(honest[0].roster.hash)
+    left: list[bytes] = []
+    for member in honest:
+        with contextlib.suppress(Malformed):
+            member.hear(decode(batch(RUN, Step.REVEAL, [Item(i, said[s.e_pub]) for i, s in enumerate(seats)])))
+        left += member.contribute()
+    return left
+
+
+def test_with_keys_that_their_owner_did_not_sign_for_this_run_no_byte_of_a_share_leaves() -> None:
+    assert unsigned() == []
+
+
+def test_without_checking_s1_shares_would_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutation."""
+    monkeypatch.setattr(Seat, "genuine", lambda self, run: True)
+    assert len(unsigned()) == 5
+
+
+def test_a_gatherer_takes_in_no_such_keys() -> None:
+    """In a roster, they would cost everybody else the attempt."""
+    keys = Keys(RUN, bytes(HASH))
+    body = Seat.read(keys.join())._replace(sig=Seat.read(Keys(LATER, bytes(HASH), keys.x, keys._e).join()).sig).body
+    gathering = Gathering(RUN, dict.fromkeys(range(5), b""), 1.0)
+    with pytest.raises(Malformed, match="did not sign"):
+        gathering.hear(0, members.Message(Step.JOIN, False, RUN.attempt, RUN.epoch, RUN.room, body), 0.0)
 
 
 def small(order: int) -> Keys:

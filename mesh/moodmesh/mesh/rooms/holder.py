@@ -72,9 +72,13 @@ def _enough(roster: Roster, size: int) -> bool:
 
 
 def genuine_report(draw: Draw, item: Item) -> bool:
-    """Whether a committee member reported this."""
+    """Whether a committee member reported this, of members that there are."""
     width = (draw.roster.n + 7) // 8
     if item.author not in draw.committee or len(item.body) != width + HASH + SIG:
+        return False
+    try:
+        members_of(item.body[:width], draw.roster.n)
+    except Malformed:
         return False
     return verified(draw.roster.seats[item.author].e_pub, item.body[-SIG:], "R2a", draw.ctx, item.body[:-SIG])
 
@@ -182,9 +186,9 @@ class Holder:
         return self._proposal is not None and self._voted >= set(self._proposal.reporters)
 
     @property
-    def unchecked(self) -> bool:
-        """Whether so few votes came that lying senders cannot be told: exactly as many as open the sum."""
-        return len(self._openings) <= self._params.t and not self._params.exact
+    def heard(self) -> int:
+        """How many votes came: where no more than open the sum, lying senders cannot be told."""
+        return len(self._openings)
 
     def open(self) -> tuple[bytes | None, bytes | None]:
         """With what has been heard, R3 and R2d: no R3 when the openings fit no polynomial, no R2d when all do; the same again

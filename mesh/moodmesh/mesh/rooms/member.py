@@ -246,7 +246,14 @@ class Member:
         except Undecodable:
             return None
         sums = tuple(int(v) for v in lift(found.values, params.p))
-        return Opened(sums, proposal.contributors, self.draw, self.holder is not None and self.holder.unchecked)
+        return Opened(sums, proposal.contributors, self.draw, self._unchecked(proposal, authors))
+
+    def _unchecked(self, proposal: Proposal, authors: Sequence[int]) -> bool:
+        """By the votes, where they are heard; anybody else knows of no more than reported, and of none but who opened it."""
+        assert self.draw is not None
+        params = self.draw.roster.params
+        heard = self.holder.heard if self.holder is not None else 0
+        return not params.exact and (heard or min(len(proposal.reporters), len(authors))) <= params.t
 
     def _say(self, step: Step, body: bytes) -> list[bytes]:
         data = self._encode(step, body)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .holder import CHALLENGES, Proposal, genuine_report, propose
-from .member import Member
+from .member import Declined, Member
 from .transcript import Params, Roster, Run, Seat, commitment, seated, verified
 from .wire import HASH, INDEX, MOST_MEMBERS, SIG, Item, Malformed, Message, Step, encode, item_head, pack, split
 
@@ -37,15 +37,18 @@ class Gathering:
         until: float,
         params: Callable[[int], Params] | None = None,
         welcome: Callable[[bytes], bool] = lambda e_pub: True,
+        accepts: Callable[[Roster], None] = lambda roster: None,
     ) -> None:
         """`places`: who is there, and where each can be reached; with `params`, signatures of S2 are checked; `welcome`:
-        whether the owner of a key is let in."""
-        self.run, self._expected, self._until, self._params, self._welcome = run, dict(places), until, params, welcome
+        whether the owner of a key is let in; `accepts`: whether this device takes part in such a roster, `Declined`."""
+        self.run, self._expected, self._until = run, dict(places), until
+        self._params, self._welcome, self._accepts = params, welcome, accepts
         self._joined: dict[Any, bytes] = {}
         self._seats: tuple[Seat, ...] = ()
         self._roster: Roster | None = None
         self._reveals: dict[bytes, bytes] = {}
-        self.done = False
+        self.done = self.declined = False
+        """`declined`: who joined are too few, or not who should; nobody reveals anything, and the attempt is not used."""
         self.withheld: frozenset[Any] = frozenset()
         """Who joined and did not reveal: the next attempt is without them."""
 
@@ -72,7 +75,7 @@ class Gathering:
             return False
         if self._params is None:
             return True
-        self._roster = self._roster or Roster(self.run, self._seats, self._params(len(self._seats)))
+        assert self._roster is not None
         return verified(seat.e_pub, sig, "S2", self.run.bytes, self._roster.hash)
 
     def tick(self, now: float) -> list[Out]:
@@ -91,6 +94,12 @@ class Gathering:
         bodies = {seat.body for seat in self._seats}
         self._joined = {place: body for place, body in self._joined.items() if body in bodies}
         self._until = now + STEP_S
+        try:
+            if self._params is not None:
+                self._roster = Roster(self.run, self._seats, self._params(len(self._seats)))
+                self._accepts(self._roster)
+        except Declined:
+            self.done = self.declined = True  # each of them finds so itself
         return self._all(Step.JOIN, [seat.body for seat in self._seats])
 
     def _finish(self) -> list[Out]:

@@ -21,6 +21,7 @@ from .wire import Malformed, Message, Step, decode, encode, pack, unpack
 
 T = TypeVar("T")
 LOOK_S, FORGIVEN_S = 1.0, 5.0
+_USED_UP = f"{1 + MOST_AGAIN} attempts to gather the room came to nothing, members left meanwhile: again in the next epoch"
 MOST_ADDRESS, DOOR_BYTES = 64, 2
 """A gatherer does not know its own host: of itself it tells the port alone."""
 log = logging.getLogger(__name__)
@@ -101,8 +102,9 @@ class Sitting:
         self.room, self.epoch = room, epoch
         self._person, self._around, self._clock, self._timing = person, around, clock, timing or Timing()
         self._carry, self._enough = carry or _at_once, enough
-        self._here: dict[Place, bytes] = {}
-        self._attempt = self._seen = 0
+        self._here: dict[Place, tuple[bytes, int]] = {}
+        """Where each of those at this gatherer can be reached, and the last attempt that it says it saw."""
+        self._seen = 0
         self._withheld: frozenset[Place] = frozenset()
         self._start_at: float | None = None
         self._gone: dict[bytes, float] = {}
@@ -110,6 +112,7 @@ class Sitting:
         self._relay: Relay | None = None
         self._member: Member | None = None
         self.said: list[bytes] = []
+        self._again = 0.0
         self._shared_by = 0.0  # of the draw, not of whoever comes: a relay that takes over has less patience, not more
         self._drawn = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -162,7 +165,10 @@ class Sitting:
         return [place for place in places if place is not None]
 
     async def take_part(self) -> Opened:
-        """From entering the room to its sum; `Aborted`, `Declined`. Once more unless it `spoke`."""
+        """From entering the room to its sum; `Aborted`, `Declined`. Once more unless it `spoke`: every few seconds at
+        most, whoever fails or turns this device away."""
+        await self._clock.sleep(max(0.0, self._again - self._clock.now()))
+        self._again = self._clock.now() + FORGIVEN_S
         member, where = await self._set_up()
         self._member = member
         self._shared_by = self._clock.now() + self._timing.slot + self._timing.spread
@@ -171,7 +177,7 @@ class Sitting:
 
     async def _set_up(self) -> tuple[Member, dict[int, bytes]]:
         """Through the gatherers in their order, until one brings a roster and its draw."""
-        while (best := self._best()) is not None:
+        while self._seen <= MOST_AGAIN and (best := self._best()) is not None:
             rid, address = best
             try:
                 place = await self._way(address)
@@ -187,7 +193,7 @@ class Sitting:
                 self._gone[rid] = self._clock.now() + FORGIVEN_S
             finally:
                 place.close()
-        raise Aborted("nobody could gather the room")
+        raise Aborted("nobody could gather the room" if self._seen <= MOST_AGAIN else _USED_UP)
 
     def _best(self) -> tuple[bytes, bytes | None] | None:
         """The first gatherer that has not failed, and its address; None: this device."""
@@ -207,6 +213,7 @@ class Sitting:
         reading: asyncio.Future[bytes] | None = None
         member: Member | None = None
         where: dict[int, bytes] = {}
+        before = self._seen
         try:
             while True:
                 reading = reading or asyncio.ensure_future(place.receive())
@@ -224,7 +231,8 @@ class Sitting:
                     raise Malformed("of another room or epoch")
                 if message.step is Step.START and self._seen < message.attempt <= 1 + MOST_AGAIN:
                     self._wanted.clear()
-                    self._seen, member = message.attempt, Member(Run(self.room, self.epoch, message.attempt), self._person)
+                    before, self._seen = self._seen, message.attempt
+                    member = Member(Run(self.room, self.epoch, message.attempt), self._person)
                     self._say(place, await self._carry(member.join))
                 elif message.step is Step.WHERE:
                     told = [item for item in unpack(message.body) if len(item.body) <= MOST_ADDRESS]
@@ -233,6 +241,9 @@ class Sitting:
                     self._say(place, await self._carry(member.hear, message))
                     if member.draw is not None:
                         return member, where
+        except Declined:
+            self._seen = before  # it has revealed nothing, so nobody learned of a draw with it: the attempt can be made anew
+            raise
         finally:
             asking.cancel()
             if reading is not None:
@@ -333,8 +344,9 @@ class Sitting:
         if not 2 <= len(body) <= 2 + MOST_ADDRESS:
             raise Malformed("an address of another size")
         seen, wanted = body[0], bool(body[1])
-        self._here[place] = place.address(body[2:])
-        self._attempt = max(self._attempt, seen)
+        if seen > 1 + MOST_AGAIN:
+            raise Malformed("an attempt that there cannot have been")
+        self._here[place] = place.address(body[2:]), seen
         if wanted and self._start_at is None and (self._gathering is None or self._gathering.done):
             self._start_at = self._clock.now() + self._timing.coming
         if self._start_at is not None and len(self._here) >= self._enough:
@@ -345,17 +357,27 @@ class Sitting:
         """Another attempt, with all who are here and did not withhold; the first of them, where they are too many at once."""
         self._start_at = None
         self._withheld |= self._gathering.withheld if self._gathering is not None else frozenset()
-        self._attempt += 1
-        if self._attempt > 1 + MOST_AGAIN:
+        here = {place: told for place, told in self._here.items() if place not in self._withheld}
+        attempt = self._next([seen for _, seen in here.values()])
+        if attempt > 1 + MOST_AGAIN:
+            for place in list(self._here):
+                place.close()  # whoever has an attempt left may find another gatherer, and the others hear that it is over
             return
-        run = Run(self.room, self.epoch, self._attempt)
+        run = Run(self.room, self.epoch, attempt)
         until, person = self._clock.now() + self._timing.gather, self._person
-        here = ((place, at) for place, at in self._here.items() if place not in self._withheld)
-        places = dict(itertools.islice(here, person.most()))
-        self._gathering = Gathering(run, places, until, person.params, person.welcome)
+        places = {place: at for place, (at, _) in itertools.islice(here.items(), person.most())}
+        self._gathering = Gathering(run, places, until, person.params, person.welcome, person.accepts)
         data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, pack([])))
         self._post([Out(place, data) for place in places])
         self._tick_later()
+
+    def _next(self, told: Sequence[int]) -> int:
+        """The attempt after the last: of this gatherer, or of another before it, as more of those here say who could still take
+        part than are taken to be hostile. Whoever has seen it already takes no part in it."""
+        before = self._gathering
+        last = before.run.attempt - before.declined if before is not None else 0
+        able = sorted((seen for seen in told if seen <= MOST_AGAIN), reverse=True)
+        return 1 + max(last, able[(len(able) - 1) // 3] if able else 0)
 
     def _tick_later(self) -> None:
         if not self._ticking:
