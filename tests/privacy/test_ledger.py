@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -160,6 +164,65 @@ def test_a_full_day_is_charged_before_it_opens_again(path: Path) -> None:
         with pytest.raises(Refused, match="full day"):
             ledger.charge(ambient(epoch))
     ledger.charge(ambient(344))
+
+
+class Killed(BaseException):
+    """As by kill -9: nobody catches it."""
+
+
+class Cut:
+    """Lets so many steps to the disk through, and ends the next."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, steps: int, error: BaseException) -> None:
+        self.left, self._error = steps, error
+        for name in ("open", "write", "fsync", "replace"):
+            patch.setattr(book.os, name, self._step(getattr(os, name)))
+
+    def _step(self, real: Callable[..., object]) -> Callable[..., object]:
+        def step(*args: object, **more: object) -> object:
+            self.left -= 1
+            if self.left < 0:
+                raise self._error
+            return real(*args, **more)
+
+        return step
+
+
+CLOSED = {
+    "damaged": (b"nonsense", None), "empty": (b"", None), "cut short": (b"start", None), "gone": (None, None),
+    "without head": (b"whole", b""), "gone, with a head that is none": (None, b"x"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, "no space left")], ids=["killed", "full disk"])
+@pytest.mark.parametrize(("text", "head"), CLOSED.values(), ids=list(CLOSED))
+def test_interrupted_while_it_is_accepted_it_stays_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes | None, head: bytes | None, error: BaseException
+) -> None:
+    """At every step to the disk."""
+    begun = text is None
+    for steps in itertools.count():
+        for old in path.parent.iterdir():
+            old.unlink()
+        Ledger(path, begun=False).charge(ambient(100))
+        whole = path.read_bytes()
+        path.write_bytes({b"whole": whole, b"start": whole.splitlines(keepends=True)[0]}.get(text or b"", text or b""))
+        if text is None:
+            path.unlink()
+        if head is not None:
+            path.with_suffix(".head").write_bytes(head)
+        with monkeypatch.context() as patch:
+            cut = Cut(patch, steps, error)
+            with contextlib.suppress(type(error)):
+                Ledger(path, begun=begun).accept_full_day(200)
+        again = Ledger(path, begun=begun)
+        with pytest.raises(Refused, match="full.day"):
+            again.charge(ambient(200))
+        if cut.left >= 0:
+            break
+        again.accept_full_day(200)
+        assert again.spent(200) == (again.caps.hour, again.caps.day)
+    assert steps > 8
 
 
 def test_a_charge_is_raised_when_fewer_were_honest_and_never_lowered(path: Path) -> None:

@@ -143,13 +143,16 @@ class Ledger:
             self._append(self._read(), Refusal(epoch=epoch, room=room, why=why[:300]))
 
     def accept_full_day(self, now: int) -> Path | None:
-        """Begin anew with a whole day used up; what could not be believed is kept beside it, under the returned name."""
+        """Begin anew with a whole day used up; what could not be believed is kept beside it, under the returned name.
+        Interrupted, it stays closed: the head comes first, and names a line that is not there yet."""
         with self._locked():
+            last, text = _entry(_sum("", _START), Accepted(epoch=now))
+            _write(self._head, f"{last}\n")
             aside = None
             if self._path.exists():
                 aside = self._path.with_suffix(f".damaged-{now}")
                 os.replace(self._path, aside)
-            self._append(self._begin(), Accepted(epoch=now))
+            _write(self._path, _FIRST + text)
             return aside
 
     # -- the file ------------------------------------------------------------------------------------------------------
@@ -164,11 +167,9 @@ class Ledger:
         finally:
             os.close(lock)
 
-    def _begin(self) -> State:
-        last = _sum("", _START)
-        _write(self._head, f"{last}\n")
-        _write(self._path, f"{last} {_START}\n")
-        return State((), last)
+    def _begin(self) -> None:
+        _write(self._head, f"{_sum('', _START)}\n")
+        _write(self._path, _FIRST)
 
     def _read(self) -> State:
         try:
@@ -193,12 +194,11 @@ class Ledger:
             raise Closed(f"the privacy ledger was cut short; {_REMEDY}")
         return State(tuple(lines), last)
 
-    def _append(self, state: State, line: Line) -> State:
-        body = json.dumps(line.model_dump(exclude_defaults=False), sort_keys=True, separators=(",", ":"))
-        last = _sum(state.last, body)
+    def _append(self, state: State, line: Line) -> None:
+        last, text = _entry(state.last, line)
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
-            size, data = os.fstat(file).st_size, f"{last} {body}\n".encode("ascii")
+            size, data = os.fstat(file).st_size, text.encode("ascii")
             try:
                 if os.write(file, data) != len(data):
                     raise OSError("the disk is full")
@@ -209,7 +209,6 @@ class Ledger:
         finally:
             os.close(file)
         _write(self._head, f"{last}\n")
-        return State((*state.lines, line), last)
 
 
 _REMEDY = "nothing is sent until `moodmesh privacy ledger --accept-full-day` takes a whole day as spent"
@@ -253,6 +252,15 @@ def _charges(lines: tuple[Line, ...]) -> list[tuple[int, Price]]:
 
 def _sum(before: str, body: str) -> str:
     return hashlib.sha256(f"{before} {body}".encode()).hexdigest()[:32]
+
+
+def _entry(before: str, line: Line) -> tuple[str, str]:
+    """The checksum of a line that comes after another, and its text."""
+    body = json.dumps(line.model_dump(exclude_defaults=False), sort_keys=True, separators=(",", ":"))
+    return (last := _sum(before, body)), f"{last} {body}\n"
+
+
+_FIRST = f"{_sum('', _START)} {_START}\n"
 
 
 def _write(path: Path, text: str) -> None:
