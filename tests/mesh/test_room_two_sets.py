@@ -29,7 +29,7 @@ def anew(holder: Holder) -> Holder:
     """A traitor's: free to vote for every set."""
     free = copy.copy(holder)
     free._vote = free._proposal = free._sum = None
-    free._openings, free._voted, free._once = {}, set(), lambda: True
+    free._openings, free._voted, free._once = {}, set(), lambda contributors: True
     return free
 
 

@@ -195,6 +195,9 @@ class Ledger:
         return State(tuple(lines), last)
 
     def _append(self, state: State, line: Line) -> None:
+        """On disk before this returns; what says nothing but what was said is not said again."""
+        if isinstance(line, Opened | Refusal) and line in state.lines:
+            return
         last, text = _entry(state.last, line)
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
