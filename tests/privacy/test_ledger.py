@@ -127,7 +127,7 @@ def test_missing_after_first_use_it_is_closed(path: Path, gone: tuple[str, ...])
         Ledger(path, begun=True).charge(ambient(101))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_byte_changed_closes_it(path: Path, data: st.DataObject) -> None:
     path.unlink(missing_ok=True)
