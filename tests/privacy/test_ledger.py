@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moodmesh.privacy.release import ledger as book
+from moodmesh.privacy.release.budget import DAY
 from moodmesh.privacy.release.ledger import Charge, Closed, Ledger, Refused
 
 ROOM, OTHER = "a1" * 32, "b2" * 32
@@ -250,6 +251,78 @@ def test_what_was_said_is_not_said_again(path: Path) -> None:
     ledger.charge(circle(101, "ABC"))
     ledger.charge(circle(101, "ABC"))
     assert sum(isinstance(line, Charge) for line in ledger.lines()) == 3
+
+
+def weeks(path: Path) -> Ledger:
+    """Nine days, a room's release in each, and one in the last hour of the ninth."""
+    ledger = Ledger(path, begun=False)
+    for day in range(9):
+        ledger.charge(ambient(day * DAY))
+        ledger.opened(day * DAY, ROOM, 30, 15)
+    ledger.charge(on_demand(9 * DAY - 1, OTHER, eps=2))
+    return ledger
+
+
+def test_what_is_older_than_eight_days_is_forgotten_when_a_day_begins(path: Path) -> None:
+    ledger = weeks(path)
+    before = ledger.lines()
+    assert [line.epoch // DAY for line in before] == [day for day in range(1, 9) for _ in "co"] + [8]
+    ledger.charge(ambient(9 * DAY + 5))
+    assert ledger.lines()[:-1] == before[2:]
+    assert ledger.spent(9 * DAY + 5)[1].room > 3, "what counts is still there"
+    ledger.charge(ambient(9 * DAY + 6))
+    ledger.charge(ambient(10 * DAY))
+    assert Ledger(path, begun=True).lines()[0].epoch == 3 * DAY, "and again the next day"
+
+
+@pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, "no space left")], ids=["killed", "full disk"])
+def test_interrupted_while_it_forgets_it_is_the_old_book_or_the_new_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """At every step to the disk."""
+    weeks(path)
+    files = {name: name.read_bytes() for name in path.parent.iterdir()}
+    old, new, seen = Ledger(path, begun=True).lines(), ambient(9 * DAY), set[int]()
+    for steps in itertools.count():
+        for name, data in files.items():
+            name.write_bytes(data)
+        with monkeypatch.context() as patch:
+            cut, sent = Cut(patch, steps, error), False
+            with contextlib.suppress(Killed, Refused, OSError):
+                Ledger(path, begun=True).charge(new)
+                sent = True
+        lines = Ledger(path, begun=True).lines()
+        assert lines == old if lines[-1] != new else lines == (*old[2:], new)
+        assert lines[-1] == new or not sent
+        seen.add(len(lines))
+        if cut.left >= 0:
+            break
+    assert sent
+    assert len(seen) == 2
+    assert steps > 6
+
+
+def test_a_new_book_cut_short_is_closed(path: Path) -> None:
+    weeks(path).charge(ambient(9 * DAY))
+    whole = path.read_bytes().splitlines(keepends=True)
+    for kept in range(len(whole)):
+        path.write_bytes(b"".join(whole[:kept]))
+        with pytest.raises(Closed):
+            Ledger(path, begun=True).charge(ambient(9 * DAY + 1))
+    path.write_bytes(b"".join(whole))
+    path.with_suffix(".head").write_bytes(b"")
+    with pytest.raises(Closed):
+        Ledger(path, begun=True).charge(ambient(9 * DAY + 1))
+
+
+def test_a_clock_that_was_weeks_ahead_for_a_while_forgets_but_does_not_open(path: Path) -> None:
+    """Without the line for which it forgot in the same step, the new book would be an empty one."""
+    weeks(path)
+    Ledger(path, begun=True).charge(ambient(30 * DAY))
+    again = Ledger(path, begun=True)
+    assert len(again.lines()) == 1
+    with pytest.raises(Refused, match="clock"):
+        again.charge(on_demand(9 * DAY))
 
 
 def test_a_full_disk_sends_nothing_and_keeps_the_book(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,9 @@ from .audit import solvable
 from .budget import DAY, HOUR, Caps, Spent, exceeded, total, window
 from .mechanism import Ambient, Circle, Kind, Mechanism, OnDemand, Price
 
-_START = "moodmesh ledger 1"
+_START, _AFTER = "moodmesh ledger 1", " after "
+KEPT = 8 * DAY
+"""How many epochs a line is kept at least; only the last day's count."""
 
 
 class Refused(Exception):
@@ -177,8 +179,11 @@ class Ledger:
         except (OSError, UnicodeDecodeError) as error:
             raise Closed(f"the privacy ledger cannot be read ({error}); {_REMEDY}") from None
         first, *rest = text.split("\n")
-        last, found, lines = _sum("", _START), {_sum("", _START)}, []
-        if first != f"{last} {_START}" or rest[-1:] != [""]:
+        told, _, begin = first.partition(" ")
+        start, _, before = begin.partition(_AFTER)
+        last, lines = _sum("", begin), []
+        found = {last, before or last}  # a head that is still of the book before this one, too
+        if told != last or start != _START or rest[-1:] != [""]:
             raise Closed(f"the privacy ledger is damaged at its ends; {_REMEDY}")
         for number, line in enumerate(rest[:-1], start=2):
             told, _, body = line.partition(" ")
@@ -195,9 +200,19 @@ class Ledger:
         return State(tuple(lines), last)
 
     def _append(self, state: State, line: Line) -> None:
-        """On disk before this returns; what says nothing but what was said is not said again."""
+        """On disk before this returns; what says nothing but what was said is not said again. `Closed` on a full disk."""
         if isinstance(line, Opened | Refusal) and line in state.lines:
             return
+        new_day = line.epoch // DAY > max((old.epoch for old in state.lines), default=line.epoch) // DAY
+        try:
+            last = (
+                self._anew(state, line) if new_day and state.lines[0].epoch <= line.epoch - KEPT else self._added(state, line)
+            )
+            _write(self._head, f"{last}\n")
+        except OSError as error:
+            raise Closed(f"the privacy ledger cannot be written: {error}. Nothing is sent; free some disk space") from None
+
+    def _added(self, state: State, line: Line) -> str:
         last, text = _entry(state.last, line)
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
@@ -206,12 +221,23 @@ class Ledger:
                 if os.write(file, data) != len(data):
                     raise OSError("the disk is full")
                 os.fsync(file)
-            except OSError as error:
+            except OSError:
                 os.ftruncate(file, size)
-                raise Closed(f"the privacy ledger cannot be written: {error}. Nothing is sent; free some disk space") from None
+                raise
         finally:
             os.close(file)
-        _write(self._head, f"{last}\n")
+        return last
+
+    def _anew(self, state: State, line: Line) -> str:
+        """Without what is old, in one step: its start names the last line of the book before it, which the head still has."""
+        begin = f"{_START}{_AFTER}{state.last}"
+        last = _sum("", begin)
+        text = [f"{last} {begin}\n"]
+        for kept in [*(old for old in state.lines if old.epoch > line.epoch - KEPT), line]:
+            last, entry = _entry(last, kept)
+            text.append(entry)
+        _write(self._path, "".join(text))
+        return last
 
 
 _REMEDY = "nothing is sent until `moodmesh privacy ledger --accept-full-day` takes a whole day as spent"
