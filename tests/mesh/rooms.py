@@ -52,7 +52,7 @@ class Someone:
         self.charges += 1
         return self.value
 
-    def once(self, draw: Draw) -> bool:
+    def once(self, draw: Draw, contributors: Collection[int]) -> bool:
         self.used, before = True, self.used
         return not before
 

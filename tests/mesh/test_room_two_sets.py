@@ -15,7 +15,7 @@ from moodmesh.privacy.sums.committee import hostile_tolerated, size
 from moodmesh.privacy.sums.field import P, lift
 from moodmesh.privacy.sums.shamir import combine
 
-from .rooms import Room, batch, bodies, proposal
+from .rooms import RUN, Room, Someone, batch, bodies, moods, proposal, silent
 
 
 def shared(n: int) -> Room:
@@ -29,7 +29,7 @@ def anew(holder: Holder) -> Holder:
     """A traitor's: free to vote for every set."""
     free = copy.copy(holder)
     free._vote = free._proposal = free._sum = None
-    free._openings, free._voted, free._once = {}, set(), lambda: True
+    free._openings, free._voted, free._once = {}, set(), lambda contributors: True
     return free
 
 
@@ -124,6 +124,34 @@ def test_without_the_rule_of_one_vote_two_sets_open(monkeypatch: pytest.MonkeyPa
     attack.shown = (attack.shown[0] + attack.shown[1],) * 2
     opened = attack.opened()
     assert attack.victims_value(opened) == attack.room.total([attack.victim])
+
+
+class TwoAttempts:
+    """A relay that has one attempt of an epoch open everyone's sum, and another one that without the victim."""
+
+    def __init__(self, kind: str = "on-demand") -> None:
+        self.people = [Someone(value, kind) for value in moods(7)]
+        self.rooms = [Room(7, people=self.people, run=RUN._replace(attempt=attempt)).set_up() for attempt in (1, 2)]
+        if kind != "circle":  # it opens of all or not at all
+            self.rooms[1].said = silent({0}, Step.SHARES)
+
+    def opened(self) -> list[set[tuple[int, ...]]]:
+        """The sums of both attempts, as far as somebody read them."""
+        return [{m.opened.sums for m in room.open().members if m.opened is not None} for room in self.rooms]
+
+
+@pytest.mark.parametrize("kind", ["on-demand", "circle"])
+def test_two_attempts_of_one_epoch_never_open_two_sets(kind: str) -> None:
+    attack = TwoAttempts(kind)
+    assert attack.opened() == [{attack.rooms[0].total(range(7))}, set()]
+
+
+def test_without_the_right_that_is_used_up_two_attempts_open_two_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutation: `once` is not asked, or does not remember."""
+    monkeypatch.setattr(Someone, "once", lambda self, draw, contributors: True)
+    attack = TwoAttempts()
+    ((everyone,), (others,)) = attack.opened()
+    assert tuple(a - b for a, b in zip(everyone, others, strict=True)) == attack.people[0].value
 
 
 def test_a_relay_that_proposes_twice_is_left() -> None:

@@ -119,14 +119,14 @@ def test_with_neither_there_would_be_twenty(owner: Owner, monkeypatch: pytest.Mo
 def test_the_right_of_an_epoch_is_used_up_for_good(owner: Owner, room: Descriptor) -> None:
     """Attack 5, after a restart; the mutation is a device that does not write it down."""
     person = owner.device(room)
-    assert person.once(drawn(room, person))
-    assert not person.once(drawn(room, person, 2))
+    assert person.once(drawn(room, person), range(5))
+    assert not person.once(drawn(room, person, 2), range(5))
     again = owner.device(room)
-    assert not again.once(drawn(room, again, 3))
-    assert not again.once(drawn(room, again, epoch=EPOCH - 1)), "nor is that of an earlier one left"
-    assert again.once(drawn(room, again, epoch=EPOCH + 1))
+    assert not again.once(drawn(room, again, 3), range(5))
+    assert not again.once(drawn(room, again, epoch=EPOCH - 1), range(5)), "nor is that of an earlier one left"
+    assert again.once(drawn(room, again, epoch=EPOCH + 1), range(5))
     owner.closed = -1
-    assert owner.device(room).once(drawn(room, again, epoch=EPOCH + 1))
+    assert owner.device(room).once(drawn(room, again, epoch=EPOCH + 1), range(5))
 
 
 def test_of_five_runs_of_one_epoch_one_has_shares_and_one_is_charged(owner: Owner) -> None:

@@ -142,19 +142,19 @@ def test_the_right_to_open_is_used_once_in_an_epoch_and_on_disk_first(member: Ca
     closed: list[int] = []
     person = member(RARE, close=closed.append)
     draw = Room(6, RARE).draw(person)
-    assert [person.once(draw), person.once(draw)] == [True, False]
+    assert [person.once(draw, range(6)), person.once(draw, range(6))] == [True, False]
     assert closed == [100]
-    assert not member(RARE, known=Known(closed=100)).once(draw), "also after a restart"
+    assert not member(RARE, known=Known(closed=100)).once(draw, range(6)), "also after a restart"
 
 
 def test_a_circle_that_gives_somebody_away_is_not_opened(member: Callable[..., RoomPerson]) -> None:
     others = tuple(f"{i:052}" for i in range(3))
     three, four = create("trio", "circle", people=(ME, *others[:2])), create("four", "circle", people=(ME, *others))
     person = member(three)
-    assert person.once(Room(3, three).draw(person))
+    assert person.once(Room(3, three).draw(person), range(3))
     larger = member(four, ledger=person.ledger)
     with pytest.raises(Declined, match="solve for another"):
-        larger.once(Room(4, four, 101).draw(larger))
+        larger.once(Room(4, four, 101).draw(larger), range(4))
 
 
 def test_without_a_mood_nothing_is_sent(member: Callable[..., RoomPerson]) -> None:

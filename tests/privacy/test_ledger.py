@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moodmesh.privacy.release import ledger as book
+from moodmesh.privacy.release.budget import DAY
 from moodmesh.privacy.release.ledger import Charge, Closed, Ledger, Refused
 
 ROOM, OTHER = "a1" * 32, "b2" * 32
@@ -123,7 +128,7 @@ def test_missing_after_first_use_it_is_closed(path: Path, gone: tuple[str, ...])
         Ledger(path, begun=True).charge(ambient(101))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_byte_changed_closes_it(path: Path, data: st.DataObject) -> None:
     path.unlink(missing_ok=True)
@@ -162,6 +167,64 @@ def test_a_full_day_is_charged_before_it_opens_again(path: Path) -> None:
     ledger.charge(ambient(344))
 
 
+class Killed(BaseException):
+    """As by kill -9: nobody catches it."""
+
+
+class Cut:
+    """Lets so many steps to the disk through, and ends the next."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, steps: int, error: BaseException) -> None:
+        self.left, self._error = steps, error
+        for name in ("open", "write", "fsync", "replace"):
+            patch.setattr(book.os, name, self._step(getattr(os, name)))
+
+    def _step(self, real: Callable[..., object]) -> Callable[..., object]:
+        def step(*args: object, **more: object) -> object:
+            self.left -= 1
+            if self.left < 0:
+                raise self._error
+            return real(*args, **more)
+
+        return step
+
+
+CLOSED = {
+    "damaged": (b"nonsense", None), "cut short": (b"start", None), "gone": (None, None), "without head": (b"whole", b""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, "no space left")], ids=["killed", "full disk"])
+@pytest.mark.parametrize(("text", "head"), CLOSED.values(), ids=list(CLOSED))
+def test_interrupted_while_it_is_accepted_it_stays_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes | None, head: bytes | None, error: BaseException
+) -> None:
+    """At every step to the disk."""
+    begun = text is None
+    for steps in itertools.count():
+        for old in path.parent.iterdir():
+            old.unlink()
+        Ledger(path, begun=False).charge(ambient(100))
+        whole = path.read_bytes()
+        path.write_bytes({b"whole": whole, b"start": whole.splitlines(keepends=True)[0]}.get(text or b"", text or b""))
+        if text is None:
+            path.unlink()
+        if head is not None:
+            path.with_suffix(".head").write_bytes(head)
+        with monkeypatch.context() as patch:
+            cut = Cut(patch, steps, error)
+            with contextlib.suppress(type(error)):
+                Ledger(path, begun=begun).accept_full_day(200)
+        again = Ledger(path, begun=begun)
+        with pytest.raises(Refused, match=r"full[- ]day"):
+            again.charge(ambient(200))
+        if cut.left >= 0:
+            break
+        again.accept_full_day(200)
+        assert again.spent(200) == (again.caps.hour, again.caps.day)
+    assert steps > 8
+
+
 def test_a_charge_is_raised_when_fewer_were_honest_and_never_lowered(path: Path) -> None:
     ledger = Ledger(path, begun=False)
     ledger.charge(ambient(100))
@@ -171,6 +234,95 @@ def test_a_charge_is_raised_when_fewer_were_honest_and_never_lowered(path: Path)
     ledger.opened(100, ROOM, 20, 5)
     assert ledger.spent(100)[0].room > before.room
     assert ledger.spent(100)[0].alone == before.alone
+
+
+def test_what_was_said_is_not_said_again(path: Path) -> None:
+    """But for charges: each circle that is opened counts."""
+    ledger = Ledger(path, begun=False)
+    ledger.charge(on_demand(100))
+    for _ in range(20):
+        with pytest.raises(Refused, match="in this epoch"):
+            ledger.charge(on_demand(100))
+        ledger.refuse(100, ROOM, "too few")
+        ledger.opened(100, ROOM, 9, 4)
+    ledger.refuse(101, ROOM, "too few")
+    ledger.refuse(101, OTHER, "too few")
+    assert [line.what for line in ledger.lines()] == ["charge", "refused", "refused", "opened", "refused", "refused"]
+    ledger.charge(circle(101, "ABC"))
+    ledger.charge(circle(101, "ABC"))
+    assert sum(isinstance(line, Charge) for line in ledger.lines()) == 3
+
+
+def weeks(path: Path) -> Ledger:
+    """Nine days, a room's release in each, and one in the last hour of the ninth."""
+    ledger = Ledger(path, begun=False)
+    for day in range(9):
+        ledger.charge(ambient(day * DAY))
+        ledger.opened(day * DAY, ROOM, 30, 15)
+    ledger.charge(on_demand(9 * DAY - 1, OTHER, eps=2))
+    return ledger
+
+
+def test_what_is_older_than_eight_days_is_forgotten_when_a_day_begins(path: Path) -> None:
+    ledger = weeks(path)
+    before = ledger.lines()
+    assert [line.epoch // DAY for line in before] == [day for day in range(1, 9) for _ in "co"] + [8]
+    ledger.charge(ambient(9 * DAY + 5))
+    assert ledger.lines()[:-1] == before[2:]
+    assert ledger.spent(9 * DAY + 5)[1].room > 3, "what counts is still there"
+    ledger.charge(ambient(9 * DAY + 6))
+    ledger.charge(ambient(10 * DAY))
+    assert Ledger(path, begun=True).lines()[0].epoch == 3 * DAY, "and again the next day"
+
+
+@pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, "no space left")], ids=["killed", "full disk"])
+def test_interrupted_while_it_forgets_it_is_the_old_book_or_the_new_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """At every step to the disk."""
+    weeks(path)
+    files = {name: name.read_bytes() for name in path.parent.iterdir()}
+    old, new, seen = Ledger(path, begun=True).lines(), ambient(9 * DAY), set[int]()
+    for steps in itertools.count():
+        for name, data in files.items():
+            name.write_bytes(data)
+        with monkeypatch.context() as patch:
+            cut, sent = Cut(patch, steps, error), False
+            with contextlib.suppress(Killed, Refused, OSError):
+                Ledger(path, begun=True).charge(new)
+                sent = True
+        lines = Ledger(path, begun=True).lines()
+        assert lines == old if lines[-1] != new else lines == (*old[2:], new)
+        assert lines[-1] == new or not sent
+        seen.add(len(lines))
+        if cut.left >= 0:
+            break
+    assert sent
+    assert len(seen) == 2
+    assert steps > 6
+
+
+def test_a_new_book_cut_short_is_closed(path: Path) -> None:
+    weeks(path).charge(ambient(9 * DAY))
+    whole = path.read_bytes().splitlines(keepends=True)
+    for kept in range(len(whole)):
+        path.write_bytes(b"".join(whole[:kept]))
+        with pytest.raises(Closed):
+            Ledger(path, begun=True).charge(ambient(9 * DAY + 1))
+    path.write_bytes(b"".join(whole))
+    path.with_suffix(".head").write_bytes(b"")
+    with pytest.raises(Closed):
+        Ledger(path, begun=True).charge(ambient(9 * DAY + 1))
+
+
+def test_a_clock_that_was_weeks_ahead_for_a_while_forgets_but_does_not_open(path: Path) -> None:
+    """Without the line for which it forgot in the same step, the new book would be an empty one."""
+    weeks(path)
+    Ledger(path, begun=True).charge(ambient(30 * DAY))
+    again = Ledger(path, begun=True)
+    assert len(again.lines()) == 1
+    with pytest.raises(Refused, match="clock"):
+        again.charge(on_demand(9 * DAY))
 
 
 def test_a_full_disk_sends_nothing_and_keeps_the_book(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

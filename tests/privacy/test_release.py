@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodmesh.privacy.raw import EmotionVector
+from moodmesh.privacy.release import mechanism
 from moodmesh.privacy.release.audit import solvable
 from moodmesh.privacy.release.budget import Caps, Spent, exceeded, total
 from moodmesh.privacy.release.chance import bernoulli_exp, discrete_gauss, discrete_laplace
-from moodmesh.privacy.release.gaussian import delta_of, eps_of, mu_of, sigma_for
-from moodmesh.privacy.release.mechanism import Ambient, Circle, OnDemand, Price, clip, quantise
+from moodmesh.privacy.release.gaussian import SCALE, delta_of, eps_of, mu_of, sigma_for
+from moodmesh.privacy.release.mechanism import Ambient, Circle, Mechanism, OnDemand, Price, clip, quantise
 from moodmesh.privacy.release.privunit import DIRECTIONS, EPSILONS, OUT, draw, randomiser, weight
 
 
@@ -135,13 +136,36 @@ def test_whatever_comes_in_what_goes_on_is_in_the_disc(x: float, y: float) -> No
 
 def test_values_released_are_whole_numbers() -> None:
     """Attack 18: nothing with the fingerprint of a floating-point generator leaves."""
-    for mechanism in (Circle(), OnDemand(4), Ambient.within(30)):
-        assert all(type(v) is int for v in mechanism.encode(mood(0.3, -0.7)))
+    for how in (Circle(), OnDemand(4), Ambient.within(30)):
+        assert all(type(v) is int for v in how.encode(mood(0.3, -0.7)))
 
 
-def test_clipping_is_what_bounds_one_person() -> None:
-    """The mutation of attack 7 would let (1, 1) count as more than one person at the edge."""
-    assert math.hypot(*Circle().encode(mood(1.0, 1.0))) <= 4097
+CORNERS = [(x, y) for x in (-1.0, 1.0) for y in (-1.0, 0.8, 1.0)]
+
+
+def before_noise(how: Mechanism, felt: tuple[float, float], patch: pytest.MonkeyPatch) -> float:
+    """How far from the middle, in mood units, what the mechanism would blur lies; of a circle, what it sends."""
+    blurred: list[tuple[float, float]] = []
+    patch.setattr(mechanism, "discrete_gauss", lambda sigma: 0)
+    patch.setattr(mechanism, "draw", lambda x, eps: blurred.append(x) or draw(x, eps))
+    sent = how.encode(mood(*felt))
+    return math.hypot(*blurred[0]) if blurred else math.hypot(*sent) / SCALE
+
+
+@pytest.mark.parametrize("how", [Circle(), OnDemand(1), OnDemand(4), Ambient.within(30)], ids=repr)
+def test_clipping_is_what_bounds_one_person(how: Mechanism, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack 7 and its mutation: without it a corner of the square counts as more than one person at the edge."""
+    edge = 1 + math.sqrt(0.5) / SCALE
+    assert max(before_noise(how, felt, monkeypatch) for felt in CORNERS) <= edge
+    monkeypatch.setattr(mechanism, "clip", lambda x, y: (x, y))
+    assert min(before_noise(how, felt, monkeypatch) for felt in CORNERS) > edge
+
+
+@pytest.mark.parametrize("felt", [(math.nan, 0.0), (0.0, math.inf), (1 + 1e-9, 0.0), (0.0, -(10.0**6))])
+def test_what_is_no_mood_never_gets_to_be_encoded(felt: tuple[float, float]) -> None:
+    """Attack 7."""
+    with pytest.raises(ValueError, match="lie in"):
+        mood(*felt)
 
 
 # -- prices ------------------------------------------------------------------------------------------------------------

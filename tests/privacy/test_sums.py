@@ -41,6 +41,7 @@ def test_sums_of_shares_are_shares_of_the_sum(values: list[int]) -> None:
     assert (told - sum(values)) % P == 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, SMALL - 1), st.lists(st.integers(0, SMALL - 1), min_size=2, max_size=2))
 def test_fewer_than_t_shares_fit_every_secret_exactly_once(secret: int, seen: list[int]) -> None:
     """Attack 1, algebra: for t - 1 shares of a polynomial and any secret there is one polynomial that has them all."""
@@ -175,7 +176,7 @@ def test_committees_of_the_specification() -> None:
         assert [size(n, hostile) for n in (100, 200, 300, 500, 1000)] == sizes
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(3, 1000))
 def test_two_sets_never_open_with_the_hostile_share_that_is_promised(n: int) -> None:
     m, t = size(n)

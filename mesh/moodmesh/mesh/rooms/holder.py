@@ -84,9 +84,9 @@ def genuine_report(draw: Draw, item: Item) -> bool:
 
 
 class Holder:
-    """Its shares and its words in one run. `once`: takes the one right of the epoch; whether it was still free."""
+    """Its shares and its words in one run. `once`: takes the one right of the epoch, for these; whether it was free."""
 
-    def __init__(self, draw: Draw, keys: Keys, own: int, once: Callable[[], bool]) -> None:
+    def __init__(self, draw: Draw, keys: Keys, own: int, once: Callable[[frozenset[int]], bool]) -> None:
         self._draw, self._keys, self._own, self._once = draw, keys, own, once
         params = draw.roster.params
         self._params, self._rows = params, 1 if params.exact else 1 + CHALLENGES
@@ -142,7 +142,7 @@ class Holder:
             return self._vote
         if not self.acceptable(proposal):
             return None
-        if not self._params.exact and not self._once():
+        if not self._params.exact and not self._once(proposal.contributors):
             return None
         opening = b"" if self._params.exact else numbers(self._opening(proposal).ravel().tolist())
         statement = (self._draw.ctx, proposal.statement, proposal.list_hash, opening)
@@ -204,7 +204,7 @@ class Holder:
             except Undecodable:
                 return None, self._identify(proposal)
             self.liars = frozenset(voters[k] for k in found.wrong)
-        elif not self._once():
+        elif not self._once(proposal.contributors):
             return None, None
         total = residues(np.sum([self._shares[i][0] for i in proposal.contributors], axis=0), params.p)
         body = numbers(total.tolist())

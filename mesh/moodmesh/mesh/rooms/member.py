@@ -7,9 +7,10 @@ step has taken long enough. `Malformed` tells that the relay, or whoever it pass
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -53,8 +54,9 @@ class Person(Protocol):
     def release(self, draw: Draw) -> Sequence[int]:
         """The randomised numbers to share, charged for before this returns, the same again in the same epoch; `Declined`."""
 
-    def once(self, draw: Draw) -> bool:
-        """Take the one right of this epoch to let a sum be opened, for good; False when it was taken or is refused."""
+    def once(self, draw: Draw, contributors: Collection[int]) -> bool:
+        """Take the one right of this epoch to let a sum be opened, of these, for good; False when it was taken or is refused,
+        `Declined`."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class Member:
                 raise Malformed("a committee member that did not sign this roster")
         self.draw, self._checks, own = draw, Checks(draw), self.index
         if own is not None and own in draw.committee:
-            self.holder = Holder(draw, self.keys, own, lambda: self._person.once(draw))
+            self.holder = Holder(draw, self.keys, own, partial(self._person.once, draw))
         return []
 
     def channel(self, other: int) -> Channel:

@@ -125,14 +125,17 @@ class RoomPerson:
             self.known.size = draw.roster.n  # once an epoch: attempts that come to nothing do not let a room grow
             return self._encoded
 
-    def once(self, draw: Draw) -> bool:
-        """Its one right in an epoch, used up on disk before it is used; of a circle, after the audit of what it tells."""
+    def once(self, draw: Draw, contributors: Collection[int]) -> bool:
+        """Its one right in an epoch, used up on disk before it is used; of a circle, after the audit of what it tells. Of other
+        rooms what it sent is priced anew for whom it helps to open: it may never be told the sum."""
         with self._lock:
             epoch = draw.roster.run.epoch
             if self.known.closed >= epoch:
                 return False
             if self.room.kind == "circle":
                 self._charge(self._entry(draw))
+            else:
+                self._reprice(draw, sorted(contributors))
             self.close(epoch)
             self.known.closed = epoch
             return True
@@ -140,12 +143,10 @@ class RoomPerson:
     def reading(self, opened: Opened) -> Reading:
         """From a sum to what it tells, entered in the ledger; `Aborted` for a sum that no members could have made."""
         draw, members = opened.draw, sorted(opened.contributors)
-        n, how, honest = draw.roster.n, self.mechanism(draw.roster.n), self.honest(draw, members)
+        n, how, honest = draw.roster.n, self.mechanism(draw.roster.n), self._reprice(draw, members)
         if max(abs(v) for v in opened.sums) > how.bound(len(members)):
             raise Aborted("the sum is one that its members cannot have made: somebody lied, and nothing is shown")
         v, a = clip(*(value / (SCALE * len(members)) for value in opened.sums))
-        if self.room.kind != "circle":
-            self.ledger.opened(draw.roster.run.epoch, self.room.room, len(members), honest)
         spent = total([how.price(honest)])
         return Reading(
             draw.roster.run.epoch, v, a, n, len(members), self.verified(draw, members), how.rms(len(members)),
@@ -180,6 +181,16 @@ class RoomPerson:
         except Refused as error:
             raise Declined(str(error)) from None
 
+    def _reprice(self, draw: Draw, members: Sequence[int]) -> int:
+        """For how many honest ones among these a release is priced, now that they are known: entered, unless it is exact."""
+        honest = self.honest(draw, members)
+        if self.room.kind != "circle":
+            try:
+                self.ledger.opened(draw.roster.run.epoch, self.room.room, len(members), honest)
+            except Refused as error:
+                raise Declined(str(error)) from None
+        return honest
+
     def mechanism(self, n: int) -> Mechanism:
         """How a room of `n` encodes."""
         return mechanism(self.room, n)
@@ -213,7 +224,7 @@ class _Guest:
         """Nothing of anybody."""
         return mechanism(self.room, draw.roster.n).encode(EmotionVector(0.0, 0.0, valence_sd=0.0, arousal_sd=0.0, at=0.0))
 
-    def once(self, draw: Draw) -> bool:
+    def once(self, draw: Draw, contributors: Collection[int]) -> bool:
         """Nothing is opened."""
         return False
 

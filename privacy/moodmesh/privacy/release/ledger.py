@@ -21,7 +21,9 @@ from .audit import solvable
 from .budget import DAY, HOUR, Caps, Spent, exceeded, total, window
 from .mechanism import Ambient, Circle, Kind, Mechanism, OnDemand, Price
 
-_START = "moodmesh ledger 1"
+_START, _AFTER = "moodmesh ledger 1", " after "
+KEPT = 8 * DAY
+"""How many epochs a line is kept at least; only the last day's count."""
 
 
 class Refused(Exception):
@@ -143,13 +145,16 @@ class Ledger:
             self._append(self._read(), Refusal(epoch=epoch, room=room, why=why[:300]))
 
     def accept_full_day(self, now: int) -> Path | None:
-        """Begin anew with a whole day used up; what could not be believed is kept beside it, under the returned name."""
+        """Begin anew with a whole day used up; what could not be believed is kept beside it, under the returned name.
+        Interrupted, it stays closed: the head comes first, and names a line that is not there yet."""
         with self._locked():
+            last, text = _entry(_sum("", _START), Accepted(epoch=now))
+            _write(self._head, f"{last}\n")
             aside = None
             if self._path.exists():
                 aside = self._path.with_suffix(f".damaged-{now}")
                 os.replace(self._path, aside)
-            self._append(self._begin(), Accepted(epoch=now))
+            _write(self._path, _FIRST + text)
             return aside
 
     # -- the file ------------------------------------------------------------------------------------------------------
@@ -164,11 +169,9 @@ class Ledger:
         finally:
             os.close(lock)
 
-    def _begin(self) -> State:
-        last = _sum("", _START)
-        _write(self._head, f"{last}\n")
-        _write(self._path, f"{last} {_START}\n")
-        return State((), last)
+    def _begin(self) -> None:
+        _write(self._head, f"{_sum('', _START)}\n")
+        _write(self._path, _FIRST)
 
     def _read(self) -> State:
         try:
@@ -176,8 +179,11 @@ class Ledger:
         except (OSError, UnicodeDecodeError) as error:
             raise Closed(f"the privacy ledger cannot be read ({error}); {_REMEDY}") from None
         first, *rest = text.split("\n")
-        last, found, lines = _sum("", _START), {_sum("", _START)}, []
-        if first != f"{last} {_START}" or rest[-1:] != [""]:
+        told, _, begin = first.partition(" ")
+        start, _, before = begin.partition(_AFTER)
+        last, lines = _sum("", begin), []
+        found = {last, before or last}  # a head that is still of the book before this one, too
+        if told != last or start != _START or rest[-1:] != [""]:
             raise Closed(f"the privacy ledger is damaged at its ends; {_REMEDY}")
         for number, line in enumerate(rest[:-1], start=2):
             told, _, body = line.partition(" ")
@@ -193,23 +199,45 @@ class Ledger:
             raise Closed(f"the privacy ledger was cut short; {_REMEDY}")
         return State(tuple(lines), last)
 
-    def _append(self, state: State, line: Line) -> State:
-        body = json.dumps(line.model_dump(exclude_defaults=False), sort_keys=True, separators=(",", ":"))
-        last = _sum(state.last, body)
+    def _append(self, state: State, line: Line) -> None:
+        """On disk before this returns; what says nothing but what was said is not said again. `Closed` on a full disk."""
+        if isinstance(line, Opened | Refusal) and line in state.lines:
+            return
+        new_day = line.epoch // DAY > max((old.epoch for old in state.lines), default=line.epoch) // DAY
+        try:
+            last = (
+                self._anew(state, line) if new_day and state.lines[0].epoch <= line.epoch - KEPT else self._added(state, line)
+            )
+            _write(self._head, f"{last}\n")
+        except OSError as error:
+            raise Closed(f"the privacy ledger cannot be written: {error}. Nothing is sent; free some disk space") from None
+
+    def _added(self, state: State, line: Line) -> str:
+        last, text = _entry(state.last, line)
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
-            size, data = os.fstat(file).st_size, f"{last} {body}\n".encode("ascii")
+            size, data = os.fstat(file).st_size, text.encode("ascii")
             try:
                 if os.write(file, data) != len(data):
                     raise OSError("the disk is full")
                 os.fsync(file)
-            except OSError as error:
+            except OSError:
                 os.ftruncate(file, size)
-                raise Closed(f"the privacy ledger cannot be written: {error}. Nothing is sent; free some disk space") from None
+                raise
         finally:
             os.close(file)
-        _write(self._head, f"{last}\n")
-        return State((*state.lines, line), last)
+        return last
+
+    def _anew(self, state: State, line: Line) -> str:
+        """Without what is old, in one step: its start names the last line of the book before it, which the head still has."""
+        begin = f"{_START}{_AFTER}{state.last}"
+        last = _sum("", begin)
+        text = [f"{last} {begin}\n"]
+        for kept in [*(old for old in state.lines if old.epoch > line.epoch - KEPT), line]:
+            last, entry = _entry(last, kept)
+            text.append(entry)
+        _write(self._path, "".join(text))
+        return last
 
 
 _REMEDY = "nothing is sent until `moodmesh privacy ledger --accept-full-day` takes a whole day as spent"
@@ -253,6 +281,15 @@ def _charges(lines: tuple[Line, ...]) -> list[tuple[int, Price]]:
 
 def _sum(before: str, body: str) -> str:
     return hashlib.sha256(f"{before} {body}".encode()).hexdigest()[:32]
+
+
+def _entry(before: str, line: Line) -> tuple[str, str]:
+    """The checksum of a line that comes after another, and its text."""
+    body = json.dumps(line.model_dump(exclude_defaults=False), sort_keys=True, separators=(",", ":"))
+    return (last := _sum(before, body)), f"{last} {body}\n"
+
+
+_FIRST = f"{_sum('', _START)} {_START}\n"
 
 
 def _write(path: Path, text: str) -> None:

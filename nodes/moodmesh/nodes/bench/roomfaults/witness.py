@@ -136,8 +136,8 @@ def _watch_rooms(witness: Witness) -> None:
             witness.note("shares", epoch=self.run.epoch, attempt=self.run.attempt, key=key, values=values, n=self.roster.n)
         return said
 
-    def right(self: Any, draw: Any) -> bool:
-        taken = once(self, draw)
+    def right(self: Any, draw: Any, contributors: Any) -> bool:
+        taken = once(self, draw, contributors)
         witness.note("once", epoch=draw.roster.run.epoch, attempt=draw.roster.run.attempt, taken=taken)
         return taken
 

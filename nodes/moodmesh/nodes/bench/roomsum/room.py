@@ -8,7 +8,7 @@ import random
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from moodmesh.mesh.rooms.member import Member
@@ -74,7 +74,7 @@ class Guest:
         self.released = [value for mood in self._moods for value in self._how.encode(mood)]
         return self.released
 
-    def once(self, draw: Draw) -> bool:
+    def once(self, draw: Draw, contributors: Collection[int]) -> bool:
         """Asked once, in the one epoch there is."""
         return True
 
