@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -33,9 +34,12 @@ def joined(daemon: Daemon, name: str, kind: str, **more: Any) -> dict[str, Any]:
     return found
 
 
-def told(daemon: Daemon, name: str, seconds: float = 15) -> dict[str, Any]:
+def told(daemon: Daemon, name: str, seconds: float = 20) -> dict[str, Any]:
     def look() -> Any:
         found = daemon.client.get("rooms", name)
+        if "too small" in found["state"]:  # asked before all had been seen: their user asks again
+            with contextlib.suppress(Refused):
+                daemon.client.post("rooms", name, "ask")
         return found if found["last"] else None
 
     try:
