@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,21 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.ray]
 LIGHT = {"pool.kind": "process", "mesh.mdns": "false"}
 
 
+@pytest.fixture(autouse=True)
+def _place(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The demos of a test have their homes here (a short path, for sockets), other tests theirs elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="demo", ignore_cleanup_errors=True) as place:
+        monkeypatch.setenv("TMPDIR", place)
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        yield
+
+
 def traces() -> set[str]:
     """What a demo could leave: temp directories, shared memory, processes."""
     temporary = {str(p) for p in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")}
     shared = {str(p) for p in Path("/dev/shm").glob("*")} if Path("/dev/shm").exists() else set()
-    return temporary | shared | {f"{p.pid} {' '.join(_command(p))}" for p in psutil.process_iter() if PREFIX in _home(p)}
+    here = str(Path(tempfile.gettempdir(), PREFIX))
+    return temporary | shared | {f"{p.pid} {' '.join(_command(p))}" for p in psutil.process_iter() if _home(p).startswith(here)}
 
 
 def _command(process: psutil.Process) -> list[str]:

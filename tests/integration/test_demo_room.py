@@ -79,7 +79,8 @@ def test_daemons_that_read_shifted_sums_fail_the_demo(tmp_path: Path) -> None:
     assert any("outside" in line for line in lines)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_demo_of_a_room_leaves_nothing_behind(tmp_path: Path, place: Path, sign: signal.Signals) -> None:
     command = [*CLI, "demo", "room", "--people", "3", "--json", "--picture", str(tmp_path / "room.png")]
     with subprocess.Popen(

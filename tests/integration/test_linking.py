@@ -92,6 +92,7 @@ def certificate(port: int) -> bytes:
     return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port), timeout=10))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_bytes_of_two_epochs_tell_a_device_only_where_it_keeps_an_identifier(seen: Seen) -> None:
     """Half of the devices were made to keep one: their mDNS name, their rid, the certificate that strangers see."""
@@ -102,6 +103,7 @@ def test_bytes_of_two_epochs_tell_a_device_only_where_it_keeps_an_identifier(see
     assert {one.who for one in found if one.linked} == set(KEEPERS), [str(one) for one in found]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_all_identifiers_turn_together(seen: Seen) -> None:
     """Within 50 ms of each other, from when the hello and mDNS first say the new one and when the process has the others; the
