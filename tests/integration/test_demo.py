@@ -98,6 +98,7 @@ def test_swapping_the_throttles_swaps_the_winner(tmp_path: Path) -> None:
     assert swapped["jobs"][0]["ran_on"] == "laptop"
 
 
+@pytest.mark.slow
 def test_a_wrong_code_fails_the_demo(tmp_path: Path) -> None:
     before = traces()
     wrong = story(tmp_path, {"jobs.benchmark": "false"}, spoil=lambda code: code[:-1] + str((int(code[-1]) + 1) % 10))

@@ -63,7 +63,6 @@ def test_a_partial_table_says_what_is_absent_and_a_quick_one_is_not_kept(
     assert not list((place / "out").glob("emotion.text*.json"))
 
 
-@pytest.mark.slow
 def test_retrain_fills_the_table_and_a_second_run_needs_no_training(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
