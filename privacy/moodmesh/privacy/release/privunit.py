@@ -62,7 +62,8 @@ def draw(x: tuple[float, float], eps: int) -> tuple[int, int]:
     """A report on a mood in the unit disc, in integer units: its mean is the mood."""
     r, size = randomiser(eps), min(1.0, math.hypot(*x))
     centre = round(math.atan2(x[1], x[0]) / (2 * math.pi) * DIRECTIONS) if size > 0 else randbelow(DIRECTIONS)
-    centre += (DIRECTIONS // 2) * (2 * randbelow(_FINE) < (1 - size) * _FINE)  # to the circle, without bias
+    other_side = 2 * randbelow(_FINE) + _FINE < round((2 - size) * _FINE)  # of like size, so that comparing takes as long
+    centre += (DIRECTIONS // 2) * other_side  # to the circle, without bias
     u = randbelow(r.total)
     if u < r.inside * r.arc:
         return r.table[(centre - r.half + u // r.inside) % DIRECTIONS]
