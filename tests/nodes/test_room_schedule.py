@@ -59,3 +59,16 @@ async def test_a_circle_has_no_schedule() -> None:
     rooms._peers = cast(Any, SimpleNamespace(names=lambda: {"a": "a", "b": "b", "c": "c"}))
     with pytest.raises(UsageError, match="needs everybody"):
         await rooms.join(CIRCLE, "verified", 2)
+
+
+async def test_a_room_of_another_version_is_left_out_and_the_node_goes_on(tmp_path: Path) -> None:
+    store = Store(tmp_path / "moodmesh.db")
+    store.open()
+    book = RoomBook(store)
+    cafe = create("cafe", "on-demand", 4)
+    for number, one in enumerate((HALL, cafe), start=1):
+        await book.join(Room(one, "verified", float(number)))
+    old = HALL.model_dump_json(exclude={"hour_room", "hour_alone"})
+    await store.write("x", lambda db: db.execute("UPDATE room SET descriptor=? WHERE id=?", (old, HALL.room)))
+    assert [room.name for room in await book.rooms()] == ["cafe"]
+    store.close()

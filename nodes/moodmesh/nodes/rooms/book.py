@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from pydantic import ValidationError
+
 from moodmesh.nodes.rooms.model import Descriptor, Reading, Room
 from moodmesh.nodes.store import Store
 
+log = logging.getLogger(__name__)
 KEPT = 1008
 """Readings of a room that are kept: a week of epochs."""
 
@@ -21,15 +25,18 @@ class RoomBook:
         self._store = store
 
     async def rooms(self) -> list[Room]:
-        """All joined ones, oldest first."""
+        """All joined ones, oldest first; without those that another version made, and that cannot be any more."""
 
         def read(db: sqlite3.Connection) -> list[Room]:
-            return [
-                Room(
-                    Descriptor.model_validate_json(r["descriptor"]), r["trust"], r["joined"], r["closed"], r["size"], r["every"]
-                )
-                for r in db.execute("SELECT * FROM room WHERE joined > 0 ORDER BY joined")
-            ]
+            found = []
+            for r in db.execute("SELECT * FROM room WHERE joined > 0 ORDER BY joined"):
+                try:
+                    descriptor = Descriptor.model_validate_json(r["descriptor"])
+                except ValidationError as error:
+                    log.warning("a room is left out, join it anew: %s", error.errors()[0]["msg"])
+                    continue
+                found.append(Room(descriptor, r["trust"], r["joined"], r["closed"], r["size"], r["every"]))
+            return found
 
         return await self._store.read(read)
 
