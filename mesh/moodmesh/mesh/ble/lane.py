@@ -1,0 +1,198 @@
+"""Streams of bytes over one line of frames to one device: numbered, bounded by credit, each bridged to a socket pair.
+
+Whoever holds the other end of the pair speaks TLS through it as through any connection; nothing here is trusted or secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+from .frames import HEAD, Framed, Kind, credit
+
+WINDOW = 4096
+"""Bytes of a stream that may be on their way, or wait at the far end."""
+STREAMS = 8
+_KERNEL = 4096  # what waits in a socket is late: a heartbeat comes after it
+
+
+class LaneClosed(ConnectionError):
+    """The lane is gone."""
+
+
+class _Stream:
+    """One end of a stream: our end of its socket pair, what may be sent, what came and was not yet taken."""
+
+    def __init__(self) -> None:
+        self.credit = WINDOW
+        self.more = asyncio.Event()
+        self.came: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.waiting = 0
+        self.task: asyncio.Task[None] | None = None
+
+
+class Lane:
+    """One end of a lane once it is greeted. `send` passes one frame on; `most`: bytes of a frame that both ends take.
+
+    `accept` gets the socket of a stream that the far end opens, and the port it names; it says whether there is a listener.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[bytes], Awaitable[None]],
+        most: int,
+        accept: Callable[[int, socket.socket], bool] = lambda port, sock: False,
+        closed: Callable[[str], None] = lambda why: None,
+    ) -> None:
+        self._send, self._most, self._accept, self._on_closed = send, most, accept, closed
+        self._streams: dict[int, _Stream] = {}
+        self._turn = asyncio.Lock()
+        self._sent = self._heard = self._last = 0
+        self._notes: set[asyncio.Task[None]] = set()
+        self.why: str | None = None
+
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return len(self._streams)
+
+    async def open(self, port: int) -> socket.socket:
+        """A new stream to a listener of the far end: our end of it; `LaneClosed`."""
+        if self.why is not None:
+            raise LaneClosed(self.why)
+        free = [number for number in range(256) if (self._last + 1 + number) % 256 not in self._streams]
+        if self.streams >= STREAMS or not free:
+            raise LaneClosed("too many streams to that device at once")
+        self._last = (self._last + 1 + free[0]) % 256
+        ours, theirs = _pair()
+        stream = self._streams[self._last] = _Stream()
+        try:
+            await self._frame(Kind.OPEN, self._last, bytes((port,)))
+        except LaneClosed:
+            ours.close()
+            theirs.close()
+            raise
+        stream.task = asyncio.get_running_loop().create_task(self._serve(self._last, stream, theirs))
+        return ours
+
+    def received(self, frame: Framed) -> None:
+        """A frame of the far end; one out of turn or beyond its credit ends the lane."""
+        if self.why is not None:
+            return
+        if frame.seq != self._heard % 256:
+            return self.close("a frame was lost, doubled or swapped on the way")
+        self._heard += 1
+        stream = self._streams.get(frame.stream)
+        match frame.kind:
+            case Kind.OPEN:
+                self._opened(frame, stream)
+            case Kind.DATA if stream is not None:
+                stream.waiting += len(frame.body)
+                if stream.waiting > WINDOW:
+                    return self.close("the far end sent more than it may")
+                stream.came.put_nowait(frame.body)
+            case Kind.CREDIT if stream is not None:
+                stream.credit += frame.amount
+                if stream.credit > WINDOW:
+                    return self.close("the far end gave more credit than it has")
+                stream.more.set()
+            case Kind.CLOSE if stream is not None:
+                stream.came.put_nowait(None)
+        return None
+
+    def close(self, why: str) -> None:
+        """End every stream (idempotent)."""
+        if self.why is None:
+            self.why = why
+            for stream in self._streams.values():
+                if stream.task is not None:
+                    stream.task.cancel()
+            self._on_closed(why)
+
+    def _opened(self, frame: Framed, stream: _Stream | None) -> None:
+        if stream is not None:
+            return self.close("a stream was opened twice")
+        if self.streams >= STREAMS:
+            return self._note(Kind.CLOSE, frame.stream)
+        ours, theirs = _pair()
+        if not self._accept(frame.body[0], ours):
+            ours.close()
+            theirs.close()
+            return self._note(Kind.CLOSE, frame.stream)
+        stream = self._streams[frame.stream] = _Stream()
+        stream.task = asyncio.get_running_loop().create_task(self._serve(frame.stream, stream, theirs))
+        return None
+
+    async def _serve(self, number: int, stream: _Stream, sock: socket.socket) -> None:
+        """Both directions of one stream, until either end closes it."""
+        reader, writer = await asyncio.open_connection(sock=sock, limit=self._most)
+        writer.transport.set_write_buffer_limits(high=0)
+        outward = asyncio.create_task(self._outward(number, stream, reader))
+        inward = asyncio.create_task(self._inward(number, stream, writer))
+        try:
+            await asyncio.wait((outward, inward), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            outward.cancel()
+            inward.cancel()
+            await asyncio.gather(outward, inward, return_exceptions=True)
+            writer.close()
+            self._streams.pop(number, None)
+            if self.why is None:
+                self._note(Kind.CLOSE, number)
+
+    async def _outward(self, number: int, stream: _Stream, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(LaneClosed, OSError):
+            while True:
+                while stream.credit == 0:
+                    stream.more.clear()
+                    await stream.more.wait()
+                data = await reader.read(min(self._most - HEAD, stream.credit))
+                if not data:
+                    return
+                stream.credit -= len(data)
+                await self._frame(Kind.DATA, number, data)
+
+    async def _inward(self, number: int, stream: _Stream, writer: asyncio.StreamWriter) -> None:
+        taken = 0
+        with contextlib.suppress(LaneClosed, OSError):
+            while (data := await stream.came.get()) is not None:
+                writer.write(data)
+                await writer.drain()
+                taken += len(data)
+                if taken >= WINDOW // 2:
+                    stream.waiting -= taken
+                    await self._frame(Kind.CREDIT, number, credit(taken))
+                    taken = 0
+
+    async def _frame(self, kind: Kind, number: int, body: bytes = b"") -> None:
+        async with self._turn:
+            if self.why is not None:
+                raise LaneClosed(self.why)
+            seq, self._sent = self._sent % 256, self._sent + 1
+            try:
+                await self._send(Framed(kind, seq, number, body).encode())
+            except OSError as error:
+                self.close(str(error) or "the radio lost the device")
+                raise LaneClosed(self.why) from error
+
+    def _note(self, kind: Kind, number: int) -> None:
+        """Send a frame for which nobody waits."""
+        task = asyncio.get_running_loop().create_task(self._quietly(kind, number))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def _quietly(self, kind: Kind, number: int) -> None:
+        with contextlib.suppress(LaneClosed):
+            await self._frame(kind, number)
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets that hold little."""
+    pair = socket.socketpair()
+    for sock in pair:
+        sock.setblocking(False)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, _KERNEL)
+    return pair

@@ -1,0 +1,97 @@
+"""The side that is connected to: a few lanes, each held by one device at a time, whoever else listens in."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from moodmesh.mesh.clock import Clock
+
+from .frames import LARGEST, SMALLEST, Greeting, Kind, decode
+from .lane import Lane
+
+LANES = 7
+IDLE_S = 20.0
+"""A lane without a stream is anybody's after so long."""
+
+
+@dataclass
+class _Held:
+    device: str
+    lane: Lane
+    used: float
+
+
+class Lanes:
+    """Who holds which lane. `notify(lane, frame)` sends on one; `accept(device, port, socket)` gets each opened stream."""
+
+    def __init__(
+        self,
+        notify: Callable[[int, bytes], Awaitable[None]],
+        accept: Callable[[str, int, socket.socket], bool],
+        clock: Clock,
+        most: int = LARGEST,
+    ) -> None:
+        self._notify, self._accept, self._clock, self._most = notify, accept, clock, most
+        self._held: dict[int, _Held] = {}
+        self._answers: set[asyncio.Task[None]] = set()
+
+    def written(self, number: int, device: str, value: bytes) -> None:
+        """A device wrote to a lane; what is not from its holder, or is no frame, is dropped."""
+        frame = decode(value)
+        if isinstance(frame, Greeting):
+            if frame.kind is Kind.HELLO:
+                self._greeted(number, device, frame)
+        elif frame is not None and (held := self._held.get(number)) is not None and held.device == device:
+            held.used = self._clock.now()
+            held.lane.received(frame)
+
+    def gone(self, device: str) -> None:
+        """A device is no longer connected."""
+        for number, held in list(self._held.items()):
+            if held.device == device:
+                self._free(number, "the device is out of reach")
+
+    def close(self) -> None:
+        """Free every lane."""
+        for number in list(self._held):
+            self._free(number, "Bluetooth was switched off")
+
+    def _greeted(self, number: int, device: str, hello: Greeting) -> None:
+        held = self._held.get(number)
+        if held is not None and held.device != device and not self._idle(held):
+            return self._answer(number, Greeting(Kind.BUSY, hello.nonce))
+        self.gone(device)  # it begins anew
+        self._free(number, "another device took the lane")
+        most = max(SMALLEST, min(hello.most, self._most))
+
+        async def send(frame: bytes) -> None:
+            await self._notify(number, frame)
+
+        lane = Lane(send, most, lambda port, sock: self._accept(device, port, sock), lambda why: self._ended(number, lane))
+        self._held[number] = _Held(device, lane, self._clock.now())
+        return self._answer(number, Greeting(Kind.WELCOME, hello.nonce, most))
+
+    def _idle(self, held: _Held) -> bool:
+        return held.lane.streams == 0 and self._clock.now() - held.used > IDLE_S
+
+    def _ended(self, number: int, lane: Lane) -> None:
+        if (held := self._held.get(number)) is not None and held.lane is lane:
+            del self._held[number]
+
+    def _free(self, number: int, why: str) -> None:
+        if (held := self._held.get(number)) is not None:
+            held.lane.close(why)
+
+    def _answer(self, number: int, greeting: Greeting) -> None:
+        task = asyncio.get_running_loop().create_task(self._say(number, greeting))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _say(self, number: int, greeting: Greeting) -> None:
+        try:
+            await self._notify(number, greeting.encode())
+        except OSError:
+            self._free(number, "the radio lost the device")
