@@ -287,7 +287,7 @@ async def test_strangers_cannot_fill_the_book_of_nonces(listener: Listener) -> N
 
 async def test_a_dialler_who_lost_the_rid_reads_it_and_a_forgotten_one_never_gets_up(listener: Listener) -> None:
     async with listening(listener.tls.base) as (port, received):
-        rid = await read_rid("127.0.0.1", port)
+        rid = await read_rid(("127.0.0.1", port))
         assert rid == listener.rids.current
         assert await gets_through(port, listener.client(), listener.name(rid))
         name = listener.name()
@@ -295,7 +295,7 @@ async def test_a_dialler_who_lost_the_rid_reads_it_and_a_forgotten_one_never_get
         assert not await gets_through(port, listener.client(), name)
         assert listener.tls.client(listener.bob.id) is None
         assert [data for data in received if data] == [b"hello"]
-    assert await read_rid("127.0.0.1", port, timeout=1) is None
+    assert await read_rid(("127.0.0.1", port), timeout=1) is None
 
 
 async def test_the_base_certificate_says_the_rid_and_nothing_else(listener: Listener) -> None:

@@ -48,7 +48,7 @@ def test_rid_tags_filling_and_turn_change_together_and_only_then() -> None:
     pairs = Pairs()
     pairs.add(pair_with(new_identity()))
     found, discovery, radio = opened(pairs)
-    discovery.open_window(37, 5555)
+    discovery.open_window(37, 5555, lambda sock, host: None)
     discovery.close_window()
     pairs.add(pair_with(new_identity(), os.urandom(32)))
     first = radio.beacons[0]

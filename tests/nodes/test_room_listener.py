@@ -27,9 +27,12 @@ async def test_without_a_listener_no_room_is_shown_and_the_node_goes_on(monkeypa
                 raise OSError("too many open files")
             return 4711
 
+        def adopt(self, sock: Any, host: str) -> None:
+            raise AssertionError("nobody comes by radio")
+
     monkeypatch.setattr(live, "Doors", Doors)
     endpoint = SimpleNamespace(rids=SimpleNamespace(current=b"r" * 16))
-    discovery = SimpleNamespace(show_rooms=lambda tags, port: shown.append((len(tags), port)))
+    discovery = SimpleNamespace(show_rooms=lambda tags, port, adopt: shown.append((len(tags), port)))
     peers, clock = SimpleNamespace(send=lambda *said: True), SimpleNamespace(wall=lambda: 0.0)
     nobody = cast(Any, None)
     rooms = Rooms(DeviceId("m" * 52), nobody, nobody, nobody, lambda: None, *cast(Any, (peers, endpoint, discovery, clock)))

@@ -38,7 +38,7 @@ async def test_a_schedule_survives_and_nothing_is_shown_while_it_sits_out(tmp_pa
     store.open()
     shown: list[int] = []
     nobody, peers = cast(Any, None), cast(Any, SimpleNamespace(send=lambda *said: True))
-    discovery = cast(Any, SimpleNamespace(show_rooms=lambda tags, port: shown.append(len(tags))))
+    discovery = cast(Any, SimpleNamespace(show_rooms=lambda tags, port, adopt: shown.append(len(tags))))
     clock = cast(Any, SimpleNamespace(wall=lambda: 601 * 600.0 + 30))
     endpoint = cast(Any, SimpleNamespace(rids=SimpleNamespace(current=b"r" * 16)))
     book = RoomBook(store)

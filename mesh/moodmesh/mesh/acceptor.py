@@ -20,6 +20,7 @@ from aiohttp import web
 from .admission import Admission
 from .binding import EVERYWHERE, bind
 from .clock import Clock, SystemClock
+from .reach import by_radio
 from .tls import abort
 
 QUEUE = 128  # as `listen` asks for
@@ -36,6 +37,10 @@ class Patience:
     head_bytes: int = 8192
 
 
+SLOW = Patience(30.0, 60.0)
+"""With whoever comes by radio."""
+
+
 class _Connection(asyncio.Protocol):
     """One accepted connection: passes everything on to aiohttp's protocol, and holds a place until settled or gone."""
 
@@ -44,11 +49,13 @@ class _Connection(asyncio.Protocol):
     def __init__(
         self,
         sock: socket.socket,
+        host: str,
         inner: asyncio.Protocol,
         head_bytes: int,
         left: Callable[[bool], None],
         gone: Callable[[], None],
     ) -> None:
+        self.host = host
         self._sock, self._inner, self._room, self._left, self._gone = sock, inner, head_bytes, left, gone
         self._transport: asyncio.Transport | None = None
         self._placed, self._headed = True, False
@@ -177,6 +184,10 @@ class Acceptor:
         if connection is not None:
             connection.release(failed=False)
 
+    def came_from(self, request: web.Request) -> str:
+        """The host at the other end."""
+        return self._connections[request.protocol].host
+
     def head_done(self, request: web.Request) -> None:
         """The request head of this connection is complete."""
         connection = self._connections.get(request.protocol)
@@ -202,26 +213,29 @@ class Acceptor:
                 loop.remove_reader(listener)
                 loop.call_later(1, self._listen, listener)
                 return
-            self._admit(sock, self._key(peer[0]))
+            self.adopt(sock, peer[0])
 
-    def _admit(self, sock: socket.socket, address: str) -> None:
+    def adopt(self, sock: socket.socket, host: str) -> None:
+        """Serve a connection from this host, if there is room for it."""
+        address = self._key(host)
         if not self._admission.enter(address, self._clock.now()):
             sock.close()
             return
         sock.setblocking(False)
-        task = asyncio.get_running_loop().create_task(self._serve(sock, self._connection(sock, address)))
+        patience = SLOW if by_radio(host) else self._patience
+        task = asyncio.get_running_loop().create_task(self._serve(sock, self._connection(sock, host, address), patience))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
-    async def _serve(self, sock: socket.socket, connection: _Connection) -> None:
+    async def _serve(self, sock: socket.socket, connection: _Connection, patience: Patience) -> None:
         loop = asyncio.get_running_loop()
-        connection.timer = loop.call_later(self._patience.head_s, connection.head_late)
+        connection.timer = loop.call_later(patience.head_s, connection.head_late)
         try:
             await loop.connect_accepted_socket(
                 lambda: connection,
                 sock,
                 ssl=self._context(),
-                ssl_handshake_timeout=self._patience.handshake_s,
+                ssl_handshake_timeout=patience.handshake_s,
                 ssl_shutdown_timeout=1.0,
             )
         except (OSError, TimeoutError) as error:
@@ -232,11 +246,12 @@ class Acceptor:
             sock.close()
             raise
 
-    def _connection(self, sock: socket.socket, address: str) -> _Connection:
+    def _connection(self, sock: socket.socket, host: str, address: str) -> _Connection:
         assert self._runner.server is not None
         inner = _Silent(self._runner.server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
         connection = _Connection(
             sock,
+            host,
             inner,
             self._patience.head_bytes,
             left=lambda failed: self._admission.leave(address, self._clock.now(), failed),
@@ -255,6 +270,11 @@ _ACCEPTOR = web.AppKey("acceptor", Acceptor)
 def settle(request: web.Request) -> None:
     """Tell the acceptor of this request that its caller is authenticated."""
     request.app[_ACCEPTOR].settle(request)
+
+
+def came_from(request: web.Request) -> str:
+    """The host from which a request came to its acceptor."""
+    return request.app[_ACCEPTOR].came_from(request)
 
 
 @web.middleware

@@ -11,11 +11,14 @@ from .clock import Clock
 from .errors import CertificateRefused, DialFailed, MeshError
 from .pairs import Pair
 from .pipe import Dialler, Pipe
+from .reach import by_radio
 
 STAGGER_S = 0.15
 JITTER_S = 0.15
 BACKOFF_S = (0.5, 60.0)
 MOST_ADDRESSES = 8
+RADIO_LAST_S = 1.0
+"""What a network answers in this time is not asked for by radio."""
 
 
 def jitter(us: str, peer: str) -> float:
@@ -30,9 +33,9 @@ def backoff(failures: int, draw: float) -> float:
 
 
 def ordered(addresses: Iterable[Address]) -> tuple[Address, ...]:
-    """The first eight without repeats, IPv6 link-local in front."""
+    """The first eight without repeats, IPv6 link-local in front, those behind a radio last."""
     newest = tuple(dict.fromkeys(addresses))[:MOST_ADDRESSES]
-    return tuple(sorted(newest, key=lambda address: not address[0].lower().startswith("fe80")))
+    return tuple(sorted(newest, key=lambda address: (by_radio(address[0]), not address[0].lower().startswith("fe80"))))
 
 
 async def open_pipe(dialler: Dialler, pair: Pair, address: Address, rid: bytes | None) -> Pipe:
@@ -50,10 +53,10 @@ async def open_pipe(dialler: Dialler, pair: Pair, address: Address, rid: bytes |
 
 
 async def race(clock: Clock, addresses: Sequence[Address], open_one: Callable[[Address], Awaitable[Pipe]]) -> Pipe:
-    """The first pipe of attempts started 150 ms apart; `DialFailed` names the cause of each address."""
+    """The first pipe of attempts started 150 ms apart, by radio a second later; `DialFailed` names the cause of each."""
 
     async def attempt(place: int, address: Address) -> Pipe:
-        await clock.sleep(place * STAGGER_S)
+        await clock.sleep(place * STAGGER_S + (RADIO_LAST_S if place and by_radio(address[0]) else 0.0))
         return await open_one(address)
 
     tasks = {asyncio.create_task(attempt(place, address)): address for place, address in enumerate(addresses)}

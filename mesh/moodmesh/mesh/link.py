@@ -10,6 +10,7 @@ from .clock import Clock, within
 from .errors import BadMessage
 from .frames import Caps, decode, encode
 from .pipe import BAD_MESSAGE, CLOSED, FORGOTTEN, Pipe, PipeClosed
+from .reach import PEER, by_radio
 from .seams import DeviceId, Envelope, LinkClosed
 from .welcome import KIND, Welcome, common_version, parse
 
@@ -32,8 +33,8 @@ class PeerLink:
 
     @property
     def address(self) -> Address:
-        """Where the peer listens: the host it was reached at, and the port it named."""
-        return self._pipe.host, self.welcome.port
+        """Where the peer listens: the host it was reached at, and the port it named; a radio has one port of its own."""
+        return self._pipe.host, PEER if by_radio(self._pipe.host) else self.welcome.port
 
     @property
     def rid(self) -> bytes:

@@ -17,6 +17,7 @@ from .errors import BadMessage, DialFailed, DuplicateIdentity, Forgotten, Incomp
 from .frames import Caps, decode, encode
 from .link import PeerLink
 from .pairs import Pair, Pairs
+from .pieces import Pieces
 from .pipe import (
     BAD_MESSAGE,
     DUPLICATE_IDENTITY,
@@ -28,6 +29,7 @@ from .pipe import (
     Pipe,
     PipeClosed,
 )
+from .reach import by_radio
 from .rid import Rids
 from .seams import DeviceId, Envelope, LinkClosed
 from .welcome import INSTANCE, VERSIONS, Welcome, common_version, parse
@@ -113,6 +115,7 @@ class Links:
 
     async def accept(self, pipe: Pipe) -> None:
         """Make a link of a pipe that a peer dialled; a pipe that becomes none is closed."""
+        pipe = Pieces(pipe) if by_radio(pipe.host) else pipe
         try:
             theirs = await self._hear(pipe)
             await self._agree(pipe, theirs, greet=True)
@@ -132,10 +135,12 @@ class Links:
         async with self._dialling[peer]:  # two dials of one process would look like a copied identity to the peer
             await self._clock.sleep(jitter(self._us, peer))
             async with self._places:
-                return self.get(peer) or await self._dial(pair, ordered(addresses), rid)
+                better = self._better(peer, addresses)
+                link = self.get(peer)
+                return link if link is not None and not better else await self._dial(pair, ordered(better), rid)
 
     def seek(self, peer: DeviceId, addresses: Iterable[Address], rid: bytes | None = None, fresh: bool = False) -> None:
-        """Dial with back-off until linked, again whenever the link is lost.
+        """Dial with back-off until linked, again whenever the link is lost; from a link by radio until there is a network.
 
         A new address or rid, or `fresh` (the peer was away and is seen again), starts the back-off anew.
         """
@@ -158,10 +163,10 @@ class Links:
             pipe = await race(self._clock, addresses, lambda address: open_pipe(self._dialler, pair, address, rid))
         except DialFailed as error:
             if not isinstance(self.troubles.get(pair.peer), Forgotten):  # its own word is worth more than a guess
-                self._set_trouble(pair.peer, error if error.stranger else None)
+                self._set_trouble(pair.peer, error if error.stranger and self.get(pair.peer) is None else None)
             raise
         try:
-            return await self._greet(pipe)
+            return await self._greet(Pieces(pipe) if by_radio(pipe.host) else pipe)
         except BaseException:
             await pipe.close(BAD_MESSAGE)
             raise
@@ -201,7 +206,8 @@ class Links:
         """Decide between this pipe and the link there may be already, and put the winner in place."""
         existing = self.get(pipe.peer)
         if existing is not None:
-            match choose(existing.dialler, existing.welcome.instance, dialler, theirs.instance):
+            old, new = (existing.dialler, existing.welcome.instance), (dialler, theirs.instance)
+            match choose(*old, *new, by_radio(pipe.host) - by_radio(existing.address[0])):
                 case "keep":
                     await pipe.close(DUPLICATE_LINK, "duplicate link")
                     return existing
@@ -260,16 +266,24 @@ class Links:
             self._spawn(link.send(self._welcome().envelope()))
 
     def _start_seeking(self, peer: DeviceId) -> None:
-        if peer not in self._seekers and self.get(peer) is None and self._pairs.get(peer) is not None:
+        wanted = self._better(peer, self._targets[peer].addresses)
+        if peer not in self._seekers and wanted and self._pairs.get(peer) is not None:
             task = asyncio.get_running_loop().create_task(self._seek(peer))
             self._seekers[peer] = task
             task.add_done_callback(lambda done: self._seekers.pop(peer, None) if self._seekers.get(peer) is done else None)
+
+    def _better(self, peer: DeviceId, addresses: Iterable[Address]) -> list[Address]:
+        """Those of the addresses that would give a link where there is none, or a network where there is only a radio."""
+        link = self.get(peer)
+        return [at for at in addresses if link is None or (by_radio(link.address[0]) and not by_radio(at[0]))]
 
     async def _seek(self, peer: DeviceId) -> None:
         failures = 0
         while True:
             target = self._targets[peer]
             target.news.clear()
+            if self.get(peer) is not None and not self._better(peer, target.addresses):
+                return
             try:
                 await self.dial(peer, target.addresses, target.rid)
             except (Incompatible, DuplicateIdentity):
@@ -307,9 +321,14 @@ class Links:
         task.add_done_callback(self._tasks.discard)
 
 
-def choose(dialler: str, instance: str, new_dialler: str, new_instance: str) -> Literal["keep", "replace", "probe"]:
+def choose(
+    dialler: str, instance: str, new_dialler: str, new_instance: str, slower: int = 0
+) -> Literal["keep", "replace", "probe"]:
     """Of a live link and a new one to the same DeviceId: two runs, or one side twice, need a probe of the old link;
-    when both ends of the same two runs dialled, the link dialled by the lower DeviceId stays (in the order of its text)."""
+    a network (`slower` < 0) takes the place of a radio and keeps it (> 0); when both ends of the same two runs dialled,
+    the link dialled by the lower DeviceId stays (in the order of its text)."""
+    if instance == new_instance and slower:
+        return "keep" if slower > 0 else "replace"
     if instance != new_instance or dialler == new_dialler:
         return "probe"
     return "keep" if dialler < new_dialler else "replace"

@@ -20,7 +20,7 @@ from .frames import Caps, Frame
 from .links import Events, Links
 from .pairs import Pair, Pairs
 from .pipe import CLOSED, Pipe, PipeClosed
-from .rid import Rids
+from .rid import RID_BYTES, Rids
 from .seams import Beacon, DeviceId, Sighting
 
 PORT = 47077
@@ -257,6 +257,7 @@ class MemoryFinder:
     """A `Finder` over a `MemoryNet`: every other finder hears each beacon at once."""
 
     radio = "memory"
+    id_bytes = RID_BYTES
 
     def __init__(self, net: MemoryNet, device: DeviceId, ttl_s: float = 10.0) -> None:
         self._net, self._device, self._ttl_s = net, device, ttl_s

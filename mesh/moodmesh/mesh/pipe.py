@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -20,25 +19,24 @@ from aiohttp import (
     ClientWebSocketResponse,
     ClientWSTimeout,
     DummyCookieJar,
-    TCPConnector,
     WSMsgType,
     web,
 )
-from aiohttp.abc import AbstractResolver, ResolveResult
 
-from .acceptor import settle
+from .acceptor import came_from, settle
 from .address import Address
 from .certificates import device_id
 from .errors import CertificateRefused, DialFailed, NotPaired
 from .frames import Caps, Frame
 from .pairs import Pair, Pairs
+from .reach import by_radio, connector, patience
 from .seams import DeviceId, LinkClosed
 from .tls import PeerTls, abort, read_rid
 
 PATH = "/link"
-CONNECT_S = 5.0
 SILENCE_S = 30.0
 CLOSE_S = 0.5
+_LOOK_S = 0.01
 
 CLOSED = 1000
 STOPPED = 1001
@@ -106,7 +104,7 @@ class WebSocketPipe:
     ) -> None:
         self.peer, self.host = peer, host
         self._socket, self._transport, self._silence_s = socket_, transport, silence_s
-        self.closed = asyncio.Event()
+        self.closed, self._slow = asyncio.Event(), by_radio(host)
         self._ending = False
         self._why = PipeClosed("closed")
         self._sending = asyncio.Lock()  # aiohttp's senders share one future: one that gives up would cancel the others
@@ -118,12 +116,19 @@ class WebSocketPipe:
                 if self._ending:
                     raise PipeClosed(str(self._why), self._why.code)
                 await self._socket.send_frame(frame.data, WSMsgType.BINARY if frame.binary else WSMsgType.TEXT)
+                if self._slow:
+                    await self._written()
         except PipeClosed:
             raise
         except (ClientError, OSError) as error:
             self._why = PipeClosed(str(error) or _WORDS[LOST])
             self._gone()
             raise self._why from error
+
+    async def _written(self) -> None:
+        """What waits in a buffer would make the next message late."""
+        while self._transport.get_write_buffer_size() > 0 and not self._transport.is_closing():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_LOOK_S)
 
     async def receive(self) -> Frame:
         """The next frame; anything but text and binary ends the pipe, so pings cannot stretch the silence."""
@@ -180,7 +185,7 @@ class WebSocketDialler:
         self._tls, self._caps = tls, caps
 
     async def open(self, pair: Pair, address: Address, rid: bytes) -> Pipe:
-        """Connect, prove both certificates, and upgrade to a WebSocket within 5 s."""
+        """Connect, prove both certificates, and upgrade to a WebSocket in time."""
         context = self._tls.client(pair.peer)
         if context is None:
             raise NotPaired(f"not paired with {pair.name}")
@@ -188,7 +193,7 @@ class WebSocketDialler:
 
     async def ask(self, address: Address) -> bytes | None:
         """The rid in the certificate that strangers are shown."""
-        return await read_rid(*address, timeout=CONNECT_S)
+        return await read_rid(address)
 
 
 async def dial(
@@ -196,13 +201,16 @@ async def dial(
 ) -> WebSocketPipe:
     """One connection, one pipe: no pool, no redirects, no proxy, no cookies. `name`: for the listener's eyes only.
     `CertificateRefused`, `DialFailed`."""
-    connector = TCPConnector(resolver=FixedResolver(address[0]), ssl=context, force_close=True, use_dns_cache=False)
-    guard = _Guard()
-    session = ClientSession(
-        connector=connector, cookie_jar=DummyCookieJar(), timeout=ClientTimeout(total=None), middlewares=(guard,)
-    )
+    guard, within_s = _Guard(), patience(address[0])
+    session: ClientSession | None = None
     try:
-        async with asyncio.timeout(CONNECT_S):
+        async with asyncio.timeout(within_s):
+            session = ClientSession(
+                connector=await connector(address, context),
+                cookie_jar=DummyCookieJar(),
+                timeout=ClientTimeout(total=None),
+                middlewares=(guard,),
+            )
             websocket = await session.ws_connect(
                 f"https://{name}:{address[1]}{path}",
                 max_msg_size=largest + 1,
@@ -211,8 +219,9 @@ async def dial(
                 timeout=ClientWSTimeout(ws_close=CLOSE_S),
             )
     except BaseException as error:
-        await session.close()
-        raise _explained(error) from error
+        if session is not None:
+            await session.close()
+        raise _explained(error, within_s) from error
     assert guard.transport is not None
     pipe = WebSocketPipe(peer, address[0], websocket, guard.transport, silence_s)
     task = asyncio.get_running_loop().create_task(_close_with(pipe, session))
@@ -245,7 +254,7 @@ async def adopt(
         timeout=CLOSE_S, autoping=False, compress=False, max_msg_size=largest + 1, decode_text=False
     )
     await websocket.prepare(request)
-    pipe = WebSocketPipe(peer, transport.get_extra_info("peername")[0], websocket, transport, silence_s)
+    pipe = WebSocketPipe(peer, came_from(request), websocket, transport, silence_s)
     try:
         await serve(pipe)
         await pipe.closed.wait()
@@ -271,21 +280,6 @@ def peer_app(pairs: Pairs, caps: Caps, accept: Callable[[Pipe], Awaitable[None]]
     return app
 
 
-class FixedResolver(AbstractResolver):
-    """Resolves every name to one address: the name is for the listener's eyes only."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        """The one address."""
-        actual = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        return [ResolveResult(hostname=host, host=self._host, port=port, family=actual, proto=0, flags=socket.AI_NUMERICHOST)]
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
 class _Guard:
     """Refuses redirects, which `ws_connect` would follow, and notes the transport, which it does not show."""
 
@@ -301,12 +295,12 @@ class _Guard:
         return response
 
 
-def _explained(error: BaseException) -> BaseException:
+def _explained(error: BaseException, within_s: float) -> BaseException:
     match error:
         case ClientConnectorCertificateError():
             return CertificateRefused("the far end did not show the paired certificate: another device, or its rid has changed")
         case TimeoutError():
-            return DialFailed(f"no answer within {CONNECT_S:.0f} s")
+            return DialFailed(f"no answer within {within_s:.0f} s")
         case ClientError() | OSError():
             return DialFailed(str(error) or "the far end closed the connection")
         case _:

@@ -12,6 +12,8 @@ from .tagslots import TAG_BYTES
 
 EPOCH_S = 600.0
 RID_BYTES = 16
+SHOWN_BYTES = 3
+"""What every radio shows of a rid at least: its first bytes."""
 _SHORTEST_S = 60.0
 
 
@@ -57,6 +59,11 @@ def pair_tag(k_pair: bytes, rid: bytes) -> bytes:
     return hmac.digest(k_pair, b"moodmesh/pair/v1/tag" + rid, "sha256")[:TAG_BYTES]
 
 
+def whole(rid: bytes) -> bytes | None:
+    """The rid, if all of it is known: some radios show only its beginning."""
+    return rid if len(rid) == RID_BYTES else None
+
+
 def tags(pairs: Iterable[Pair], rid: bytes) -> tuple[bytes, ...]:
     """One tag a pair."""
     return tuple(pair_tag(pair.k_pair, rid) for pair in pairs)
@@ -64,4 +71,5 @@ def tags(pairs: Iterable[Pair], rid: bytes) -> tuple[bytes, ...]:
 
 def match(shown: Collection[bytes], rid: bytes, pairs: Iterable[Pair]) -> list[Pair]:
     """The pairs that a sighting with this rid may be: a hint, false once in 4e9 per slot."""
-    return [pair for pair in pairs if pair_tag(pair.k_pair, rid) in shown]
+    sizes = {len(tag) for tag in shown}
+    return [pair for pair in pairs if any(pair_tag(pair.k_pair, rid)[:size] in shown for size in sizes)]

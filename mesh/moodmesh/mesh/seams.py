@@ -43,7 +43,8 @@ class Link(Protocol):
 class Sighting:
     """A hint that some device is at an address; never trusted, only dialled (mesh-lessons §4).
 
-    `host` is an IP literal, with scope for IPv6 link-local. `tags` are 4-byte pair tags. `nameplate` and `window_port`
+    `host` is an IP literal, with scope for IPv6 link-local, or a host behind a radio (`reach`). `rid` and the pair tags may
+    be cut short by the radio; `signal` is in dBm. `nameplate` and `window_port`
     are set while that device has a pairing window open, `room_port` while it is in a room. `at` is monotonic, `ttl_s` how
     long the hint lives; 0 means gone.
     """
@@ -66,7 +67,7 @@ class Beacon:
     """What this device shows of itself until the next one: nothing that outlives a rotation of `rid` but `port`.
 
     `tags`: one a pair; `spare`: fills their unused slots, the same for the life of the rid; `turn` counts rids.
-    `room_port`: of the open listener, while this device is in a room, whose tag is then one of the tags.
+    `room_port`: of the open listener, while this device is in rooms, whose tags are then the first `rooms` of the tags.
     """
 
     rid: bytes
@@ -77,10 +78,12 @@ class Beacon:
     spare: tuple[bytes, ...] = field(default_factory=spare_slots)
     turn: int = 0
     room_port: int | None = None
+    rooms: int = 0
 
     def slots(self, count: int) -> tuple[bytes, ...]:
-        """The tag slots of a radio that has room for `count` (pairing §4)."""
-        return slots(self.tags, self.spare, count, self.turn)
+        """The tag slots of a radio that has room for `count` (pairing §4); where it is scarce, one is for a room."""
+        first = self.tags[: min(self.rooms, count - 1)]
+        return slots(self.tags[len(first) :], self.spare, count, self.turn, first)
 
 
 class Unavailable(Exception):
@@ -95,6 +98,8 @@ class Finder(Protocol):
     """One way to notice devices and be noticed."""
 
     radio: str
+    id_bytes: int
+    """How much of the rid it shows; the tags in its beacon are over so much of it."""
 
     async def run(self, seen: Callable[[Sighting], None]) -> None:
         """Announce and listen until cancelled, then say goodbye; raises `Unavailable`."""

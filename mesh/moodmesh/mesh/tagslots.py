@@ -14,11 +14,15 @@ def spare_slots() -> tuple[bytes, ...]:
     return tuple(os.urandom(TAG_BYTES) for _ in range(MOST_SLOTS))
 
 
-def slots(real: Sequence[bytes], spare: Sequence[bytes], count: int, turn: int = 0) -> tuple[bytes, ...]:
-    """Exactly `count` slots, the unused ones filled from `spare`; with more tags than slots, `turn` (the epoch) moves on.
+def slots(
+    real: Sequence[bytes], spare: Sequence[bytes], count: int, turn: int = 0, first: Sequence[bytes] = ()
+) -> tuple[bytes, ...]:
+    """Exactly `count` slots: `first`, then `real`, the unused ones filled from `spare`; with more tags than slots, `turn`
+    (the epoch) moves on.
 
     With the same `spare` all epoch long, in every datagram and record, comparing two of them does not tell which are real.
     """
-    start = turn * count % len(real) if len(real) > count else 0
-    chosen = [*real[start:], *real[:start]][:count]
+    left = count - len(first)
+    start = turn * left % len(real) if len(real) > left else 0
+    chosen = [*first, *real[start:], *real[:start]][:count]
     return tuple(sorted([*chosen, *spare[: count - len(chosen)]]))  # tags look random, so their order tells nothing

@@ -7,9 +7,11 @@ import contextlib
 import ssl
 
 from . import sni
+from .address import Address
 from .certificates import Credential, epoch_credential, rid_of
 from .identity import Identity
 from .pairs import Pair, Pairs
+from .reach import patience, stream
 from .rid import Rids
 from .seams import DeviceId
 
@@ -93,12 +95,16 @@ class PeerTls:
             connection.context = self._servers[pair.peer]
 
 
-async def read_rid(host: str, port: int, timeout: float = 5.0) -> bytes | None:
+async def read_rid(address: Address, timeout: float | None = None) -> bytes | None:
     """The rid that the listener at an address shows to strangers, None when it shows none (pairing §2)."""
     certificate: bytes | None = None
     try:
-        async with asyncio.timeout(timeout):
-            _, writer = await asyncio.open_connection(host, port, ssl=blind_context())
+        async with asyncio.timeout(timeout or patience(address[0])):
+            made = await stream(address)
+            if made is None:
+                _, writer = await asyncio.open_connection(*address, ssl=blind_context())
+            else:
+                _, writer = await asyncio.open_connection(sock=made, ssl=blind_context(), server_hostname="")
             certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             abort(writer.transport)
     except (OSError, TimeoutError):

@@ -47,6 +47,10 @@ class MeshSection(Section):
     interfaces: tuple[str, ...] = Field((), description="Interfaces to use; empty: all but containers, bridges and VPNs.")
     hello: bool = Field(True, description="Find peers by the UDP hello.")
     mdns: bool = Field(True, description="Find peers by mDNS.")
+    bluetooth: Literal["active", "quiet", "off"] = Field(
+        "active", description="Find and reach peers by Bluetooth LE; quiet: save power, and notice them later."
+    )
+    adapter: str = Field("", description="Bluetooth adapter, like hci0; empty: the first that is on.", max_length=16)
     peers: tuple[str, ...] = Field((), description="HOST:PORT of paired peers that no radio finds.")
 
 

@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Sequence
+import socket
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from moodmesh.mesh.address import Address, parse, show
+from moodmesh.mesh.ble import finder as ble
+from moodmesh.mesh.ble.finder import QUIET_S, BleFinder
+from moodmesh.mesh.ble.platform import open_radio
 from moodmesh.mesh.discovery.hello import ACTIVE_S, IDLE_S, HelloFinder
 from moodmesh.mesh.discovery.interfaces import changed, usable
 from moodmesh.mesh.discovery.mdns import MdnsFinder
 from moodmesh.mesh.discovery.table import Seen, Table
-from moodmesh.mesh.rid import match, tags
+from moodmesh.mesh.reach import PEER, ROOM, WINDOW
+from moodmesh.mesh.rid import match, tags, whole
 from moodmesh.mesh.seams import Beacon, DeviceId, Sighting, Unavailable
 from moodmesh.mesh.tagslots import spare_slots
 from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.services import Part, Services
 
 RETRY_S = (1.0, 60.0)
+RADIO_RETRY_S = 10.0
+Adopt = Callable[[socket.socket, str], None]
 PROVEN_S = 1.0
 log = logging.getLogger(__name__)
 
@@ -30,15 +37,17 @@ class Discovery:
     def __init__(self, node: Services) -> None:
         self._node = node
         mesh = node.config.mesh
-        self._finders: list[HelloFinder | MdnsFinder] = []
+        self._finders: list[HelloFinder | MdnsFinder | BleFinder] = []
         self._configured = _configured(mesh.peers)
         if mesh.hello:
             self._finders.append(HelloFinder(mesh.interfaces, mesh.hello_port, node.clock))
         if mesh.mdns:
             self._finders.append(MdnsFinder(mesh.interfaces, node.clock))
+        if mesh.bluetooth != "off":
+            self._finders.append(BleFinder(lambda: open_radio(mesh.adapter), self._come, node.clock))
         self._table = Table()
-        self._window: tuple[int, int] | None = None
-        self._rooms: tuple[tuple[bytes, ...], int | None] = ((), None)
+        self._window: tuple[int, int, Adopt] | None = None
+        self._rooms: tuple[tuple[bytes, ...], int | None, Adopt | None] = ((), None, None)
         self._news = asyncio.Event()
         self._turn, self._spare = 0, spare_slots()
         node.endpoint.rids.watch(self._rotated)
@@ -53,9 +62,9 @@ class Discovery:
             group.create_task(self._gears())
             group.create_task(self._seek_known())
 
-    def open_window(self, nameplate: int, port: int) -> None:
-        """Show a pairing window."""
-        self._window = (nameplate, port)
+    def open_window(self, nameplate: int, port: int, adopt: Adopt) -> None:
+        """Show a pairing window; `adopt` gets who comes by radio."""
+        self._window = (nameplate, port, adopt)
         self._show()
 
     def close_window(self) -> None:
@@ -63,14 +72,15 @@ class Discovery:
         self._window = None
         self._show()
 
-    def show_rooms(self, tags: Sequence[bytes], port: int | None) -> None:
-        """Show the tags of the rooms this device is in, and where its open listener is."""
-        self._rooms = (tuple(tags), port)
+    def show_rooms(self, tags: Sequence[bytes], port: int | None, adopt: Adopt | None = None) -> None:
+        """Show the tags of the rooms this device is in, and where its open listener is; `adopt` gets who comes by radio."""
+        self._rooms = (tuple(tags), port, adopt)
         self._show()
 
     def in_room(self, tag: bytes) -> list[tuple[bytes, Address]]:
         """Devices sighted with the tag of a room: rid, and the address of the open listener."""
-        return [(s.rid, s.rooms[0]) for s in self._table.now(self._node.clock.now()) if s.rooms and tag in s.tags]
+        near = self._table.now(self._node.clock.now())
+        return [(s.rid, s.rooms[0]) for s in near if s.rooms and any(tag[: len(shown)] == shown for shown in s.tags)]
 
     def open_listeners(self) -> list[Address]:
         """Where devices in rooms can be asked which of those are open."""
@@ -81,7 +91,7 @@ class Discovery:
         self._show()
         for seen in self._table.now(self._node.clock.now()):
             if any(pair.peer == peer for pair in match(seen.tags, seen.rid, self._node.pairs)):
-                self._node.endpoint.links.seek(peer, seen.addresses, seen.rid)
+                self._node.endpoint.links.seek(peer, seen.addresses, whole(seen.rid))
 
     async def windows(self, nameplate: int) -> AsyncGenerator[list[list[Address]], None]:
         """For every device that shows this nameplate the addresses of its window; again whenever there is news."""
@@ -92,6 +102,17 @@ class Discovery:
             if found:
                 yield found
             await self._news.wait()
+
+    def nearest(self) -> Seen | None:
+        """Of the devices that pair now and are no pair of ours, the one with the strongest signal."""
+        near = [s for s in self._table.now(self._node.clock.now()) if s.windows and s.signal is not None]
+        strangers = [s for s in near if not match(s.tags, s.rid, self._node.pairs)]
+        return max(strangers, key=lambda s: s.signal or 0.0, default=None)
+
+    async def news(self) -> None:
+        """Return when somebody is sighted."""
+        self._news.clear()
+        await self._news.wait()
 
     def addresses(self) -> list[str]:
         """This device's own addresses, for a QR code."""
@@ -105,7 +126,7 @@ class Discovery:
 
     def unparsable(self) -> int:
         """Datagrams on the hello port that were no hello."""
-        return sum(finder.unparsable for finder in self._finders if isinstance(finder, HelloFinder))
+        return sum(finder.unparsable for finder in self._finders if isinstance(finder, HelloFinder | BleFinder))
 
     def near(self) -> dict[str, Any]:
         """Who is sighted or linked, as `moodmesh near` shows it."""
@@ -132,29 +153,36 @@ class Discovery:
         linked = pair is not None and self._node.endpoint.links.get(pair.peer) is not None
         state = "linked" if linked else "known" if pair else "seen"
         at = [show(found) for found in seen.addresses]
-        return _device(
-            pair.name if pair else None, pair.peer if pair else None, state, list(seen.radios), seen.age_s, at, seen.nameplate
-        )
+        name, peer = (pair.name, pair.peer) if pair else (None, None)
+        return _device(name, peer, state, list(seen.radios), seen.age_s, at, seen.nameplate, seen.signal)
 
     def _show(self) -> None:
-        rid = self._node.endpoint.rids.current
-        nameplate, port = self._window or (None, None)
-        real = tags(self._node.pairs, rid)
-        shown, room_port = self._rooms
-        beacon = Beacon(rid, self._node.endpoint.port, (*shown, *real), nameplate, port, self._spare, self._turn, room_port)
+        nameplate, port, _ = self._window or (None, None, None)
+        shown, room_port, _ = self._rooms
         for finder in self._finders:
-            finder.show(beacon)
+            rid = self._node.endpoint.rids.current[: finder.id_bytes]
+            real = tags(self._node.pairs, rid)
+            said = (self._node.endpoint.port, (*shown, *real), nameplate, port)
+            finder.show(Beacon(rid, *said, self._spare, self._turn, room_port, len(shown)))
+
+    def _come(self, host: str, port: int, sock: socket.socket) -> bool:
+        """Somebody opened a stream by radio."""
+        window = self._window[2] if self._window is not None else None
+        adopt = {PEER: self._node.endpoint.acceptor.adopt, WINDOW: window, ROOM: self._rooms[2]}.get(port)
+        if adopt is not None:
+            adopt(sock, host)
+        return adopt is not None
 
     def _rotated(self) -> None:
         self._turn, self._spare = self._turn + 1, spare_slots()
-        self._rooms = ((), None)  # the new identifier never beside a tag or port of the old one
+        self._rooms = ((), None, None)  # the new identifier never beside a tag or port of the old one
         self._show()
 
     def _sighted(self, sighting: Sighting) -> None:
         self._table.put(sighting, self._node.clock.now())
         if sighting.ttl_s > 0:
             for pair in match(sighting.tags, sighting.rid, self._node.pairs):
-                self._node.endpoint.links.seek(pair.peer, [(sighting.host, sighting.port)], sighting.rid)
+                self._node.endpoint.links.seek(pair.peer, [(sighting.host, sighting.port)], whole(sighting.rid))
         self._news.set()
 
     async def _seek_known(self) -> None:
@@ -179,12 +207,15 @@ class Discovery:
             for finder in self._finders:
                 if isinstance(finder, HelloFinder):
                     finder.interval_s = ACTIVE_S if active else IDLE_S
+                if isinstance(finder, BleFinder):
+                    quiet = not active or self._node.config.mesh.bluetooth == "quiet"
+                    finder.interval_s = QUIET_S if quiet else ble.ACTIVE_S
                 part = self._node.health.get(f"finder {finder.radio}")
                 if part is not None and part.state == "ok":
                     part.detail = "; ".join(f"{where}: {why}" for where, why in finder.trouble.items())
             await asyncio.sleep(ACTIVE_S)
 
-    async def _supervise(self, finder: HelloFinder | MdnsFinder) -> None:
+    async def _supervise(self, finder: HelloFinder | MdnsFinder | BleFinder) -> None:
         wait, name = RETRY_S[0], f"finder {finder.radio}"
         self._node.health[name] = Part("ok")
         while True:
@@ -201,7 +232,7 @@ class Discovery:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await changed(self._node.config.mesh.interfaces, interfaces, self._node.clock)
-            wait = min(RETRY_S[1], wait * 2)
+            wait = min(RADIO_RETRY_S if isinstance(finder, BleFinder) else RETRY_S[1], wait * 2)
 
     def _found(self, name: str, part: Part) -> None:
         """Keep how a finder is, and say so when that has changed."""
@@ -220,8 +251,16 @@ def _configured(peers: Sequence[str]) -> list[Address]:
 
 
 def _device(
-    name: str | None, device: str | None, state: str, radios: list[str], age_s: float, at: list[str], nameplate: int | None
+    name: str | None,
+    device: str | None,
+    state: str,
+    radios: list[str],
+    age_s: float,
+    at: list[str],
+    nameplate: int | None,
+    signal: float | None = None,
 ) -> dict[str, Any]:
     return {
         "name": name, "device": device, "state": state, "radios": radios, "age_s": age_s, "addresses": at, "pairing": nameplate,
+        "signal": signal,
     }  # fmt: skip

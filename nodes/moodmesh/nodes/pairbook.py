@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from moodmesh.mesh.address import Address
 from moodmesh.mesh.pairs import Pair, Pairs
+from moodmesh.mesh.reach import by_radio
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import NotFound
 from moodmesh.nodes.messages import Capability
@@ -104,8 +105,9 @@ class PairBook:
         await self._store.write("pair.expire", lambda db: db.execute("DELETE FROM peer WHERE half=1 AND paired < ?", (old,)))
 
     async def reached(self, peer: DeviceId, address: Address) -> None:
-        """Remember the last three good addresses of a peer."""
-        kept = [address, *(a for a in self.addresses.get(peer, []) if a != address)][:KEPT_ADDRESSES]
+        """Remember the last three good addresses of a peer; what is behind a radio is not there for long."""
+        others = [a for a in self.addresses.get(peer, []) if a != address]
+        kept = [*([] if by_radio(address[0]) else [address]), *others][:KEPT_ADDRESSES]
         self.addresses[peer] = kept
         row = (json.dumps(kept), self._wall(), peer)
         await self._store.write(

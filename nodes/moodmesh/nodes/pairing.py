@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 
-from moodmesh.mesh.address import Address, parse
+from moodmesh.mesh.address import Address, parse, show
+from moodmesh.mesh.discovery.table import Seen
 from moodmesh.mesh.errors import MeshError, NoWindow
 from moodmesh.mesh.pairing import code as codes
 from moodmesh.mesh.pairing.flow import Me
@@ -90,7 +91,7 @@ class Pairing:
         try:
             window = Window(self._me, self._node.book.add, DailyBudget(self._node.store, self._node.clock.wall), told)
             async with window.open():
-                self._discovery.open_window(int(window.nameplate), window.port)
+                self._discovery.open_window(int(window.nameplate), window.port, window.adopt)
                 async for event in self._watch(window, told):
                     yield event
         finally:
@@ -127,10 +128,14 @@ class Pairing:
             "words": codes.words(self._node.identity.id, pair.peer),
         }
 
-    async def join(self, text: str, at: str | None) -> dict[str, Any]:
-        """Pair with the window that shows this code; `NoWindow`, `WrongCode`, `BadCode`."""
+    async def join(self, text: str, at: str | None, near: bool = False) -> dict[str, Any]:
+        """Pair with the window that shows this code, `near`: if it is that of the nearest device; `NoWindow`, `WrongCode`,
+        `BadCode`."""
         code = codes.parse(text)
-        addresses = [_given(at)] if at else list(code.addresses) or await self._find(int(code.nameplate))
+        if near:
+            addresses = list((await self._nearest(int(code.nameplate))).windows)
+        else:
+            addresses = [_given(at)] if at else list(code.addresses) or await self._find(int(code.nameplate))
         problem: MeshError = NoWindow("no address to try")
         for address in addresses:
             try:
@@ -140,6 +145,28 @@ class Pairing:
                 continue
             return self._paired(pair)
         raise problem
+
+    async def nearest(self) -> dict[str, Any]:
+        """The nearest device by Bluetooth that pairs now: how its code begins, and its signal in dBm; `NoWindow`."""
+        seen = await self._nearest()
+        return {"nameplate": f"{seen.nameplate:02d}", "signal": seen.signal, "addresses": [show(at) for at in seen.windows]}
+
+    async def _nearest(self, nameplate: int | None = None) -> Seen:
+        """Looks for a while; `nameplate`: what its code has to begin with."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIND_S):
+                while (seen := self._discovery.nearest()) is None:
+                    await self._discovery.news()
+        if (seen := self._discovery.nearest()) is None:
+            raise NoWindow(
+                "no device that pairs is in range of Bluetooth: run `moodmesh pair` there first, and hold the two together; "
+                "`moodmesh near` tells whether Bluetooth works here"
+            )
+        if nameplate not in (None, seen.nameplate):
+            raise NoWindow(
+                f"the nearest device shows a code that begins with {seen.nameplate:02d}: type that, or leave out --near"
+            )
+        return seen
 
     async def _find(self, nameplate: int) -> list[Address]:
         """Where the window with this nameplate is; waits a while for discovery to see it."""

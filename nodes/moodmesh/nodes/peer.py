@@ -44,6 +44,7 @@ class Peer:
     their_seq_at: float = 0.0
     rtt_s: float = 0.002
     bandwidth: float = WIRELESS
+    by_radio: bool = False
     told: Capability | None = None
     capability: Capability | None = None
     dynamic: Dynamic | None = None

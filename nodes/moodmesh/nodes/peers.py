@@ -18,6 +18,7 @@ from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.link import PeerLink
 from moodmesh.mesh.pairs import Pair, Pairs
 from moodmesh.mesh.pipe import BAD_MESSAGE
+from moodmesh.mesh.reach import by_radio
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.mesh.signatures import verify
 from moodmesh.nodes import rates
@@ -58,7 +59,7 @@ from moodmesh.nodes.messages import (
 from moodmesh.nodes.outbox import Outbox
 from moodmesh.nodes.peer import AVOID_S, Peer
 from moodmesh.nodes.placement.pull import Heap, Waiting
-from moodmesh.nodes.placement.view import WIRED, Device
+from moodmesh.nodes.placement.view import RADIO, WIRED, WIRELESS, Device
 from moodmesh.nodes.woken import woken
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
@@ -230,9 +231,9 @@ class Peers:
             p.hand = rates.handed(p.hand, seconds)
 
     def transferred(self, peer: DeviceId, size: int, seconds: float) -> None:
-        """Learn the bandwidth from a real transfer of more than 256 KiB."""
+        """Learn the bandwidth from a real transfer that took a while: of more than 256 KiB, by radio of more than 8."""
         p = self.peers.get(peer)
-        if p is not None and size > 256 * 1024 and seconds > 0:
+        if p is not None and size > (8 if p.by_radio else 256) * 1024 and seconds > 0:
             p.bandwidth = (1 - RTT_WEIGHT) * p.bandwidth + RTT_WEIGHT * size / seconds
 
     def gives(self, peer: DeviceId, artefact: str, whole: bool) -> None:
@@ -268,7 +269,12 @@ class Peers:
         now = self._clock.now()
         p.link, p.heard, p.since, p.silenced, p.out = link, now, now, False, Outbox()
         p.their_seq, p.sent = 0, {}
-        p.bandwidth = WIRED if link.address[0].startswith(("127.", "::1")) else p.bandwidth
+        slow = by_radio(link.address[0])
+        if link.address[0].startswith(("127.", "::1")):
+            p.bandwidth = WIRED
+        elif slow != p.by_radio:
+            p.bandwidth = RADIO if slow else WIRELESS
+        p.by_radio = slow
         self._tasks.create_task(self._serve(p, link, p.out))
         self.tell_rights(p.id)
         self.executor.repeat(p.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -33,10 +34,12 @@ class Lanes:
         accept: Callable[[str, int, socket.socket], bool],
         clock: Clock,
         most: int = LARGEST,
+        drop: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        self._notify, self._accept, self._clock, self._most = notify, accept, clock, most
+        """`drop`: disconnects a device, called when its lane ends before the device has gone."""
+        self._notify, self._accept, self._clock, self._most, self._drop = notify, accept, clock, most, drop
         self._held: dict[int, _Held] = {}
-        self._answers: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def written(self, number: int, device: str, value: bytes) -> None:
         """A device wrote to a lane; what is not from its holder, or is no frame, is dropped."""
@@ -52,7 +55,8 @@ class Lanes:
         """A device is no longer connected."""
         for number, held in list(self._held.items()):
             if held.device == device:
-                self._free(number, "the device is out of reach")
+                del self._held[number]
+                held.lane.close("the device is out of reach")
 
     def close(self) -> None:
         """Free every lane."""
@@ -80,18 +84,28 @@ class Lanes:
     def _ended(self, number: int, lane: Lane) -> None:
         if (held := self._held.get(number)) is not None and held.lane is lane:
             del self._held[number]
+            if self._drop is not None:  # its central would speak on into nothing
+                self._spawn(self._drop(held.device))
 
     def _free(self, number: int, why: str) -> None:
         if (held := self._held.get(number)) is not None:
             held.lane.close(why)
 
     def _answer(self, number: int, greeting: Greeting) -> None:
-        task = asyncio.get_running_loop().create_task(self._say(number, greeting))
-        self._answers.add(task)
-        task.add_done_callback(self._answers.discard)
+        self._spawn(self._say(number, greeting))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _say(self, number: int, greeting: Greeting) -> None:
         try:
             await self._notify(number, greeting.encode())
         except OSError:
             self._free(number, "the radio lost the device")
+
+
+async def _quietly(work: Awaitable[None]) -> None:
+    with contextlib.suppress(OSError):
+        await work

@@ -14,6 +14,7 @@ from typing import Any
 from moodmesh.mesh.clock import Clock, SystemClock
 from moodmesh.mesh.discovery.datagram import Hello, Kind, decode, slot_count
 from moodmesh.mesh.discovery.interfaces import NO_INTERFACE, Interface, absent, changed, usable
+from moodmesh.mesh.rid import RID_BYTES
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
 
 PORT = 47077
@@ -56,6 +57,7 @@ class HelloFinder:
     """Implements `Finder`. `interval_s` is the gear: 4 s while somebody waits, 20 s when idle."""
 
     radio = "hello"
+    id_bytes = RID_BYTES
 
     def __init__(self, interfaces: Sequence[str] = (), port: int = PORT, clock: Clock | None = None) -> None:
         self._wanted, self._port, self._clock = interfaces, port, clock or SystemClock()

@@ -30,6 +30,7 @@ class MdnsFinder:
     """Implements `Finder`."""
 
     radio = "mdns"
+    id_bytes = RID_BYTES
 
     def __init__(self, interfaces: Sequence[str] = (), clock: Clock | None = None) -> None:
         self._wanted, self._clock = interfaces, clock or SystemClock()

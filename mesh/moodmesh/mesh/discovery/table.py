@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moodmesh.mesh.address import Address
+from moodmesh.mesh.reach import by_radio
+from moodmesh.mesh.rid import SHOWN_BYTES
 from moodmesh.mesh.seams import Sighting
 
 LARGEST = 1000
@@ -13,7 +16,7 @@ LARGEST = 1000
 
 @dataclass(frozen=True)
 class Seen:
-    """One device as sighted now, by its rid."""
+    """One device as sighted now, by its rid, or as much of it as its radio shows; what is by radio comes last."""
 
     rid: bytes
     radios: tuple[str, ...]
@@ -23,6 +26,7 @@ class Seen:
     nameplate: int | None
     windows: tuple[Address, ...]
     rooms: tuple[Address, ...] = ()
+    signal: float | None = None
 
 
 class Table:
@@ -50,9 +54,12 @@ class Table:
     def now(self, now: float) -> list[Seen]:
         """Every device that is fresh, the freshest first."""
         self._expire(now)
-        rids = {sighting.rid for sighting in self._by_key.values()}
-        found = [_merge(rid, [s for s in self._by_key.values() if s.rid == rid], now) for rid in rids]
-        return sorted(found, key=lambda seen: seen.age_s)
+        longest: dict[bytes, bytes] = {}
+        by_rid: defaultdict[bytes, list[Sighting]] = defaultdict(list)
+        for sighting in sorted(self._by_key.values(), key=lambda s: -len(s.rid)):
+            longer = longest.setdefault(sighting.rid[:SHOWN_BYTES], sighting.rid)  # radios show more or less of a rid
+            by_rid[longer if longer.startswith(sighting.rid) else sighting.rid].append(sighting)
+        return sorted((_merge(rid, found, now) for rid, found in by_rid.items()), key=lambda seen: seen.age_s)
 
     def _expire(self, now: float) -> None:
         stale = {key for key, s in self._by_key.items() if now - s.at > s.ttl_s}
@@ -61,13 +68,14 @@ class Table:
         self._by_key = {k: s for k, s in self._by_key.items() if k not in stale and not (k[1] == "mdns" and k[0] in silent)}
 
 
-def _merge(rid: bytes, sightings: Iterable[Sighting], now: float) -> Seen:
-    ordered = sorted(sightings, key=lambda s: -s.at)
-    newest = ordered[0]
+def _merge(rid: bytes, sightings: Sequence[Sighting], now: float) -> Seen:
+    newest = max(sightings, key=lambda s: s.at)
+    ordered = sorted(sightings, key=lambda s: (by_radio(s.host), -s.at))
     tags = frozenset().union(*(s.tags for s in ordered))
     windows = tuple(dict.fromkeys((s.host, s.window_port) for s in ordered if s.window_port is not None))
     rooms = tuple(dict.fromkeys((s.host, s.room_port) for s in ordered if s.room_port is not None))
     return Seen(
         rid, tuple(dict.fromkeys(s.radio for s in ordered)), tuple(dict.fromkeys((s.host, s.port) for s in ordered)),
         now - newest.at, tags, newest.nameplate, windows, rooms,
+        next((s.signal for s in ordered if s.signal is not None), None),
     )  # fmt: skip

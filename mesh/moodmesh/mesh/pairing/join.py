@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, TCPConnector, WSMsgType
+from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, WSMsgType
 
 from moodmesh.mesh.address import Address
 from moodmesh.mesh.errors import NoWindow, PairingFailed, WrongCode
@@ -16,11 +16,10 @@ from moodmesh.mesh.pairing.flow import NO_VERSION, Guest, Me
 from moodmesh.mesh.pairing.messages import LARGEST, P2, P4, P6, P8, Message, decode
 from moodmesh.mesh.pairing.window import STEP_S, certificate_hash
 from moodmesh.mesh.pairs import Pair
-from moodmesh.mesh.pipe import FixedResolver
+from moodmesh.mesh.reach import connector, patience
 from moodmesh.mesh.tls import blind_context
 
 M = TypeVar("M", bound=Message)
-DIAL_S = 5.0
 
 
 async def join(me: Me, code: Code, at: Address, store: Callable[[Pair], Awaitable[None]], cost: int = spake2.SCRYPT_N) -> Pair:
@@ -28,13 +27,14 @@ async def join(me: Me, code: Code, at: Address, store: Callable[[Pair], Awaitabl
 
     `WrongCode`, `NoWindow`, or another `PairingFailed`; nothing is kept after any of them.
     """
-    connector = TCPConnector(limit=1, force_close=True, resolver=FixedResolver(at[0]))
     query = "?by=qr" if code.pin is not None else ""
     url = f"https://window.moodmesh.invalid:{at[1]}/pair{query}"
     try:
-        async with ClientSession(connector=connector) as session:
-            async with asyncio.timeout(DIAL_S):
-                socket = await session.ws_connect(url, ssl=blind_context(), max_msg_size=LARGEST, autoping=False, compress=0)
+        async with asyncio.timeout(patience(at[0])):
+            way = await connector(at, blind_context())
+        async with ClientSession(connector=way) as session:
+            async with asyncio.timeout(patience(at[0])):
+                socket = await session.ws_connect(url, max_msg_size=LARGEST, autoping=False, compress=0)
             async with socket:
                 return await _exchange(me, code, socket, store, cost)
     except (ClientError, OSError, TimeoutError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -84,6 +85,8 @@ class Window:
         self.nameplate, self.digits, self.token = fresh_nameplate(), fresh_digits(), os.urandom(TOKEN_BYTES)
         self.limits = Limits()
         self.port = 0
+        self.adopt: Callable[[socket.socket, str], None] = lambda sock, host: sock.close()
+        """Takes a guest that came another way than over TCP, while the window is open."""
         self.paired: asyncio.Future[Pair] = asyncio.get_running_loop().create_future()
         self._busy = False
 
@@ -99,7 +102,7 @@ class Window:
         app.router.add_get("/pair", self._serve)
         context = window_context(self.credential)
         acceptor = Acceptor(app, lambda: context)
-        self.port = await acceptor.start(0, hosts)
+        self.port, self.adopt = await acceptor.start(0, hosts), acceptor.adopt
         try:
             yield
         finally:

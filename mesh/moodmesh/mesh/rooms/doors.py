@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 
-from aiohttp import ClientError, ClientSession, DummyCookieJar, TCPConnector, web
+from aiohttp import ClientError, ClientSession, DummyCookieJar, web
 
 from moodmesh.mesh.acceptor import Acceptor, settle
 from moodmesh.mesh.address import Address
@@ -20,7 +21,8 @@ from moodmesh.mesh.certificates import epoch_credential
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.errors import DialFailed
 from moodmesh.mesh.frames import Frame
-from moodmesh.mesh.pipe import CONNECT_S, FixedResolver, WebSocketPipe, adopt, dial
+from moodmesh.mesh.pipe import WebSocketPipe, adopt, dial
+from moodmesh.mesh.reach import ROOM, by_radio, connector, patience
 from moodmesh.mesh.rid import EPOCH_S
 from moodmesh.mesh.seams import DeviceId, LinkClosed
 from moodmesh.mesh.tls import blind_context, window_context
@@ -99,6 +101,10 @@ class Doors:
         """Listen; the port, which the system chooses."""
         return await self._acceptor.start(0, hosts)
 
+    def adopt(self, sock: socket.socket, host: str) -> None:
+        """Serve whoever came another way than over TCP."""
+        self._acceptor.adopt(sock, host)
+
     async def close(self) -> None:
         """End every connection."""
         await self._acceptor.close()
@@ -118,7 +124,10 @@ async def enter(address: bytes) -> PipePlace:
     """A way to the open listener at an address as `PipePlace.address` tells it; `LinkClosed`."""
     port, host = int.from_bytes(address[:2], "little"), address[2:].decode("ascii", "replace")
     try:
-        ipaddress.ip_address(host)
+        if by_radio(host):
+            port = ROOM
+        else:
+            ipaddress.ip_address(host)
         pipe = await dial(NOBODY, (host, port), "room.moodmesh.invalid", PATH, blind_context(), LARGEST, SILENCE_S)
     except (ValueError, DialFailed) as error:
         raise LinkClosed(str(error)) from None
@@ -127,11 +136,10 @@ async def enter(address: bytes) -> PipePlace:
 
 async def ask(address: Address) -> list[str]:
     """What the open listener at an address says of open rooms: texts, unchecked; empty when it says nothing in time."""
-    connector = TCPConnector(resolver=FixedResolver(address[0]), ssl=blind_context(), force_close=True)
     try:
         async with (
-            asyncio.timeout(CONNECT_S),
-            ClientSession(connector=connector, cookie_jar=DummyCookieJar()) as session,
+            asyncio.timeout(patience(address[0])),
+            ClientSession(connector=await connector(address, blind_context()), cookie_jar=DummyCookieJar()) as session,
             session.get(f"https://room.moodmesh.invalid:{address[1]}{LIST_PATH}", allow_redirects=False) as response,
         ):
             found = json.loads(await response.content.read(LIST_BYTES))

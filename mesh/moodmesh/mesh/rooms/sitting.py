@@ -12,6 +12,7 @@ from secrets import randbelow
 from typing import Any, Protocol, TypeVar
 
 from moodmesh.mesh.clock import Clock, within
+from moodmesh.mesh.rid import SHOWN_BYTES
 from moodmesh.mesh.seams import LinkClosed
 
 from .member import Declined, Member, Opened, Person
@@ -81,7 +82,12 @@ def room_tag(room: bytes, epoch: int) -> bytes:
 
 def gatherers(room: bytes, epoch: int, rids: Sequence[bytes]) -> list[bytes]:
     """Who gathers a run before it has a beacon, and who when that one is silent."""
-    return sorted(rids, key=lambda rid: hashlib.sha256(label("scoord") + room + epoch.to_bytes(8, "little") + rid).digest())
+
+    def place(rid: bytes) -> tuple[bytes, bytes]:
+        shown = rid[:SHOWN_BYTES]  # as much of it as everybody sees, whatever the radio
+        return hashlib.sha256(label("scoord") + room + epoch.to_bytes(8, "little") + shown).digest(), rid
+
+    return sorted(rids, key=place)
 
 
 class Sitting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
@@ -15,12 +16,13 @@ from moodmesh.nodes.pairing import Pairing
 
 
 class JoinRequest(BaseModel):
-    """What the guest typed or scanned, and where, if it was said."""
+    """What the guest typed or scanned, and where, if it was said; `near`: at the device with the strongest signal."""
 
     model_config = ConfigDict(extra="forbid")
 
     code: str
     at: str | None = None
+    near: bool = False
 
 
 def routes(pairing: Pairing) -> list[web.RouteDef]:
@@ -38,11 +40,21 @@ def routes(pairing: Pairing) -> list[web.RouteDef]:
 
     async def join(request: web.Request) -> web.Response:
         asked = await body(request, JoinRequest)
-        try:
-            return web.json_response(await pairing.join(asked.code, asked.at))
-        except BadCode as error:
-            raise UsageError(str(error)) from None
-        except PairingFailed as error:
-            raise Refused(str(error), type(error).__name__) from None
+        with _refused():
+            return web.json_response(await pairing.join(asked.code, asked.at, asked.near))
 
-    return [web.post("/pair", host), web.post("/pair/join", join)]
+    async def nearest(request: web.Request) -> web.Response:
+        with _refused():
+            return web.json_response(await pairing.nearest())
+
+    return [web.post("/pair", host), web.post("/pair/join", join), web.get("/pair/nearest", nearest)]
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except BadCode as error:
+        raise UsageError(str(error)) from None
+    except PairingFailed as error:
+        raise Refused(str(error), type(error).__name__) from None

@@ -11,7 +11,7 @@ import typer
 from moodmesh.mesh.address import show as address
 from moodmesh.nodes.cli.client import Client, Unreachable
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, interactive, put, say
-from moodmesh.nodes.errors import Refused
+from moodmesh.nodes.errors import Refused, UsageError
 
 peers_app = typer.Typer(help="Paired devices and what each may do here.", invoke_without_command=True)
 Name = Annotated[str, typer.Argument(help="A peer's name, or the beginning of its device id.")]
@@ -27,17 +27,33 @@ def add_to(app: typer.Typer) -> None:
 def pair(
     code: Annotated[str | None, typer.Argument(help="The code (or QR text) that the other device shows.")] = None,
     at: Annotated[str | None, typer.Option(help="HOST:PORT of the window, when nothing finds it.")] = None,
+    near: Annotated[bool, typer.Option("--near", help="The device that is nearest by Bluetooth.")] = False,
     json: Json = False,
 ) -> None:
     """Pair two devices: run it without a code on one, with the code it shows on the other.
 
     Example: moodmesh pair 37-482915
     """
+    if near and at:
+        raise UsageError("--near and --at name two places: give one of them")
+    if code is None and near:
+        code = _nearest(json)
     if code is None:
         _host(json)
         return
-    found = Client(timeout=60).post("pair", "join", body={"code": code, "at": at})
+    found = Client(timeout=120).post("pair", "join", body={"code": code, "at": at, "near": near})
     emit(found, json, lambda: paired_lines(found))
+
+
+def _nearest(json: bool) -> str:
+    """The code of the nearest device, as somebody who sees its screen types it."""
+    found = Client(timeout=60).get("pair", "nearest")
+    signal, begins = f"{found['signal']:.0f} dBm", found["nameplate"]
+    if json or not interactive():
+        raise UsageError(f"the nearest device ({signal}) shows a code that begins with {begins}: moodmesh pair CODE --near")
+    say(f"The nearest device that pairs ({signal}) shows a code that begins with {begins}.")
+    typed = str(typer.prompt("Type the code on its screen"))
+    return typed if "-" in typed else f"{begins}-{typed}"
 
 
 def _host(json: bool) -> None:
@@ -93,10 +109,11 @@ def near(json: Json = False) -> None:
 
     def text() -> list[str]:
         rows = [
-            (d["name"] or "a stranger", d["state"], ", ".join(d["radios"]), ago(d["age_s"]), ", ".join(d["addresses"]))
+            (d["name"] or "a stranger", d["state"], ", ".join(d["radios"]), ago(d["age_s"]),
+             "" if d["signal"] is None else f"{d['signal']:.0f} dBm", ", ".join(d["addresses"]))
             for d in found["devices"]
-        ]
-        lines = columns(rows, ("who", "state", "found by", "seen", "at")) if rows else ["nobody is near"]
+        ]  # fmt: skip
+        lines = columns(rows, ("who", "state", "found by", "seen", "signal", "at")) if rows else ["nobody is near"]
         lines += [f"{name}: {why}" for name, why in found["troubles"].items()]
         return lines + [f"{r['radio']}: {r['reason']}; {r['remedy']}" for r in found["radios"] if r["state"] != "ok"]
 

@@ -11,6 +11,7 @@ from typing import Literal
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.messages import Capability, Dynamic
 
+RADIO = 12e3
 WIRELESS = 6e6
 WIRED = 60e6
 

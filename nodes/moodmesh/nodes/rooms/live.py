@@ -284,7 +284,8 @@ class Rooms:
             except (OSError, MeshError) as error:  # the node goes on; this device gathers for nobody
                 log.warning("no open listener for rooms in this epoch: %s", error)
         tags = [self._tag(seat) for seat in strangers]
-        self._discovery.show_rooms(tags if self._doors else [], self._port if self._doors else None)
+        here = self._doors
+        self._discovery.show_rooms(tags if here else [], self._port if here else None, here.adopt if here else None)
 
     def _sit(self, seat: Seat) -> None:
         d = seat.room.descriptor

@@ -1,0 +1,144 @@
+"""Who is near by Bluetooth LE: shows this device, hears others, and carries streams to and from them (mesh-lessons §4)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from moodmesh.mesh.clock import Clock
+from moodmesh.mesh.reach import PEER, ROOM, WINDOW, reachable
+from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
+
+from .lanes import Lanes
+from .payload import ID_BYTES, SHORT, SLOT_BYTES, SLOTS, Payload, decode
+from .presence import STALE_S, Presence
+from .radio import Heard, Hooks, Peripheral
+
+if TYPE_CHECKING:  # bleak is loaded where there is a radio
+    from .central import Central
+
+ACTIVE_S, QUIET_S = 4.0, 20.0
+BATCH_S = 10.0
+
+
+class BleFinder:
+    """Implements `Finder`. `interval_s` is the gear: how often the counter moves, for some scanners tell only of changes.
+
+    In the quiet gear what is heard is handled in batches; the scanner runs on, for starting one anew can take 20 s.
+    `opened`: the central and the peripheral of an adapter; without the latter this device looks and connects, and is seen by
+    nobody. `accept` gets each stream that another
+    device opens: its host, the port it names (`reach`), and the socket; it says whether there is such a listener.
+    """
+
+    radio = "ble"
+    id_bytes = ID_BYTES[SHORT]
+
+    def __init__(
+        self,
+        opened: Callable[[], Awaitable[tuple[Central, Peripheral | None]]],
+        accept: Callable[[str, int, socket.socket], bool],
+        clock: Clock,
+        name: str = "ble",
+    ) -> None:
+        self._opened, self._accept, self._clock, self._name = opened, accept, clock, name
+        self._beacon: Beacon | None = None
+        self._counter = 0
+        self._again = asyncio.Event()
+        self._presence = Presence()
+        self._spare = os.urandom(SLOT_BYTES)
+        self._batch: dict[bytes, Sighting] = {}
+        self._seen: Callable[[Sighting], None] = lambda sighting: None
+        self.interval_s = ACTIVE_S
+        self.unparsable = 0
+        self.trouble: dict[str, str] = {}
+
+    def show(self, beacon: Beacon) -> None:
+        """Show this from now on."""
+        if self._beacon is None or beacon.rid != self._beacon.rid:
+            self._spare, self._counter = os.urandom(SLOT_BYTES), os.urandom(1)[0]  # nothing counts on from one rid to the next
+        self._beacon = beacon
+        self._again.set()
+
+    async def ask(self, host: str) -> None:
+        """Nobody can be asked by radio: everybody shows what there is."""
+
+    async def run(self, seen: Callable[[Sighting], None]) -> None:
+        """Look and show until cancelled; `Unavailable` or OSError when the radio fails."""
+        self._seen = seen
+        central, peripheral = await self._opened()
+        try:
+            with reachable(self._name, central):
+                async with central.scanning(self._heard), asyncio.TaskGroup() as group:
+                    group.create_task(self._deliver())
+                    if peripheral is not None:
+                        group.create_task(self._be_seen(peripheral))
+        except* (Unavailable, OSError) as errors:
+            raise _first(errors) from None
+
+    async def _be_seen(self, peripheral: Peripheral) -> None:
+        lanes = Lanes(
+            peripheral.notify,
+            lambda device, port, sock: self._accept(f"{self._name}/{device}", port, sock),
+            self._clock,
+            drop=peripheral.drop,
+        )
+        try:
+            async with peripheral.open(Hooks(lanes.written, lanes.gone)):
+                while True:
+                    self._again.clear()
+                    if self._beacon is not None:
+                        await peripheral.advertise(self._payload(self._beacon).encode())
+                        self._counter += 1
+                    await self._pause()
+        finally:
+            lanes.close()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self.interval_s):
+                await self._again.wait()
+        except TimeoutError:
+            pass
+
+    def _payload(self, beacon: Beacon) -> Payload:
+        first, second = (slot[:SLOT_BYTES] for slot in beacon.slots(SLOTS))
+        if beacon.nameplate is not None:  # it takes the place of a slot, whose rest must not tell that of a pair
+            second = self._spare
+        return Payload(beacon.rid, (first, second), beacon.nameplate, beacon.room_port is not None, self._counter)
+
+    def _heard(self, heard: Heard) -> None:
+        payload = decode(heard.data)
+        if payload is None:
+            self.unparsable += 1
+            return
+        if self._beacon is not None and payload.rid == self._beacon.rid[: len(payload.rid)]:
+            return
+        now = self._clock.now()
+        key = heard.address.encode() + payload.rid
+        signal = self._presence.heard(key, heard.rssi, now)
+        if signal is None:
+            return
+        window, room = WINDOW if payload.nameplate is not None else None, ROOM if payload.room else None
+        sighting = Sighting(
+            self.radio, payload.rid, f"{self._name}/{heard.address}", PEER, frozenset(payload.slots), now, STALE_S,
+            payload.nameplate, window, signal, room,
+        )  # fmt: skip
+        if self.interval_s > ACTIVE_S:
+            self._batch[key] = sighting
+        else:
+            self._seen(sighting)
+
+    async def _deliver(self) -> None:
+        while True:
+            await self._clock.sleep(BATCH_S)
+            batch, self._batch = self._batch, {}
+            for sighting in batch.values():
+                self._seen(sighting)
+
+
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
