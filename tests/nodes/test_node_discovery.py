@@ -19,6 +19,7 @@ class Shown:
     """A radio that keeps what it is told to show."""
 
     radio = "hello"
+    id_bytes = 16
 
     def __init__(self) -> None:
         self.beacons: list[Beacon] = []
