@@ -80,7 +80,7 @@ class Lane:
     def received(self, frame: Framed) -> None:
         """A frame of the far end; one out of turn or beyond its credit ends the lane."""
         if self.why is not None:
-            return
+            return None
         if frame.seq != self._heard % 256:
             return self.close("a frame was lost, doubled or swapped on the way")
         self._heard += 1
