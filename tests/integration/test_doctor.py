@@ -69,7 +69,7 @@ def test_a_healthy_node_without_a_daemon(home: Path) -> None:
     assert found["hello"]["state"] == found["mDNS"]["state"] == found["store"]["state"] == "ok"
     assert found["daemon"]["remedy"] == "`moodmesh up`"
     assert found["Bluetooth"]["state"] == "missing"
-    assert "unavailable" in found["Bluetooth"]["detail"]
+    assert "no Bluetooth adapter" in found["Bluetooth"]["detail"]
     assert "used: 127.0.0.1" in found["interface lo"]["detail"]
     assert found["model emotion-text-tiny"]["detail"].endswith("hash right")
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+from moodmesh.mesh.seams import Unavailable
 
 from .lanes import LANES
 from .payload import SERVICE
 
 LANE_UUIDS = tuple(f"{SERVICE[:-2]}{int(SERVICE[-2:], 16) + 1 + number:02x}" for number in range(LANES))
 """The characteristics of our service: each is written without response, and notifies."""
+RADIOS = Path("/sys/class/bluetooth")
+"""The adapters that Linux has."""
+
+
+def no_radio() -> Unavailable:
+    """There is none at all."""
+    return Unavailable("this machine has no Bluetooth adapter that Linux knows", "plug one in, or use the network")
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from dbus_fast.unpack import unpack_variants
 
 from moodmesh.mesh.seams import Unavailable
 
+from .radio import RADIOS, no_radio
+
 BLUEZ, DBUS = "org.bluez", "org.freedesktop.DBus"
 ADAPTER, DEVICE = f"{BLUEZ}.Adapter1", f"{BLUEZ}.Device1"
 GATT_MANAGER, SHOW_MANAGER = f"{BLUEZ}.GattManager1", f"{BLUEZ}.LEAdvertisingManager1"
 OBJECTS, PROPERTIES = f"{DBUS}.ObjectManager", f"{DBUS}.Properties"
 ANSWER_S = 10.0
 RESTART = "restart it: sudo systemctl restart bluetooth"
-RADIOS = Path("/sys/class/bluetooth")
-"""The adapters that the kernel has."""
 
 Objects = dict[str, dict[str, dict[str, Any]]]
 """Properties by path and interface."""
@@ -144,7 +144,7 @@ def _service(otherwise: Unavailable) -> Unavailable:
     """Without any adapter it is no use to install or start anything."""
     if RADIOS.is_dir() and any(RADIOS.iterdir()):
         return otherwise
-    return Unavailable("this machine has no Bluetooth adapter that Linux knows", "plug one in, or use the network")
+    return no_radio()
 
 
 def _says_yes(file: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moodmesh.nodes.cli.client import Client
 from moodmesh.nodes.config import Config, load
+from moodmesh.nodes.doctor.bluetooth import bluetooth
 from moodmesh.nodes.doctor.device import device
 from moodmesh.nodes.doctor.finding import Finding, broken, missing, ok
 from moodmesh.nodes.doctor.network import network
@@ -36,6 +37,7 @@ def examine(home: Path) -> list[Finding]:
         findings.append(broken("local API", str(error), "stop the daemon and run `moodmesh up` again"))
     findings += device(home, status)
     findings += asyncio.run(network(config.mesh, status))
+    findings += asyncio.run(bluetooth(config.mesh))
     findings += software(config, home)
     for name, part in (parts or {}).items():
         if part["state"] == "failed":

@@ -1,4 +1,4 @@
-"""Engine, radios, sensors, models, plug-ins and service of this device."""
+"""Engine, sensors, models, plug-ins and service of this device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from moodmesh.tasks.task import Task
 
 UNIT = "moodmesh.service"
 PATH = ("/usr/local/bin", "/usr/bin", "/bin")  # as in the unit, after ~/.local/bin
-BLUETOOTH = Path("/sys/class/bluetooth")
 
 
 def software(config: Config, home: Path) -> Iterator[Finding]:
@@ -28,7 +27,6 @@ def software(config: Config, home: Path) -> Iterator[Finding]:
     tasks, faulty = registry.load()
     yield from _ray(config.pool)
     yield _gpu()
-    yield _bluetooth()
     yield _battery()
     yield _activity(config.power.while_active)
     yield from models(tasks, ModelStore(home / "models", packaged=config.jobs.packaged_models))
@@ -54,12 +52,6 @@ def _gpu() -> Finding:
     return (
         ok("GPU", ", ".join(found)) if found else missing("GPU", "no NVIDIA GPU, driver or `gpu` extra", "jobs run on the CPU")
     )
-
-
-def _bluetooth() -> Finding:
-    adapters = sorted(path.name for path in BLUETOOTH.iterdir()) if BLUETOOTH.is_dir() else []
-    why = f"{', '.join(adapters)} is there, but presence by Bluetooth comes later" if adapters else "no adapter"
-    return missing("Bluetooth", f"unavailable: {why}", "nothing to do: the other ways find devices without it")
 
 
 def _battery() -> Finding:
