@@ -15,6 +15,7 @@ from .lane import Lane
 LANES = 7
 IDLE_S = 20.0
 """A lane without a stream is anybody's after so long."""
+_LATE = 4 * LANES  # answers that wait to be sent
 
 
 @dataclass
@@ -39,12 +40,12 @@ class Lanes:
         self._answers: set[asyncio.Task[None]] = set()
 
     def written(self, number: int, device: str, value: bytes) -> None:
-        """A device wrote to a lane; what is not from its holder, or is no frame, is dropped."""
+        """A device wrote to a lane; what is not from its holder is dropped."""
         frame = decode(value)
         if isinstance(frame, Greeting):
             if frame.kind is Kind.HELLO:
                 self._greeted(number, device, frame)
-        elif frame is not None and (held := self._held.get(number)) is not None and held.device == device:
+        elif (held := self._held.get(number)) is not None and held.device == device:
             held.used = self._clock.now()
             held.lane.received(frame)
 
@@ -53,6 +54,10 @@ class Lanes:
         for number, held in list(self._held.items()):
             if held.device == device:
                 self._free(number, "the device is out of reach")
+
+    def streams(self, device: str) -> int:
+        """How many streams a device has open to us."""
+        return sum(held.lane.streams for held in self._held.values() if held.device == device)
 
     def close(self) -> None:
         """Free every lane."""
@@ -86,6 +91,8 @@ class Lanes:
             held.lane.close(why)
 
     def _answer(self, number: int, greeting: Greeting) -> None:
+        if len(self._answers) >= _LATE:
+            return  # it greets without end; whoever gets no answer tries again
         task = asyncio.get_running_loop().create_task(self._say(number, greeting))
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
