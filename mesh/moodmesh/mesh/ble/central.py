@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,8 @@ class Central:
         self._connecting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._one = asyncio.Lock()  # BlueZ fails two connects of an adapter at once
         self._tasks: set[asyncio.Task[None]] = set()
+        self.took = 0.0, 0.0
+        """Seconds that the last connection took, and its greeting."""
 
     @contextlib.asynccontextmanager
     async def scanning(self, heard: Callable[[Heard], None]) -> AsyncIterator[None]:
@@ -96,7 +99,8 @@ class Central:
         """The devices with a lane now."""
         return tuple(self._lanes)
 
-    async def _connect(self, address: str) -> Lane:
+    async def connect(self, address: str) -> BleakClient:
+        """A bare connection to a device; whoever asks for it ends it. `LaneClosed`."""
         device = self._devices.get(address)
         if device is None:
             raise LaneClosed("that device is not in range of Bluetooth now")
@@ -108,20 +112,33 @@ class Central:
             bluez={"adapter": self._adapter},
             backend=self._client,
         )
-        try:
-            async with self._one:
-                await client.connect()
+        async with self._or_none(client), self._one:
+            await client.connect()
+        return client
+
+    async def _connect(self, address: str) -> Lane:
+        began = time.monotonic()
+        client = await self.connect(address)
+        connected = time.monotonic()
+        async with self._or_none(client):
             lane = await self._greet(address, client)
+            if lane.why is not None:
+                raise LaneClosed(lane.why)
+        self.took = connected - began, time.monotonic() - connected
+        self._lanes[address] = _Held(client, lane, self._spawn(self._until_idle(address, lane)))
+        return lane
+
+    @contextlib.asynccontextmanager
+    async def _or_none(self, client: BleakClient) -> AsyncIterator[None]:
+        """Disconnect when the block fails."""
+        try:
+            yield
         except (BleakError, TimeoutError, EOFError) as error:
             await self._disconnect(client)
             raise LaneClosed(str(error) or "the device did not answer over Bluetooth") from error
         except BaseException:
             await self._disconnect(client)
             raise
-        if lane.why is not None:
-            raise LaneClosed(lane.why)
-        self._lanes[address] = _Held(client, lane, self._spawn(self._until_idle(address, lane)))
-        return lane
 
     async def _greet(self, address: str, client: BleakClient) -> Lane:
         """The first free lane, tried in an order of chance."""

@@ -155,9 +155,9 @@ class Lane:
         finally:
             outward.cancel()
             inward.cancel()
-            await asyncio.gather(outward, inward, return_exceptions=True)
             writer.close()
             self._forget(number)
+            await asyncio.gather(outward, inward, return_exceptions=True)
 
     def _forget(self, number: int) -> None:
         if self.why is None:
