@@ -30,6 +30,13 @@ class End:
         self.writer.write(data)
         await self.writer.drain()
 
+    async def ended(self) -> bool:
+        """Wait for what comes next: whether it is the end, also an abrupt one."""
+        try:
+            return await self.reader.read(1) == b""
+        except ConnectionError:
+            return True
+
     async def close(self) -> None:
         self.writer.close()
         with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from bleak.backends.characteristic import BleakGATTCharacteristic
@@ -45,10 +46,13 @@ _PROPERTIES = {
 
 
 class Radio:
-    """One virtual adapter: `scanner` and `client` are backends for bleak, `peripheral` is ours."""
+    """One virtual adapter: `scanner` and `client` are backends for bleak, `peripheral` is ours.
 
-    def __init__(self, device: Device, mtu: int) -> None:
-        self.device, self.mtu = device, mtu
+    `leave()` puts it out of reach without a word, as when somebody walks away.
+    """
+
+    def __init__(self, device: Device, mtu: int, leave: Callable[[], object]) -> None:
+        self.device, self.mtu, self.leave = device, mtu, leave
         self.links: dict[str, Connection] = {}
         self._linked = asyncio.Event()
         device.on(Device.EVENT_CONNECTION, self._connected)
@@ -106,13 +110,15 @@ async def radio(air: Air | int, address: str, mtu: int = MTU) -> AsyncIterator[R
     async with contextlib.AsyncExitStack() as stack:
         if isinstance(air, Air):
             controller = air.join()
-            stack.callback(air.leave, controller)
+            leave: Callable[[], object] = partial(air.leave, controller)
             host = Host(controller, AsyncPipeSink(controller))
         else:
             transport = await stack.enter_async_context(await open_transport(f"tcp-client:{HOST}:{air}"))
+            leave = transport.sink.transport.abort
             host = Host(transport.source, transport.sink)
         device = Device(name="Moodmesh", address=Address(address), host=host)
-        made = Radio(device, mtu)
+        stack.callback(leave)
+        made = Radio(device, mtu, leave)
         await device.power_on()
         stack.push_async_callback(device.power_off)
         yield made
