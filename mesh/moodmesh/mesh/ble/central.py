@@ -7,9 +7,11 @@ import contextlib
 import os
 import random
 import socket
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from bleak import BleakClient, BleakScanner
 from bleak.backends.characteristic import BleakGATTCharacteristic
@@ -18,7 +20,7 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
 from bleak.exc import BleakError
 
-from .frames import LARGEST, NONCE, SMALLEST, Framed, Greeting, Kind, decode
+from .frames import LARGEST, NONCE, SMALLEST, Greeting, Kind, decode
 from .lane import Lane, LaneClosed
 from .payload import SERVICE
 from .radio import LANE_UUIDS, Heard
@@ -27,23 +29,38 @@ CONNECT_S = 20.0
 GREETING_S = 5.0
 IDLE_S = 10.0
 """A connection without a stream is kept so long: the next stream would pay for a new one."""
+KNOWN = 256
+"""Devices that may be connected to: of more, those heard last."""
+
+
+@dataclass
+class _Held:
+    client: BleakClient
+    lane: Lane
+    watch: asyncio.Task[None]
 
 
 class Central:
-    """One adapter as central. `scanner` and `client` replace bleak's backends for a platform."""
+    """One adapter as central. `scanner` and `client` replace bleak's backends for a platform.
+
+    `shared(address)`: whether that device has streams to us; BlueZ has one connection for both, and it is not cut then.
+    """
 
     def __init__(
         self,
         adapter: str,
         scanner: type[BaseBleakScanner] | None = None,
         client: type[BaseBleakClient] | None = None,
+        shared: Callable[[str], bool] = lambda address: False,
     ) -> None:
-        self._adapter, self._scanner, self._client = adapter, scanner, client
+        self._adapter, self._scanner, self._client, self.shared = adapter, scanner, client, shared
         self._devices: dict[str, BLEDevice] = {}
-        self._lanes: dict[str, tuple[BleakClient, Lane]] = {}
-        self._connecting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._lanes: dict[str, _Held] = {}
+        self._connecting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._one = asyncio.Lock()  # BlueZ fails two connects of an adapter at once
         self._tasks: set[asyncio.Task[None]] = set()
+        self.took = 0.0, 0.0
+        """Seconds that the last connection took, and its greeting."""
 
     @contextlib.asynccontextmanager
     async def scanning(self, heard: Callable[[Heard], None]) -> AsyncIterator[None]:
@@ -51,7 +68,10 @@ class Central:
 
         def detected(device: BLEDevice, shown: AdvertisementData) -> None:
             if (data := shown.service_data.get(SERVICE)) is not None:
+                self._devices.pop(device.address, None)
                 self._devices[device.address] = device
+                if len(self._devices) > KNOWN:
+                    del self._devices[next(iter(self._devices))]
                 heard(Heard(device.address, bytes(data), float(shown.rssi)))
 
         bluez: Any = {"adapter": self._adapter, "filters": {"DuplicateData": True}}
@@ -70,40 +90,55 @@ class Central:
 
     async def stream(self, address: str, port: int) -> socket.socket:
         """A stream to a listener of a device: our end of it. OSError says why there is none."""
-        async with self._connecting[address]:
+        async with self._connecting.setdefault(address, asyncio.Lock()):
             held = self._lanes.get(address)
-            lane = held[1] if held is not None else await self._connect(address)
+            lane = held.lane if held is not None else await self._connect(address)
             return await lane.open(port)
 
     def connected(self) -> tuple[str, ...]:
         """The devices with a lane now."""
         return tuple(self._lanes)
 
-    async def _connect(self, address: str) -> Lane:
+    async def connect(self, address: str) -> BleakClient:
+        """A bare connection to a device; whoever asks for it ends it. `LaneClosed`."""
         device = self._devices.get(address)
         if device is None:
             raise LaneClosed("that device is not in range of Bluetooth now")
         client = BleakClient(
             device,
-            lambda _: self._lost(address),
+            lambda gone: self._lost(address, gone),
             services=[SERVICE],
             timeout=CONNECT_S,
             bluez={"adapter": self._adapter},
             backend=self._client,
         )
-        try:
-            async with self._one:
-                await client.connect()
+        async with self._or_none(client), self._one:
+            await client.connect()
+        return client
+
+    async def _connect(self, address: str) -> Lane:
+        began = time.monotonic()
+        client = await self.connect(address)
+        connected = time.monotonic()
+        async with self._or_none(client):
             lane = await self._greet(address, client)
+            if lane.why is not None:
+                raise LaneClosed(lane.why)
+        self.took = connected - began, time.monotonic() - connected
+        self._lanes[address] = _Held(client, lane, self._spawn(self._until_idle(address, lane)))
+        return lane
+
+    @contextlib.asynccontextmanager
+    async def _or_none(self, client: BleakClient) -> AsyncIterator[None]:
+        """Disconnect when the block fails."""
+        try:
+            yield
         except (BleakError, TimeoutError, EOFError) as error:
             await self._disconnect(client)
             raise LaneClosed(str(error) or "the device did not answer over Bluetooth") from error
         except BaseException:
             await self._disconnect(client)
             raise
-        self._lanes[address] = client, lane
-        self._spawn(self._until_idle(address, client, lane))
-        return lane
 
     async def _greet(self, address: str, client: BleakClient) -> Lane:
         """The first free lane, tried in an order of chance."""
@@ -125,7 +160,7 @@ class Central:
             if isinstance(frame, Greeting):
                 if frame.nonce == nonce and frame.kind is not Kind.HELLO and not answer.done():
                     answer.set_result(frame)
-            elif isinstance(frame, Framed) and lane is not None:
+            elif lane is not None:
                 lane.received(frame)
 
         async def send(frame: bytes) -> None:
@@ -145,20 +180,20 @@ class Central:
         lane = Lane(send, min(most, greeting.most), closed=lambda why: self._ended(address, client))
         return lane
 
-    async def _until_idle(self, address: str, client: BleakClient, lane: Lane) -> None:
+    async def _until_idle(self, address: str, lane: Lane) -> None:
         idle = 0
-        while idle < IDLE_S and lane.why is None:
+        while idle < IDLE_S:
             await asyncio.sleep(1)
-            idle = 0 if lane.streams else idle + 1
-        if lane.why is None:
-            lane.close("nothing was said for a while")
+            idle = 0 if lane.streams or self.shared(address) else idle + 1
+        lane.close("nothing was said for a while")
 
-    def _lost(self, address: str) -> None:
-        if (held := self._lanes.get(address)) is not None:
-            held[1].close("the device is out of reach of Bluetooth")
+    def _lost(self, address: str, client: BleakClient) -> None:
+        if (held := self._lanes.get(address)) is not None and held.client is client:
+            held.lane.close("the device is out of reach of Bluetooth")
 
     def _ended(self, address: str, client: BleakClient) -> None:
-        if (held := self._lanes.get(address)) is not None and held[0] is client:
+        if (held := self._lanes.get(address)) is not None and held.client is client:
+            held.watch.cancel()
             del self._lanes[address]
         self._spawn(self._disconnect(client))
 
@@ -167,11 +202,12 @@ class Central:
             await client.disconnect()
 
     async def _close(self) -> None:
-        for _, lane in list(self._lanes.values()):
-            lane.close("Bluetooth was switched off")
+        for held in list(self._lanes.values()):
+            held.lane.close("Bluetooth was switched off")
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -74,17 +74,18 @@ class BleFinder:
                 async with central.scanning(self._heard), asyncio.TaskGroup() as group:
                     group.create_task(self._deliver())
                     if peripheral is not None:
-                        group.create_task(self._be_seen(peripheral))
+                        group.create_task(self._be_seen(peripheral, central))
         except* (Unavailable, OSError) as errors:
             raise _first(errors) from None
 
-    async def _be_seen(self, peripheral: Peripheral) -> None:
+    async def _be_seen(self, peripheral: Peripheral, central: Central) -> None:
         lanes = Lanes(
             peripheral.notify,
             lambda device, port, sock: self._accept(f"{self._name}/{device}", port, sock),
             self._clock,
             drop=peripheral.drop,
         )
+        central.shared = lambda address: lanes.streams(address) > 0
         try:
             async with peripheral.open(Hooks(lanes.written, lanes.gone)):
                 while True:

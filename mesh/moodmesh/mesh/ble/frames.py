@@ -4,7 +4,7 @@
     WELCOME  nonce 8 | most 2                   it is the central's
     BUSY     nonce 8                            another one has it
     OPEN     seq | stream | port 1              the central opens a stream to a listener
-    DATA     seq | stream | bytes               within the credit given
+    DATA     seq | stream | size 2 | bytes      within the credit given; `size` shows a frame that was cut short
     CREDIT   seq | stream | bytes 2             so many bytes were taken, and may be sent again
     CLOSE    seq | stream                       nothing comes any more
 
@@ -19,7 +19,7 @@ from enum import IntEnum
 
 VERSION = 1
 NONCE = 8
-HEAD = 3
+HEAD, DATA_HEAD = 3, 5
 SMALLEST, LARGEST = 20, 512
 """Bytes of a frame: what the oldest radios take, and the most that an attribute may have."""
 _HELLO, _WELCOME, _AMOUNT = struct.Struct(f"<B{NONCE}sH"), struct.Struct(f"<{NONCE}sH"), struct.Struct("<H")
@@ -68,7 +68,8 @@ class Framed:
 
     def encode(self) -> bytes:
         """The frame."""
-        return bytes((self.kind, self.seq, self.stream)) + self.body
+        size = _AMOUNT.pack(len(self.body)) if self.kind is Kind.DATA else b""
+        return bytes((self.kind, self.seq, self.stream)) + size + self.body
 
     @property
     def amount(self) -> int:
@@ -96,7 +97,14 @@ def decode(data: bytes) -> Greeting | Framed | None:
         case Kind.BUSY if len(body) == NONCE:
             return Greeting(kind, body)
         case Kind.OPEN | Kind.DATA | Kind.CREDIT | Kind.CLOSE if len(data) >= HEAD:
-            size = len(data) - HEAD
-            fits = {Kind.OPEN: size == 1, Kind.DATA: size > 0, Kind.CREDIT: size == _AMOUNT.size, Kind.CLOSE: size == 0}
-            return Framed(kind, data[1], data[2], data[HEAD:]) if fits[kind] else None
+            return _framed(kind, data)
     return None
+
+
+def _framed(kind: Kind, data: bytes) -> Framed | None:
+    body, size = data[HEAD:], {Kind.OPEN: 1, Kind.CREDIT: _AMOUNT.size, Kind.CLOSE: 0}.get(kind)
+    if kind is Kind.DATA:
+        if len(data) <= DATA_HEAD:
+            return None
+        size, body = _AMOUNT.unpack(data[HEAD:DATA_HEAD])[0], data[DATA_HEAD:]
+    return Framed(kind, data[1], data[2], body) if len(body) == size else None

@@ -10,12 +10,13 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 
-from .frames import HEAD, Framed, Kind, credit
+from .frames import DATA_HEAD, Framed, Kind, credit
 
 WINDOW = 4096
 """Bytes of a stream that may be on their way, or wait at the far end."""
 STREAMS = 8
 _KERNEL = 4096  # what waits in a socket is late: a heartbeat comes after it
+_LATE = 8 * STREAMS  # frames that wait to be sent: an honest far end never makes us say so much
 
 
 class LaneClosed(ConnectionError):
@@ -25,12 +26,22 @@ class LaneClosed(ConnectionError):
 class _Stream:
     """One end of a stream: our end of its socket pair, what may be sent, what came and was not yet taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock: socket.socket | None = sock  # until the task has it
+        self.task: asyncio.Task[None] | None = None
         self.credit = WINDOW
         self.more = asyncio.Event()
-        self.came: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.came = bytearray()
+        self.ended = False
+        self.news = asyncio.Event()
         self.waiting = 0
-        self.task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        """End it; a task that has not begun would never close its socket."""
+        if self.task is not None:
+            self.task.cancel()
+        if self.sock is not None:
+            self.sock.close()
 
 
 class Lane:
@@ -50,7 +61,7 @@ class Lane:
         self._streams: dict[int, _Stream] = {}
         self._turn = asyncio.Lock()
         self._sent = self._heard = self._last = 0
-        self._notes: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[str | None]] = set()
         self.why: str | None = None
 
     @property
@@ -65,22 +76,25 @@ class Lane:
         free = [number for number in range(256) if (self._last + 1 + number) % 256 not in self._streams]
         if self.streams >= STREAMS or not free:
             raise LaneClosed("too many streams to that device at once")
-        self._last = (self._last + 1 + free[0]) % 256
+        number = self._last = (self._last + 1 + free[0]) % 256
         ours, theirs = _pair()
-        stream = self._streams[self._last] = _Stream()
+        stream = self._streams[number] = _Stream(theirs)
         try:
-            await self._frame(Kind.OPEN, self._last, bytes((port,)))
-        except LaneClosed:
+            await self._frame(Kind.OPEN, number, bytes((port,)))
+        except BaseException:
+            stream.cancel()
             ours.close()
-            theirs.close()
+            self._forget(number)
             raise
-        stream.task = asyncio.get_running_loop().create_task(self._serve(self._last, stream, theirs))
+        stream.task = asyncio.get_running_loop().create_task(self._serve(number, stream))
         return ours
 
-    def received(self, frame: Framed) -> None:
-        """A frame of the far end; one out of turn or beyond its credit ends the lane."""
+    def received(self, frame: Framed | None) -> None:
+        """What the far end sent; one out of turn, cut short, or beyond its credit ends the lane."""
         if self.why is not None:
             return None
+        if frame is None:
+            return self.close("a frame was cut short on the way")
         if frame.seq != self._heard % 256:
             return self.close("a frame was lost, doubled or swapped on the way")
         self._heard += 1
@@ -88,18 +102,20 @@ class Lane:
         match frame.kind:
             case Kind.OPEN:
                 self._opened(frame, stream)
-            case Kind.DATA if stream is not None:
+            case Kind.DATA if stream is not None and not stream.ended:
                 stream.waiting += len(frame.body)
                 if stream.waiting > WINDOW:
                     return self.close("the far end sent more than it may")
-                stream.came.put_nowait(frame.body)
+                stream.came += frame.body
+                stream.news.set()
             case Kind.CREDIT if stream is not None:
                 stream.credit += frame.amount
                 if stream.credit > WINDOW:
                     return self.close("the far end gave more credit than it has")
                 stream.more.set()
             case Kind.CLOSE if stream is not None:
-                stream.came.put_nowait(None)
+                stream.ended = True
+                stream.news.set()
         return None
 
     def close(self, why: str) -> None:
@@ -107,26 +123,29 @@ class Lane:
         if self.why is None:
             self.why = why
             for stream in self._streams.values():
-                if stream.task is not None:
-                    stream.task.cancel()
+                stream.cancel()
+            self._streams.clear()
             self._on_closed(why)
 
     def _opened(self, frame: Framed, stream: _Stream | None) -> None:
         if stream is not None:
             return self.close("a stream was opened twice")
         if self.streams >= STREAMS:
-            return self._note(Kind.CLOSE, frame.stream)
+            self._note(Kind.CLOSE, frame.stream)
+            return None
         ours, theirs = _pair()
         if not self._accept(frame.body[0], ours):
             ours.close()
             theirs.close()
-            return self._note(Kind.CLOSE, frame.stream)
-        stream = self._streams[frame.stream] = _Stream()
-        stream.task = asyncio.get_running_loop().create_task(self._serve(frame.stream, stream, theirs))
+            self._note(Kind.CLOSE, frame.stream)
+            return None
+        stream = self._streams[frame.stream] = _Stream(theirs)
+        stream.task = asyncio.get_running_loop().create_task(self._serve(frame.stream, stream))
         return None
 
-    async def _serve(self, number: int, stream: _Stream, sock: socket.socket) -> None:
+    async def _serve(self, number: int, stream: _Stream) -> None:
         """Both directions of one stream, until either end closes it."""
+        sock, stream.sock = stream.sock, None
         reader, writer = await asyncio.open_connection(sock=sock, limit=self._most)
         writer.transport.set_write_buffer_limits(high=0)
         outward = asyncio.create_task(self._outward(number, stream, reader))
@@ -136,11 +155,14 @@ class Lane:
         finally:
             outward.cancel()
             inward.cancel()
-            await asyncio.gather(outward, inward, return_exceptions=True)
             writer.close()
-            self._streams.pop(number, None)
-            if self.why is None:
-                self._note(Kind.CLOSE, number)
+            self._forget(number)
+            await asyncio.gather(outward, inward, return_exceptions=True)
+
+    def _forget(self, number: int) -> None:
+        if self.why is None:
+            del self._streams[number]
+            self._note(Kind.CLOSE, number)
 
     async def _outward(self, number: int, stream: _Stream, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(LaneClosed, OSError):
@@ -148,7 +170,7 @@ class Lane:
                 while stream.credit == 0:
                     stream.more.clear()
                     await stream.more.wait()
-                data = await reader.read(min(self._most - HEAD, stream.credit))
+                data = await reader.read(min(self._most - DATA_HEAD, stream.credit))
                 if not data:
                     return
                 stream.credit -= len(data)
@@ -157,7 +179,11 @@ class Lane:
     async def _inward(self, number: int, stream: _Stream, writer: asyncio.StreamWriter) -> None:
         taken = 0
         with contextlib.suppress(LaneClosed, OSError):
-            while (data := await stream.came.get()) is not None:
+            while stream.came or not stream.ended:
+                await stream.news.wait()
+                stream.news.clear()
+                data = bytes(stream.came)
+                stream.came.clear()
                 writer.write(data)
                 await writer.drain()
                 taken += len(data)
@@ -167,25 +193,28 @@ class Lane:
                     taken = 0
 
     async def _frame(self, kind: Kind, number: int, body: bytes = b"") -> None:
+        """Send one; it goes out also when whoever waits here is cancelled: the next one has the next number."""
+        if (why := await asyncio.shield(self._note(kind, number, body))) is not None:
+            raise LaneClosed(why)
+
+    def _note(self, kind: Kind, number: int, body: bytes = b"") -> asyncio.Task[str | None]:
+        """Send a frame in its turn; the task ends with why the lane is closed, if it is."""
+        task = asyncio.get_running_loop().create_task(self._pass(kind, number, body))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        if len(self._late) > _LATE:
+            self.close("the far end asks for more than it reads")
+        return task
+
+    async def _pass(self, kind: Kind, number: int, body: bytes) -> str | None:
         async with self._turn:
-            if self.why is not None:
-                raise LaneClosed(self.why)
-            seq, self._sent = self._sent % 256, self._sent + 1
-            try:
-                await self._send(Framed(kind, seq, number, body).encode())
-            except OSError as error:
-                self.close(str(error) or "the radio lost the device")
-                raise LaneClosed(self.why) from error
-
-    def _note(self, kind: Kind, number: int) -> None:
-        """Send a frame for which nobody waits."""
-        task = asyncio.get_running_loop().create_task(self._quietly(kind, number))
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
-
-    async def _quietly(self, kind: Kind, number: int) -> None:
-        with contextlib.suppress(LaneClosed):
-            await self._frame(kind, number)
+            if self.why is None:
+                seq, self._sent = self._sent % 256, self._sent + 1
+                try:
+                    await self._send(Framed(kind, seq, number, body).encode())
+                except OSError as error:
+                    self.close(str(error) or "the radio lost the device")
+            return self.why
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

@@ -16,6 +16,7 @@ from .lane import Lane
 LANES = 7
 IDLE_S = 20.0
 """A lane without a stream is anybody's after so long."""
+_LATE = 4 * LANES  # answers that wait to be sent
 
 
 @dataclass
@@ -36,18 +37,19 @@ class Lanes:
         most: int = LARGEST,
         drop: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """`drop`: disconnects a device, called when its lane ends before the device has gone."""
+        """`drop`: disconnects a device; called when it broke the rules of its lane, or cannot be reached on it."""
         self._notify, self._accept, self._clock, self._most, self._drop = notify, accept, clock, most, drop
         self._held: dict[int, _Held] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._answers: set[asyncio.Task[None]] = set()
+        self._drops: set[asyncio.Task[None]] = set()
 
     def written(self, number: int, device: str, value: bytes) -> None:
-        """A device wrote to a lane; what is not from its holder, or is no frame, is dropped."""
+        """A device wrote to a lane; what is not from its holder is dropped."""
         frame = decode(value)
         if isinstance(frame, Greeting):
             if frame.kind is Kind.HELLO:
                 self._greeted(number, device, frame)
-        elif frame is not None and (held := self._held.get(number)) is not None and held.device == device:
+        elif (held := self._held.get(number)) is not None and held.device == device:
             held.used = self._clock.now()
             held.lane.received(frame)
 
@@ -55,8 +57,11 @@ class Lanes:
         """A device is no longer connected."""
         for number, held in list(self._held.items()):
             if held.device == device:
-                del self._held[number]
-                held.lane.close("the device is out of reach")
+                self._free(number, "the device is out of reach")
+
+    def streams(self, device: str) -> int:
+        """How many streams a device has open to us."""
+        return sum(held.lane.streams for held in self._held.values() if held.device == device)
 
     def close(self) -> None:
         """Free every lane."""
@@ -82,22 +87,24 @@ class Lanes:
         return held.lane.streams == 0 and self._clock.now() - held.used > IDLE_S
 
     def _ended(self, number: int, lane: Lane) -> None:
+        """By itself: its central would speak on into nothing."""
         if (held := self._held.get(number)) is not None and held.lane is lane:
             del self._held[number]
-            if self._drop is not None:  # its central would speak on into nothing
-                self._spawn(self._drop(held.device))
+            if self._drop is not None:
+                task = asyncio.ensure_future(_quietly(self._drop(held.device)))
+                self._drops.add(task)
+                task.add_done_callback(self._drops.discard)
 
     def _free(self, number: int, why: str) -> None:
-        if (held := self._held.get(number)) is not None:
+        if (held := self._held.pop(number, None)) is not None:
             held.lane.close(why)
 
     def _answer(self, number: int, greeting: Greeting) -> None:
-        self._spawn(self._say(number, greeting))
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(_quietly(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if len(self._answers) >= _LATE:
+            return  # it greets without end; whoever gets no answer tries again
+        task = asyncio.get_running_loop().create_task(self._say(number, greeting))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
 
     async def _say(self, number: int, greeting: Greeting) -> None:
         try:

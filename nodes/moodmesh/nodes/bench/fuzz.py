@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from moodmesh.mesh import frames, welcome
 from moodmesh.mesh.artefacts import messages as artefacts
 from moodmesh.mesh.artefacts.manifest import manifest_of
+from moodmesh.mesh.ble import frames as ble
+from moodmesh.mesh.ble import payload
 from moodmesh.mesh.discovery import datagram, mdns
 from moodmesh.mesh.errors import BadMessage, PairingFailed
 from moodmesh.mesh.pairing import messages as pairing
@@ -126,6 +128,7 @@ def targets() -> dict[str, Target]:
     found |= {f"P{message.step}": _step(message) for message in _steps()}
     found |= {kind: _job_message(kind, body) for kind, body in JOB_MESSAGES.items()}
     found |= {"room bytes": _room(), "room code": _room_code()}
+    found |= {"Bluetooth payload": _payload(), "Bluetooth frame": _ble_frame()}
     return found | {
         model.__name__: Target([_json(body)], model.model_validate_json, (ValueError,)) for model, body in API_BODIES
     }
@@ -272,6 +275,24 @@ def _room() -> Target:
 def _room_code() -> Target:
     room = rooms.create("kitchen", "on-demand", 4)
     return Target([room.code().encode()], lambda data: rooms.read_code(data.decode("utf-8", "replace")), (UsageError,))
+
+
+def _payload() -> Target:
+    slots = (b"abc", b"def")
+    samples = [
+        payload.Payload(bytes(size), slots, plate, room, 7)
+        for size in (3, 15)
+        for plate in (None, 42)
+        for room in (False, True)
+    ]
+    return Target([sample.encode() for sample in samples], payload.decode)
+
+
+def _ble_frame() -> Target:
+    greetings = [ble.Greeting(kind, b"n" * ble.NONCE, 244) for kind in (ble.Kind.HELLO, ble.Kind.WELCOME, ble.Kind.BUSY)]
+    bodies = {ble.Kind.OPEN: b"\x01", ble.Kind.DATA: b"x" * 40, ble.Kind.CREDIT: ble.credit(2048), ble.Kind.CLOSE: b""}
+    framed = [ble.Framed(kind, 3, 1, body) for kind, body in bodies.items()]
+    return Target([sample.encode() for sample in (*greetings, *framed)], ble.decode)
 
 
 def _job_message(kind: str, body: dict[str, Any]) -> Target:

@@ -1,0 +1,105 @@
+"""The air that virtual radios share: in this process, and for others over loopback, one HCI connection a radio.
+
+It takes no time and loses nothing. `python -m moodmesh.nodes.bench.ble.air` serves one: its first line is the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+from bumble import ll
+from bumble.controller import Controller
+from bumble.hci import Address, HCI_ErrorCode
+from bumble.link import LocalLink
+from bumble.transport.common import StreamPacketSource
+
+HOST = "127.0.0.1"
+ACL_BYTES = 251
+"""What a radio of Bluetooth 4.2 or later sends as one packet."""
+
+
+class _Link(LocalLink):
+    """Two radios that connect to each other at once get one connection, as real ones do: the first to ask has it."""
+
+    def send_advertising_pdu(self, sender_controller: Controller, packet: ll.AdvertisingPdu) -> None:
+        if isinstance(packet, ll.ConnectInd):
+            for controller in self.controllers - {sender_controller}:
+                controller.on_ll_advertising_pdu(packet)
+        else:
+            super().send_advertising_pdu(sender_controller, packet)
+
+
+class Air:
+    """Whoever joins hears whoever else did."""
+
+    def __init__(self) -> None:
+        self._link = _Link()  # type: ignore[no-untyped-call]
+        self._numbers = itertools.count(1)
+
+    def join(self, source: Any = None, sink: Any = None) -> Controller:
+        """A controller for a host at the other end of `source` and `sink`."""
+        number = next(self._numbers)
+        address = Address(f"F0:F1:F2:00:{number >> 8:02X}:{number & 255:02X}", Address.PUBLIC_DEVICE_ADDRESS)
+        controller = Controller(f"radio {number}", source, sink, self._link, address)
+        controller.le_acl_data_packet_length = ACL_BYTES
+        return controller
+
+    def leave(self, controller: Controller) -> None:
+        """It is out of reach from now on: whoever was connected to it notices."""
+        if controller not in self._link.controllers:
+            return
+        controller.le_legacy_advertiser.stop()
+        for advertised in controller.advertising_sets.values():
+            advertised.stop()
+        self._link.remove_controller(controller)
+        for other in self._link.controllers:
+            for connection in list(other.le_connections.values()):
+                if connection.peer_address == controller.random_address:
+                    other.on_le_disconnected(connection, HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, port: int = 0) -> AsyncIterator[int]:
+        """Take the hosts of other processes on loopback until the block ends; the port."""
+        server = await asyncio.get_running_loop().create_server(lambda: _Plug(self), HOST, port)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+
+
+class _Plug(asyncio.Protocol):
+    """The HCI of one radio."""
+
+    def __init__(self, air: Air) -> None:
+        self._air, self._source = air, StreamPacketSource()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._controller = self._air.join(self._source, self)
+
+    def data_received(self, data: bytes) -> None:
+        self._source.data_received(data)
+
+    def on_packet(self, packet: bytes) -> None:
+        """From the controller to its host."""
+        if not self._transport.is_closing():
+            self._transport.write(packet)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._air.leave(self._controller)
+
+
+async def main() -> None:
+    """Serve until killed."""
+    async with Air().serving() as port:
+        print(port, flush=True)
+        await asyncio.get_running_loop().create_future()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
