@@ -267,7 +267,8 @@ class Links:
 
     def _start_seeking(self, peer: DeviceId) -> None:
         wanted = self._better(peer, self._targets[peer].addresses)
-        if peer not in self._seekers and wanted and self._pairs.get(peer) is not None:
+        seeker = self._seekers.get(peer)
+        if (seeker is None or seeker.done()) and wanted and self._pairs.get(peer) is not None:
             task = asyncio.get_running_loop().create_task(self._seek(peer))
             self._seekers[peer] = task
             task.add_done_callback(lambda done: self._seekers.pop(peer, None) if self._seekers.get(peer) is done else None)
@@ -292,7 +293,7 @@ class Links:
                 failures += 1
                 wait = backoff(failures, random.random())  # noqa: S311 - spreads load, hides nothing
             else:
-                return
+                continue
             try:
                 await within(self._clock, wait, target.news.wait())
                 failures = 0

@@ -214,7 +214,7 @@ async def idle_is_cut(shared: bool, monkeypatch: pytest.MonkeyPatch) -> bool:
     monkeypatch.setattr(module, "IDLE_S", 1)
     async with devices() as (ann, bob), bob.shown(OTHER):
         if not shared:
-            bob.central._shared = lambda address: False
+            bob.central.shared = lambda address: False
         await ann.until_heard(OTHER)
         idle = await bob.stream(ann)
         used = await ann.stream(bob)

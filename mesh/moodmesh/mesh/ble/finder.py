@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from moodmesh.mesh.clock import Clock
@@ -22,12 +24,13 @@ if TYPE_CHECKING:  # bleak is loaded where there is a radio
 
 ACTIVE_S, QUIET_S = 4.0, 20.0
 BATCH_S = 10.0
+MOST_TOLD = 256
 
 
 class BleFinder:
     """Implements `Finder`. `interval_s` is the gear: how often the counter moves, for some scanners tell only of changes.
 
-    In the quiet gear what is heard is handled in batches; the scanner runs on, for starting one anew can take 20 s.
+    In the quiet gear what is no news is handled in batches; the scanner runs on, for starting one anew can take 20 s.
     `opened`: the central and the peripheral of an adapter; without the latter this device looks and connects, and is seen by
     nobody. `accept` gets each stream that another
     device opens: its host, the port it names (`reach`), and the socket; it says whether there is such a listener.
@@ -38,7 +41,7 @@ class BleFinder:
 
     def __init__(
         self,
-        opened: Callable[[], Awaitable[tuple[Central, Peripheral | None]]],
+        opened: Callable[[], AbstractAsyncContextManager[tuple[Central, Peripheral | None]]],
         accept: Callable[[str, int, socket.socket], bool],
         clock: Clock,
         name: str = "ble",
@@ -50,6 +53,7 @@ class BleFinder:
         self._presence = Presence()
         self._spare = os.urandom(SLOT_BYTES)
         self._batch: dict[bytes, Sighting] = {}
+        self._told: dict[bytes, tuple[Payload, float]] = {}
         self._seen: Callable[[Sighting], None] = lambda sighting: None
         self.interval_s = ACTIVE_S
         self.unparsable = 0
@@ -68,13 +72,13 @@ class BleFinder:
     async def run(self, seen: Callable[[Sighting], None]) -> None:
         """Look and show until cancelled; `Unavailable` or OSError when the radio fails."""
         self._seen = seen
-        central, peripheral = await self._opened()
         try:
-            with reachable(self._name, central):
-                async with central.scanning(self._heard), asyncio.TaskGroup() as group:
-                    group.create_task(self._deliver())
-                    if peripheral is not None:
-                        group.create_task(self._be_seen(peripheral, central))
+            async with self._opened() as (central, peripheral):
+                with reachable(self._name, central):
+                    async with central.scanning(self._heard), asyncio.TaskGroup() as group:
+                        group.create_task(self._deliver())
+                        if peripheral is not None:
+                            group.create_task(self._be_seen(peripheral, central))
         except* (Unavailable, OSError) as errors:
             raise _first(errors) from None
 
@@ -127,17 +131,27 @@ class BleFinder:
             self.radio, payload.rid, f"{self._name}/{heard.address}", PEER, frozenset(payload.slots), now, STALE_S,
             payload.nameplate, window, signal, room,
         )  # fmt: skip
-        if self.interval_s > ACTIVE_S:
+        said, (before, told_at) = replace(payload, counter=0), self._told.get(key, (None, 0.0))
+        if self.interval_s > ACTIVE_S and said == before and now - told_at < STALE_S - BATCH_S:
             self._batch[key] = sighting
         else:
-            self._seen(sighting)
+            self._tell(key, said, sighting)
+
+    def _tell(self, key: bytes, said: Payload, sighting: Sighting) -> None:
+        self._told.pop(key, None)
+        self._told[key] = said, sighting.at
+        if len(self._told) > MOST_TOLD:
+            del self._told[next(iter(self._told))]
+        self._seen(sighting)
 
     async def _deliver(self) -> None:
+        """What is no news, in the quiet gear."""
         while True:
             await self._clock.sleep(BATCH_S)
             batch, self._batch = self._batch, {}
-            for sighting in batch.values():
-                self._seen(sighting)
+            for key, sighting in batch.items():
+                if key in self._told:
+                    self._tell(key, self._told[key][0], sighting)
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

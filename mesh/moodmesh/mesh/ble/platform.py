@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from moodmesh.mesh.ble.radio import RADIOS, Peripheral, no_radio
@@ -16,7 +18,8 @@ SCANS_ONLY = (
 )
 
 
-async def open_radio(adapter: str) -> tuple[Central, Peripheral | None]:
+@contextlib.asynccontextmanager
+async def open_radio(adapter: str) -> AsyncIterator[tuple[Central, Peripheral | None]]:
     """The central and, where there may be one, the peripheral of an adapter (empty: the first that is on); `Unavailable`."""
     if sys.platform == "linux" and not (RADIOS.is_dir() and any(RADIOS.iterdir())):
         raise no_radio()
@@ -25,7 +28,8 @@ async def open_radio(adapter: str) -> tuple[Central, Peripheral | None]:
 
     found = [one for one in await adapters() if adapter in ("", one.name)]
     if sys.platform != "linux":
-        return Central(""), None
+        yield Central(""), None
+        return
     from moodmesh.mesh.ble.bluez import BluezPeripheral
     from moodmesh.mesh.ble.systembus import no_adapter, switched_off
 
@@ -34,4 +38,4 @@ async def open_radio(adapter: str) -> tuple[Central, Peripheral | None]:
     chosen = next((one for one in found if one.powered), found[0])
     if not chosen.powered:
         raise await asyncio.to_thread(switched_off, chosen.name)
-    return Central(chosen.name), BluezPeripheral(chosen.name) if chosen.peripheral else None
+    yield Central(chosen.name), BluezPeripheral(chosen.name) if chosen.peripheral else None
