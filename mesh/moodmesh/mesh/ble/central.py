@@ -59,6 +59,7 @@ class Central:
         self._connecting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._one = asyncio.Lock()  # BlueZ fails two connects of an adapter at once
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: dict[str, asyncio.Task[None]] = {}
         self.took = 0.0, 0.0
         """Seconds that the last connection took, and its greeting."""
 
@@ -112,19 +113,27 @@ class Central:
             bluez={"adapter": self._adapter},
             backend=self._client,
         )
+        if (ending := self._ending.get(address)) is not None:
+            await asyncio.wait({ending})  # BlueZ would take the old connection for the new one, and then cut it
         async with self._or_none(client), self._one:
+            began = time.monotonic()
             await client.connect()
+            self.took = time.monotonic() - began, 0.0
         return client
 
+    def hang_up(self, address: str) -> None:
+        """End the lane to a device, and its streams, if there is one."""
+        if (held := self._lanes.get(address)) is not None:
+            held.lane.close("no longer needed")
+
     async def _connect(self, address: str) -> Lane:
-        began = time.monotonic()
         client = await self.connect(address)
-        connected = time.monotonic()
+        began = time.monotonic()
         async with self._or_none(client):
             lane = await self._greet(address, client)
             if lane.why is not None:
                 raise LaneClosed(lane.why)
-        self.took = connected - began, time.monotonic() - connected
+        self.took = self.took[0], time.monotonic() - began
         self._lanes[address] = _Held(client, lane, self._spawn(self._until_idle(address, lane)))
         return lane
 
@@ -195,7 +204,8 @@ class Central:
         if (held := self._lanes.get(address)) is not None and held.client is client:
             held.watch.cancel()
             del self._lanes[address]
-        self._spawn(self._disconnect(client))
+        ending = self._ending[address] = self._spawn(self._disconnect(client))
+        ending.add_done_callback(lambda _: self._ending.pop(address) if self._ending.get(address) is ending else None)
 
     async def _disconnect(self, client: BleakClient) -> None:
         with contextlib.suppress(BleakError, OSError, EOFError, TimeoutError):

@@ -30,6 +30,7 @@ BENCHES = {
     "scale": "what a decision costs, and the bytes of gossip, at 2 to 200 devices",
     "campus": "up to 10,000 simulated devices that each know some forty: --resume",
     "calibration": "predicted against actual seconds of emotion.text: --runs",
+    "ble": "Bluetooth on virtual radios: found, connected, TLS, round trips, kB/s beside bare GATT; needs moodmesh[bench-ble]",
     "roomsum": "what the sum of a room costs its members, beside a plain SecAgg and Flower's (--flower: a Python that has it)",
     "roomscale": "rooms of 10 to 1000 people in memory: processor time, bytes and messages by role, also when a tenth vanishes",
     "roomfaults": "a room of twelve real daemons that are killed, stopped, and come and go: --runs (epochs), --seed",
@@ -177,6 +178,7 @@ def bench(
 def benches() -> dict[str, Callable[..., Report]]:
     """The benchmarks by name; importing them is slow."""
     from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, roomfaults, submit, timing
+    from moodmesh.nodes.bench.ble import bench as ble
     from moodmesh.nodes.bench.campus import bench as campus
     from moodmesh.nodes.bench.roommood import bench as roommood
     from moodmesh.nodes.bench.roomscale import bench as roomscale
@@ -188,7 +190,7 @@ def benches() -> dict[str, Callable[..., Report]]:
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
         "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
         "scale": scale.run, "campus": campus.run, "calibration": calibration.run, "roomsum": roomsum.run,
-        "roomscale": roomscale.run, "roomfaults": roomfaults.run, "roommood": roommood.run,
+        "roomscale": roomscale.run, "roomfaults": roomfaults.run, "roommood": roommood.run, "ble": ble.run,
     }  # fmt: skip
 
 

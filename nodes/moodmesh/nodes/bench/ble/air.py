@@ -13,7 +13,7 @@ from typing import Any
 
 from bumble import ll
 from bumble.controller import Controller
-from bumble.hci import Address, HCI_ErrorCode
+from bumble.hci import Address, HCI_ErrorCode, HCI_LE_Create_Connection_Cancel_Command, HCI_StatusReturnParameters
 from bumble.link import LocalLink
 from bumble.transport.common import StreamPacketSource
 
@@ -23,14 +23,29 @@ ACL_BYTES = 251
 
 
 class _Link(LocalLink):
-    """Two radios that connect to each other at once get one connection, as real ones do: the first to ask has it."""
+    """As in a real air, whoever answers an advertisement first has the connection, and two radios have one at most."""
 
     def send_advertising_pdu(self, sender_controller: Controller, packet: ll.AdvertisingPdu) -> None:
         if isinstance(packet, ll.ConnectInd):
             for controller in self.controllers - {sender_controller}:
                 controller.on_ll_advertising_pdu(packet)
         else:
-            super().send_advertising_pdu(sender_controller, packet)
+            asyncio.get_running_loop().call_soon(self._advertise, sender_controller, packet)
+
+    def _advertise(self, sender: Controller, packet: ll.AdvertisingPdu) -> None:
+        for controller in self.controllers - {sender}:
+            if sender.is_advertising:
+                controller.on_ll_advertising_pdu(packet)
+
+
+class _Controller(Controller):
+    """One that forgets a connection it was to make, when told so."""
+
+    def on_hci_le_create_connection_cancel_command(
+        self, _command: HCI_LE_Create_Connection_Cancel_Command
+    ) -> HCI_StatusReturnParameters:
+        self.pending_le_connection = None
+        return HCI_StatusReturnParameters(HCI_ErrorCode.SUCCESS)
 
 
 class Air:
@@ -44,7 +59,7 @@ class Air:
         """A controller for a host at the other end of `source` and `sink`."""
         number = next(self._numbers)
         address = Address(f"F0:F1:F2:00:{number >> 8:02X}:{number & 255:02X}", Address.PUBLIC_DEVICE_ADDRESS)
-        controller = Controller(f"radio {number}", source, sink, self._link, address)
+        controller = _Controller(f"radio {number}", source, sink, self._link, address)
         controller.le_acl_data_packet_length = ACL_BYTES
         return controller
 

@@ -18,10 +18,16 @@ from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
 from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
 from bleak.exc import BleakError
 from bleak.uuids import normalize_uuid_str
-from bumble.core import UUID, AdvertisingData, BaseBumbleError, PhysicalTransport
+from bumble.core import UUID, AdvertisingData, BaseBumbleError
 from bumble.device import Advertisement, Connection, Device, Peer
 from bumble.gatt import Characteristic, CharacteristicValue, Service
-from bumble.hci import Address, HCI_LE_Create_Connection_Cancel_Command, Role
+from bumble.hci import (
+    Address,
+    HCI_LE_Create_Connection_Cancel_Command,
+    HCI_LE_Create_Connection_Command,
+    OwnAddressType,
+    Role,
+)
 from bumble.host import Host
 from bumble.transport import open_transport
 from bumble.transport.common import AsyncPipeSink
@@ -56,6 +62,7 @@ class Radio:
         self.links: dict[str, Connection] = {}
         self._linked = asyncio.Event()
         device.on(Device.EVENT_CONNECTION, self._connected)
+        device.connect_own_address_type = OwnAddressType.RANDOM
         device.gatt_server.max_mtu = mtu
         self.peripheral = BumblePeripheral(self)
         self.scanner = type("BumbleScanner", (_Scanner,), {"radio": self})
@@ -69,18 +76,14 @@ class Radio:
     async def connect(self, address: str) -> Connection:
         """The connection to a device: the one there is, or a new one."""
         if address not in self.links:
-            asking = asyncio.create_task(self.device.connect(Address(address), PhysicalTransport.LE, timeout=None))
+            # not through `Device.connect`: it hands out whatever connection comes next, also one that another device asked for
+            await self.device.send_async_command(_create(Address(address)))
             try:
-                # Bumble hands out whatever connection comes next, also one that another device asked for
                 while address not in self.links:
                     self._linked.clear()
                     await self._linked.wait()
             finally:
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
-                if address not in self.links or self.links[address].role != Role.CENTRAL:
-                    with contextlib.suppress(BaseBumbleError):
-                        await self.device.send_sync_command(HCI_LE_Create_Connection_Cancel_Command())
+                await self.device.send_sync_command(HCI_LE_Create_Connection_Cancel_Command())
         return self.links[address]
 
     async def flow(self, connection: Connection) -> None:
@@ -334,6 +337,14 @@ class BumblePeripheral:
 
         can = Characteristic.Properties.WRITE_WITHOUT_RESPONSE | Characteristic.Properties.NOTIFY
         return Characteristic(UUID(uuid), can, Characteristic.Permissions.WRITEABLE, CharacteristicValue(write=written))
+
+
+def _create(address: Address) -> HCI_LE_Create_Connection_Command:
+    return HCI_LE_Create_Connection_Command(
+        le_scan_interval=96, le_scan_window=96, initiator_filter_policy=0, peer_address_type=address.address_type,
+        peer_address=address, own_address_type=OwnAddressType.RANDOM, connection_interval_min=12, connection_interval_max=24,
+        max_latency=0, supervision_timeout=72, min_ce_length=0, max_ce_length=0,
+    )  # fmt: skip
 
 
 def _text(address: Address) -> str:
