@@ -112,6 +112,25 @@ def room(
         )
 
 
+@demo_app.command()
+def bluetooth(json: Json = False) -> None:
+    """Two devices without a network meet, pair, share a mood and work over Bluetooth; then there is a network.
+
+    Their radios are virtual; all else is the product. Example: moodmesh demo bluetooth
+    """
+    from moodmesh.nodes.demo.bluetooth.story import play
+
+    found = play(say if json else print)
+    if json:
+        print(jsonlib.dumps(found))
+    else:
+        t = found["timings"]
+        print(
+            f"\nseen in {t['seen_s']:.1f} s, paired in {t['paired_s']:.1f} s, a small job in {t['small_job_s']:.1f} s, "
+            f"on the network {t['moved_s']:.1f} s after the cable, all in {t['total_s']:.0f} s"
+        )
+
+
 def _drawable(picture: Path) -> None:
     if not picture.absolute().parent.is_dir():
         raise UsageError(f"--picture {picture}: there is no directory {picture.absolute().parent}; make it first")

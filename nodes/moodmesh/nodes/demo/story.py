@@ -162,8 +162,9 @@ class Story:
         raise DemoFailed("the long job ended before it could be interrupted; try again with a longer --input")
 
 
-def pair(host: Device, guest: Device, spoil: Callable[[str], str] = str) -> str:
-    """Pair two devices as two people would: `moodmesh pair` on one, `moodmesh pair CODE` on the other. The four words."""
+def pair(host: Device, guest: Device, spoil: Callable[[str], str] = str, near: bool = False) -> str:
+    """Pair two devices as two people would: `moodmesh pair` on one, `moodmesh pair CODE` on the other, `near`: --near. The
+    four words."""
     command = [*CLI, "pair", "--json"]
     with subprocess.Popen(command, env=host.environment, stdout=subprocess.PIPE, text=True) as window:
         assert window.stdout is not None
@@ -171,7 +172,7 @@ def pair(host: Device, guest: Device, spoil: Callable[[str], str] = str) -> str:
             opened = json.loads(window.stdout.readline() or "{}")
             if opened.get("event") != "open":
                 raise DemoFailed(f"{host.name} opened no pairing window")
-            joined = guest.command("pair", spoil(opened["code"]))
+            joined = guest.command("pair", spoil(opened["code"]), *(["--near"] if near else []))
             told = json.loads(window.stdout.readline() or "{}")
             if told.get("event") != "paired" or told["words"] != joined["words"]:
                 raise DemoFailed(f"{host.name} and {guest.name} do not agree that they are paired")

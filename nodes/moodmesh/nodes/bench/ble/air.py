@@ -1,6 +1,6 @@
 """The air that virtual radios share: in this process, and for others over loopback, one HCI connection a radio.
 
-It takes no time and loses nothing. `python -m moodmesh.nodes.bench.ble.air` serves one: its first line is the port.
+It takes no time and loses nothing. `python -m moodmesh.nodes.bench.ble.air [PATH]` serves one: its first line says where.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -77,11 +78,16 @@ class Air:
                     other.on_le_disconnected(connection, HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR)
 
     @contextlib.asynccontextmanager
-    async def serving(self, port: int = 0) -> AsyncIterator[int]:
-        """Take the hosts of other processes on loopback until the block ends; the port."""
-        server = await asyncio.get_running_loop().create_server(lambda: _Plug(self), HOST, port)
+    async def serving(self, path: str = "") -> AsyncIterator[int | str]:
+        """Take the hosts of other processes until the block ends: on a port of loopback, or at a path where they have no
+        network in common. Where they plug in."""
+        loop = asyncio.get_running_loop()
+        if path:
+            server = await loop.create_unix_server(lambda: _Plug(self), path)
+        else:
+            server = await loop.create_server(lambda: _Plug(self), HOST, 0)
         try:
-            yield server.sockets[0].getsockname()[1]
+            yield path or server.sockets[0].getsockname()[1]
         finally:
             server.close()
 
@@ -109,12 +115,12 @@ class _Plug(asyncio.Protocol):
         self._air.leave(self._controller)
 
 
-async def main() -> None:
+async def main(path: str = "") -> None:
     """Serve until killed."""
-    async with Air().serving() as port:
-        print(port, flush=True)
+    async with Air().serving(path) as where:
+        print(where, flush=True)
         await asyncio.get_running_loop().create_future()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*sys.argv[1:2]))

@@ -108,15 +108,16 @@ class Radio:
 
 
 @contextlib.asynccontextmanager
-async def radio(air: Air | int, address: str, mtu: int = MTU) -> AsyncIterator[Radio]:
-    """A radio in an air of this process, or in the one that another serves at a port; out of reach when the block ends."""
+async def radio(air: Air | int | str, address: str, mtu: int = MTU) -> AsyncIterator[Radio]:
+    """A radio in an air of this process, or in one served at a port or path; out of reach when the block ends."""
     async with contextlib.AsyncExitStack() as stack:
         if isinstance(air, Air):
             controller = air.join()
             leave: Callable[[], object] = partial(air.leave, controller)
             host = Host(controller, AsyncPipeSink(controller))
         else:
-            transport = await stack.enter_async_context(await open_transport(f"tcp-client:{HOST}:{air}"))
+            where = f"tcp-client:{HOST}:{air}" if isinstance(air, int) else f"unix:{air}"
+            transport = await stack.enter_async_context(await open_transport(where))
             leave = transport.sink.transport.abort
             host = Host(transport.source, transport.sink)
         device = Device(name="Moodmesh", address=Address(address), host=host)

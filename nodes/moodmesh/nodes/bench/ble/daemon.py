@@ -21,9 +21,10 @@ AIR, RADIO = "BENCH_AIR", "BENCH_RADIO"
 async def open_radio(adapter: str) -> AsyncIterator[tuple[Central, Peripheral | None]]:
     """The virtual one, plugged in for as long as the block lasts; `Unavailable`."""
     try:
-        async with radio(int(os.environ[AIR]), os.environ[RADIO]) as plugged:
+        air = os.environ[AIR]
+        async with radio(int(air) if air.isdigit() else air, os.environ[RADIO]) as plugged:
             yield Central(adapter, plugged.scanner, plugged.client), plugged.peripheral
-    except ConnectionError as error:
+    except OSError as error:
         raise Unavailable("the virtual air is gone", "serve it again") from error
 
 
