@@ -15,7 +15,7 @@ from moodmesh.mesh.reach import PEER, ROOM, WINDOW, reachable
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
 
 from .lanes import Lanes
-from .payload import ID_BYTES, SHORT, SLOT_BYTES, SLOTS, Payload, decode
+from .payload import ID_BYTES, SIZE, SLOT_BYTES, SLOTS, Payload, decode
 from .presence import STALE_S, Presence
 from .radio import Heard, Hooks, Peripheral
 
@@ -37,7 +37,7 @@ class BleFinder:
     """
 
     radio = "ble"
-    id_bytes = ID_BYTES[SHORT]
+    id_bytes = ID_BYTES[SIZE]
 
     def __init__(
         self,
