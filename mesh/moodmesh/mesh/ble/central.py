@@ -24,6 +24,8 @@ from .payload import SERVICE
 from .radio import LANE_UUIDS, Heard
 
 CONNECT_S = 20.0
+TRIES = 3
+"""Connections fail now and then; BlueZ 5.66 also takes one for lost that was there before the kernel had told it so."""
 GREETING_S = 5.0
 IDLE_S = 10.0
 """A connection without a stream is kept so long: the next stream would pay for a new one."""
@@ -83,7 +85,29 @@ class Central:
         device = self._devices.get(address)
         if device is None:
             raise LaneClosed("that device is not in range of Bluetooth now")
-        client = BleakClient(
+        for left in reversed(range(TRIES)):
+            client = self._client_of(address, device)
+            try:
+                async with self._one:
+                    await client.connect()
+                lane = await self._greet(address, client)
+                break
+            except LaneClosed:
+                await self._disconnect(client)
+                raise
+            except (BleakError, TimeoutError, EOFError) as error:
+                await self._disconnect(client)
+                if not left or isinstance(error, TimeoutError):
+                    raise LaneClosed(str(error) or "the device did not answer over Bluetooth") from error
+            except BaseException:
+                await self._disconnect(client)
+                raise
+        self._lanes[address] = client, lane
+        self._spawn(self._until_idle(address, client, lane))
+        return lane
+
+    def _client_of(self, address: str, device: BLEDevice) -> BleakClient:
+        return BleakClient(
             device,
             lambda _: self._lost(address),
             services=[SERVICE],
@@ -91,19 +115,6 @@ class Central:
             bluez={"adapter": self._adapter},
             backend=self._client,
         )
-        try:
-            async with self._one:
-                await client.connect()
-            lane = await self._greet(address, client)
-        except (BleakError, TimeoutError, EOFError) as error:
-            await self._disconnect(client)
-            raise LaneClosed(str(error) or "the device did not answer over Bluetooth") from error
-        except BaseException:
-            await self._disconnect(client)
-            raise
-        self._lanes[address] = client, lane
-        self._spawn(self._until_idle(address, client, lane))
-        return lane
 
     async def _greet(self, address: str, client: BleakClient) -> Lane:
         """The first free lane, tried in an order of chance."""

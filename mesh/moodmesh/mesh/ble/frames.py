@@ -8,7 +8,8 @@
     CREDIT   seq | stream | bytes 2             so many bytes were taken, and may be sent again
     CLOSE    seq | stream                       nothing comes any more
 
-Integers are little-endian; `seq` counts the frames of one direction, so that a lost, doubled or swapped one ends the lane.
+Integers are little-endian; `seq` counts the frames of one direction, so that a lost or doubled one ends the lane, and
+one before its turn waits for it.
 """
 
 from __future__ import annotations
