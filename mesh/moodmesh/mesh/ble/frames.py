@@ -21,8 +21,9 @@ from enum import IntEnum
 VERSION = 1
 NONCE = 8
 HEAD = 3
-SMALLEST, LARGEST = 20, 512
-"""Bytes of a frame: what the oldest radios take, and the most that an attribute may have."""
+SMALLEST, LARGEST = 20, 510
+"""Bytes of a frame: what the oldest radios take, and the most that BlueZ does: of the 512 of an attribute it takes off the two
+of its handle, and drops a longer write without a word (`check_length` in src/shared/gatt-server.c, 5.66)."""
 _HELLO, _WELCOME, _AMOUNT = struct.Struct(f"<B{NONCE}sH"), struct.Struct(f"<{NONCE}sH"), struct.Struct("<H")
 
 
