@@ -93,6 +93,9 @@ class Bluez:
         await self._bus.request_name("org.bluez")
 
     async def stop(self) -> None:
+        """As on SIGTERM: every adapter goes before the service does."""
+        for name in self.radios:
+            await self._off_and_gone(name)
         self._bus.disconnect()
         await self._bus.wait_for_disconnect()
         for radio in self.radios.values():
@@ -109,7 +112,12 @@ class Bluez:
         await self._tell(f"/org/bluez/{name}", "org.bluez.Adapter1", {"Powered": Variant("b", powered)})
 
     async def unplug(self, name: str) -> None:
+        """An adapter is pulled out: it is off before it is gone."""
+        await self._off_and_gone(name)
         del self.radios[name]
+
+    async def _off_and_gone(self, name: str) -> None:
+        await self._tell(f"/org/bluez/{name}", "org.bluez.Adapter1", {"Powered": Variant("b", False)})
         body = [f"/org/bluez/{name}", ["org.bluez.Adapter1", "org.bluez.GattManager1", "org.bluez.LEAdvertisingManager1"]]
         await self._bus.send(Message.new_signal("/", OBJECTS, "InterfacesRemoved", "oas", body))
 

@@ -13,7 +13,7 @@ from dbus_fast.aio import MessageBus
 
 from mesh.ble.bluez_stub import DAEMON, NO_DAEMON, Bluez, Radio, private_bus
 from moodmesh.mesh.ble import adapters as listing
-from moodmesh.mesh.ble import systembus
+from moodmesh.mesh.ble import bluez, systembus
 from moodmesh.mesh.ble.adapters import Adapter, adapters, changed
 from moodmesh.mesh.ble.bluez import BluezPeripheral
 from moodmesh.mesh.ble.payload import SERVICE
@@ -213,12 +213,15 @@ async def test_the_service_restarts_and_the_next_block_works(stub: Bluez) -> Non
 @pytest.mark.parametrize(
     ("blocked", "remedy"), [(None, "bluetoothctl power on"), ("soft", "rfkill unblock"), ("hard", "that switch or key")]
 )
-async def test_power_goes_and_comes_back(stub: Bluez, radios: Path, blocked: str | None, remedy: str) -> None:
+async def test_power_goes_and_comes_back(
+    stub: Bluez, radios: Path, monkeypatch: pytest.MonkeyPatch, blocked: str | None, remedy: str
+) -> None:
     peripheral = BluezPeripheral("hci0")
     for kind in ("soft", "hard"):
         (radios / f"hci0/rfkill7/{kind}").write_text("1\n" if kind == blocked else "0\n")
     async with stays(peripheral) as block:
         await stub.power("hci1", False)  # another adapter's is none of ours
+        monkeypatch.setattr(bluez, "LAST_WORD_S", 0.01)
         await stub.power("hci0", False)
         why = await ending(block)
         assert "switched off" in why.reason
@@ -229,7 +232,9 @@ async def test_power_goes_and_comes_back(stub: Bluez, radios: Path, blocked: str
         await peripheral.advertise(DATA)
 
 
-async def test_an_adapter_is_pulled_out(stub: Bluez) -> None:
+async def test_an_adapter_is_pulled_out(stub: Bluez, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BlueZ says first that it is off."""
+    monkeypatch.setattr(bluez, "LAST_WORD_S", 0.1)
     async with stays(BluezPeripheral("hci0")) as block:
         await stub.unplug("hci1")
         await stub.unplug("hci0")
@@ -237,6 +242,19 @@ async def test_an_adapter_is_pulled_out(stub: Bluez) -> None:
         assert "hci0 is not there" in why.reason
         assert "plug it in" in why.remedy
     assert (await refused()).reason == why.reason
+
+
+async def test_nothing_is_shown_on_an_adapter_without_power(stub: Bluez) -> None:
+    """New data for it may end the service itself."""
+    peripheral, calls = BluezPeripheral("hci0"), Calls()
+    async with peripheral.open(calls.hooks):
+        await peripheral.advertise(DATA)
+        await stub.power("hci0", False)
+        await stub.connect("hci0", PEER)
+        await stub.disconnect("hci0", PEER)  # by then it has heard of the power
+        assert await calls.next() == ("gone", PEER)
+        with pytest.raises(Unavailable):
+            await peripheral.advertise(LATER)
 
 
 async def test_an_adapter_that_cannot_be_seen_says_so(bus: str) -> None:

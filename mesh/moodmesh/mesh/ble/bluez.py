@@ -37,6 +37,9 @@ from .systembus import (
 )
 
 CHARACTERISTIC, SHOWN = f"{BLUEZ}.GattCharacteristic1", f"{BLUEZ}.LEAdvertisement1"
+LAST_WORD_S = 1.0
+"""An adapter that is pulled out is first said to have no power, all of them to be gone when the service stops: what is said last
+within so long is what happened."""
 Watched = dict[str, dict[str, Variant]]
 
 
@@ -55,6 +58,7 @@ class BluezPeripheral:
         self._turn = asyncio.Lock()
         self._why: Callable[[], Unavailable] | None = None
         self._limit = asyncio.timeout(None)
+        self._later: asyncio.TimerHandle | None = None
 
     @contextlib.asynccontextmanager
     async def open(self, hooks: Hooks) -> AsyncIterator[None]:
@@ -69,6 +73,8 @@ class BluezPeripheral:
                     yield
                 finally:
                     self._bus, self._owner = None, ""  # whatever comes now comes too late
+                    if self._later is not None:
+                        self._later.cancel()
         except TimeoutError:
             if self._why is None:
                 raise
@@ -128,7 +134,14 @@ class BluezPeripheral:
             return self._bus
         if self._why is not None:
             raise await asyncio.to_thread(self._why)
-        raise Unavailable("Bluetooth is switched off in Moodmesh", "switch it on there")
+        raise Unavailable("Bluetooth is switched off", "switch it on")
+
+    def _ending(self, why: Callable[[], Unavailable]) -> None:
+        """End the block unless more is said of why; show nothing any more: BlueZ 5.66 may die of it without power."""
+        self._bus = None
+        if self._later is not None:
+            self._later.cancel()
+        self._later = asyncio.get_running_loop().call_later(LAST_WORD_S, self._end, why)
 
     def _end(self, why: Callable[[], Unavailable]) -> None:
         """End the block of `open`, once."""
@@ -173,12 +186,12 @@ class BluezPeripheral:
                 self._met(path, interfaces)
             case "InterfacesRemoved", [path, interfaces]:
                 if path == self._path and ADAPTER in interfaces:
-                    self._end(partial(no_adapter, self._adapter))
+                    self._ending(partial(no_adapter, self._adapter))
                 if DEVICE in interfaces and (address := self._addresses.pop(path, None)) is not None:
                     self._hooks.gone(address)
             case "PropertiesChanged", [interface, changed, _] if interface == ADAPTER and signal.path == self._path:
                 if changed.get("Powered") is False:
-                    self._end(partial(switched_off, self._adapter))
+                    self._ending(partial(switched_off, self._adapter))
             case "PropertiesChanged", [interface, changed, _] if interface == DEVICE and signal.path is not None:
                 if changed.get("Connected") is False or "Address" in changed:
                     self._hooks.gone(self._address(signal.path))

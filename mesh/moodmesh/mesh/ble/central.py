@@ -26,11 +26,17 @@ from .payload import SERVICE
 from .radio import LANE_UUIDS, Heard
 
 CONNECT_S = 20.0
+TRIES = 3
+"""Connections fail now and then; BlueZ 5.66 also takes one for lost that was there before the kernel had told it so."""
 GREETING_S = 5.0
 IDLE_S = 10.0
 """A connection without a stream is kept so long: the next stream would pay for a new one."""
 KNOWN = 256
 """Devices that may be connected to: of more, those heard last."""
+
+
+class _Unsteady(LaneClosed):
+    """A connection that broke while it was made: the next may hold."""
 
 
 @dataclass
@@ -127,6 +133,12 @@ class Central:
             held.lane.close("no longer needed")
 
     async def _connect(self, address: str) -> Lane:
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(_Unsteady):
+                return await self._once(address)
+        return await self._once(address)
+
+    async def _once(self, address: str) -> Lane:
         client = await self.connect(address)
         began = time.monotonic()
         async with self._or_none(client):
@@ -142,9 +154,12 @@ class Central:
         """Disconnect when the block fails."""
         try:
             yield
-        except (BleakError, TimeoutError, EOFError) as error:
+        except TimeoutError as error:
             await self._disconnect(client)
-            raise LaneClosed(str(error) or "the device did not answer over Bluetooth") from error
+            raise LaneClosed("the device did not answer over Bluetooth") from error
+        except (BleakError, EOFError) as error:
+            await self._disconnect(client)
+            raise _Unsteady(str(error) or "the connection broke") from error
         except BaseException:
             await self._disconnect(client)
             raise

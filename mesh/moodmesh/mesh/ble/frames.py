@@ -8,7 +8,8 @@
     CREDIT   seq | stream | bytes 2             so many bytes were taken, and may be sent again
     CLOSE    seq | stream                       nothing comes any more
 
-Integers are little-endian; `seq` counts the frames of one direction, so that a lost, doubled or swapped one ends the lane.
+Integers are little-endian; `seq` counts the frames of one direction, so that a lost or doubled one ends the lane, and
+one before its turn waits for it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from enum import IntEnum
 VERSION = 1
 NONCE = 8
 HEAD, DATA_HEAD = 3, 5
-SMALLEST, LARGEST = 20, 512
-"""Bytes of a frame: what the oldest radios take, and the most that an attribute may have."""
+SMALLEST, LARGEST = 20, 510
+"""Bytes of a frame: what the oldest radios take, and the most that BlueZ does: of the 512 of an attribute it takes off the two
+of its handle, and drops a longer write without a word (`check_length` in src/shared/gatt-server.c, 5.66)."""
 _HELLO, _WELCOME, _AMOUNT = struct.Struct(f"<B{NONCE}sH"), struct.Struct(f"<{NONCE}sH"), struct.Struct("<H")
 
 

@@ -15,6 +15,8 @@ from .frames import DATA_HEAD, Framed, Kind, credit
 WINDOW = 4096
 """Bytes of a stream that may be on their way, or wait at the far end."""
 STREAMS = 8
+EARLY, GAP_S = 64, 5.0
+"""Frames that may come before their turn, and how long the missing one may take."""
 _KERNEL = 4096  # what waits in a socket is late: a heartbeat comes after it
 _LATE = 8 * STREAMS  # frames that wait to be sent: an honest far end never makes us say so much
 
@@ -61,6 +63,8 @@ class Lane:
         self._streams: dict[int, _Stream] = {}
         self._turn = asyncio.Lock()
         self._sent = self._heard = self._last = 0
+        self._early: dict[int, Framed] = {}
+        self._gap: asyncio.TimerHandle | None = None
         self._late: set[asyncio.Task[str | None]] = set()
         self.why: str | None = None
 
@@ -90,14 +94,29 @@ class Lane:
         return ours
 
     def received(self, frame: Framed | None) -> None:
-        """What the far end sent; one out of turn, cut short, or beyond its credit ends the lane."""
+        """What the far end sent; a frame that was lost, doubled or cut short, or is beyond its credit, ends the lane.
+
+        BlueZ spreads the frames over the channels that two devices share (EATT), so that a few come before their turn.
+        """
         if self.why is not None:
             return None
         if frame is None:
             return self.close("a frame was cut short on the way")
-        if frame.seq != self._heard % 256:
-            return self.close("a frame was lost, doubled or swapped on the way")
-        self._heard += 1
+        if (frame.seq - self._heard) % 256 >= EARLY or frame.seq in self._early:
+            return self.close("a frame was lost or doubled on the way")
+        self._early[frame.seq] = frame
+        while (due := self._early.pop(self._heard % 256, None)) is not None and self.why is None:
+            self._heard += 1
+            self._take(due)
+        if self._gap is not None:
+            self._gap.cancel()
+            self._gap = None
+        if self._early and self.why is None:
+            lost = "a frame was lost on the way"
+            self._gap = asyncio.get_running_loop().call_later(GAP_S, self.close, lost)
+        return None
+
+    def _take(self, frame: Framed) -> None:
         stream = self._streams.get(frame.stream)
         match frame.kind:
             case Kind.OPEN:
@@ -122,6 +141,8 @@ class Lane:
         """End every stream (idempotent)."""
         if self.why is None:
             self.why = why
+            if self._gap is not None:
+                self._gap.cancel()
             for stream in self._streams.values():
                 stream.cancel()
             self._streams.clear()
