@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from bleak import BleakClient
@@ -141,6 +142,40 @@ async def test_a_disconnect_in_the_middle_ends_both_ends_and_the_next_stream_con
         assert await again[1].reader.readexactly(5) == b"again"
         for end in again:
             await end.close()
+
+
+async def again_after_hanging_up(central: Callable[[Central], None]) -> bool:
+    """Whether the next stream works when it is asked for before the old connection has ended."""
+    async with devices() as (ann, bob):
+        central(bob.central)
+        for end in await bob.stream(ann):
+            await end.close()
+        bob.central.hang_up(ann.radio.address)
+        assert bob.central.connected() == ()
+        with contextlib.suppress(OSError):
+            ours, theirs = await bob.stream(ann)
+            await settle(500)  # for the old one to end
+            ours.writer.write(b"x")
+            went = not await theirs.ended()
+            await ours.close()
+            await theirs.close()
+            return went
+        return False
+
+
+async def test_a_stream_right_after_hanging_up_has_a_connection_of_its_own() -> None:
+    assert await again_after_hanging_up(lambda central: None)
+
+
+async def test_mutation_without_waiting_it_is_cut_with_the_old_connection() -> None:
+    class Forgetful(dict[str, asyncio.Task[None]]):
+        def get(self, key: str, default: object = None) -> Any:
+            return None
+
+    def forget(central: Central) -> None:
+        central._ending = Forgetful()
+
+    assert not await again_after_hanging_up(forget)
 
 
 async def test_a_device_out_of_reach_ends_the_streams_of_the_other() -> None:

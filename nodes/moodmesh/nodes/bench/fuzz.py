@@ -292,7 +292,7 @@ def _ble_frame() -> Target:
     greetings = [ble.Greeting(kind, b"n" * ble.NONCE, 244) for kind in (ble.Kind.HELLO, ble.Kind.WELCOME, ble.Kind.BUSY)]
     bodies = {ble.Kind.OPEN: b"\x01", ble.Kind.DATA: b"x" * 40, ble.Kind.CREDIT: ble.credit(2048), ble.Kind.CLOSE: b""}
     framed = [ble.Framed(kind, 3, 1, body) for kind, body in bodies.items()]
-    return Target([*(sample.encode() for sample in greetings), *(sample.encode() for sample in framed)], ble.decode)
+    return Target([*[one.encode() for one in greetings], *[one.encode() for one in framed]], ble.decode)
 
 
 def _job_message(kind: str, body: dict[str, Any]) -> Target:

@@ -24,6 +24,7 @@ ROWS = {
     "handshake": "mutual TLS over a stream, to its first echo",
     "rtt": "round trip of 1 KiB over a stream",
     "tls_rtt": "the same through TLS",
+    "raw_rtt": "bare GATT: a write, and the notification that answers it",
 }
 RATES = {"up": "central to peripheral", "down": "peripheral to central"}
 

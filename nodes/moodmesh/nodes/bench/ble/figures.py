@@ -10,7 +10,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -136,6 +136,8 @@ class Figures:
     down: list[float] = field(default_factory=list)
     raw_up: list[float] = field(default_factory=list)
     raw_down: list[float] = field(default_factory=list)
+    raw_rtt: list[float] = field(default_factory=list)
+    """A bare write, and the one notification that answers it."""
     frame: int = 0
     """Bytes of a bare write and notification: as large as the link takes."""
 
@@ -163,7 +165,7 @@ async def measure(central: Central, address: str, runs: int, echoes: int, size: 
             seconds = await _timed(_echo(reader, writer, size.to_bytes(4, "little"), size))
             found.down.append(size / seconds / 1000)
         central.hang_up(address)
-        await _bare(central, address, size, found)
+        await _bare(central, address, echoes, size, found)
     return found
 
 
@@ -177,23 +179,31 @@ async def _handshakes(central: Central, address: str, echoes: int, found: Figure
         found.tls_rtt += await _echoes(reader, writer, echoes)
 
 
-async def _bare(central: Central, address: str, size: int, found: Figures) -> None:
+async def _bare(central: Central, address: str, echoes: int, size: int, found: Figures) -> None:
     """The link's own limit: writes without response, and notifications, as fast as the stack takes them."""
     client = await central.connect(address)
     try:
         lane = next(c for s in client.services for c in s.characteristics if c.uuid == LANE_UUIDS[RAW_LANE])
         found.frame = min(LARGEST, lane.max_write_without_response_size)
         total: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        count, given, done = -(-size // found.frame), 0, asyncio.Event()
+        count, missing, done = -(-size // found.frame), 0, asyncio.Event()
 
         def notified(_: object, value: bytearray) -> None:
-            nonlocal given
+            nonlocal missing
             if value.startswith(_TOTAL) and not total.done():
                 total.set_result(int.from_bytes(value[2:6], "little"))
             elif value.startswith(_COUNT):
-                given += len(value)
-                if given >= count * found.frame:
+                missing -= len(value)
+                if missing <= 0:
                     done.set()
+
+        async def given(count: int) -> None:
+            nonlocal missing
+            missing = count * found.frame
+            done.clear()
+            order = _GIVE + count.to_bytes(2, "little") + found.frame.to_bytes(2, "little")
+            await client.write_gatt_char(lane, order, response=False)
+            await done.wait()
 
         await client.start_notify(lane, notified)
         began = time.monotonic()
@@ -203,11 +213,8 @@ async def _bare(central: Central, address: str, size: int, found: Figures) -> No
         if await total != count * found.frame:
             raise OSError("the link lost a write")
         found.raw_up.append(count * found.frame / (time.monotonic() - began) / 1000)
-        order = _GIVE + count.to_bytes(2, "little") + found.frame.to_bytes(2, "little")
-        began = time.monotonic()
-        await client.write_gatt_char(lane, order, response=False)
-        await done.wait()
-        found.raw_down.append(count * found.frame / (time.monotonic() - began) / 1000)
+        found.raw_down.append(count * found.frame / await _timed(given(count)) / 1000)
+        found.raw_rtt += [await _timed(given(1)) for _ in range(echoes)]
     finally:
         await client.disconnect()
 
@@ -241,10 +248,10 @@ async def _echoes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, co
     return [await _timed(_echo(reader, writer, bytes(ECHO_BYTES))) for _ in range(count)]
 
 
-async def _timed(work: Awaitable[object], clock: Callable[[], float] = time.monotonic) -> float:
-    began = clock()
+async def _timed(work: Awaitable[object]) -> float:
+    began = time.monotonic()
     await work
-    return clock() - began
+    return time.monotonic() - began
 
 
 async def echoed(central: Central, address: str, data: bytes) -> bytes:
