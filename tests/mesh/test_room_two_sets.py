@@ -164,6 +164,7 @@ def test_a_relay_that_proposes_twice_is_left() -> None:
     with pytest.raises(ValueError, match="two proposals"):
         member.hear(decode(batch(room.run, Step.PROPOSAL, [second])))
     assert len(member._proposals) == 1
+    assert member.excluded == {room.draw.roster.seats[relay].e_pub}, "two signatures are proof"
 
 
 def test_who_is_no_relay_proposes_nothing() -> None:
