@@ -270,6 +270,8 @@ def _row(line: dict[str, Any], opened: dict[tuple[str, int], dict[str, Any]]) ->
             return when, room, f"{line['kind']} {came}, {last['honest']} honest, {noise}", said
         case "refused":
             return when, room, "nothing sent", line["why"]
+        case "sent":
+            return when, room, "sent", line["why"]
         case _:
             return when, "", "a full day accepted", ""
 

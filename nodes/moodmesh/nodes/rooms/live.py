@@ -35,7 +35,7 @@ from moodmesh.nodes.rooms.person import Known, RoomPerson, mechanism, rehearsal
 from moodmesh.nodes.rooms.ways import Way, Ways
 from moodmesh.privacy.raw import EmotionVector
 from moodmesh.privacy.release.budget import EPOCH_S, epoch_of, exceeded
-from moodmesh.privacy.release.ledger import Ledger
+from moodmesh.privacy.release.ledger import Closed, Ledger
 from moodmesh.privacy.sums.field import P
 
 SETTLE_S = 3.0
@@ -291,7 +291,7 @@ class Rooms:
         person = RoomPerson(
             d, seat.room.trust, self._me, self.ledger, self._mood, seat.claims, seat.known,
             close=lambda epoch: self._await(self._book.close(d.room, epoch)),
-            claim=lambda keys: self._claim(seat, keys), unwelcome=seat.unwelcome,
+            claim=lambda keys: self._claim(seat, keys), unwelcome=seat.unwelcome, company=self._company,
         )  # fmt: skip
         seat.claims.clear()
         seat.unwelcome.clear()
@@ -337,8 +337,9 @@ class Rooms:
             await self._told(seat, person, await seat.sitting.take_part())
         except (Aborted, Declined) as error:
             seat.state = str(error)
-            with contextlib.suppress(Refused, OSError):
-                await asyncio.to_thread(self.ledger.refuse, self.epoch, room.room, str(error))
+            enter = self.ledger.sent if _left(seat.sitting) else self.ledger.refuse
+            with contextlib.suppress(Closed, OSError):
+                await asyncio.to_thread(enter, self.epoch, room.room, str(error))
         await self._bar(seat)
 
     async def _bar(self, seat: Seat) -> None:
@@ -376,6 +377,10 @@ class Rooms:
                 self._say_here(seat, peer.id)
 
         self._loop.call_soon_threadsafe(tell)
+
+    def _company(self) -> int:
+        """Also in another thread: this device, and who is linked."""
+        return 1 + sum(peer.link is not None for peer in list(self._peers.peers.values()))
 
     def _say_here(self, seat: Seat, peer: DeviceId) -> None:
         """That this device is in a room now, and with which key; of a circle to its people only."""
@@ -422,3 +427,8 @@ class Rooms:
     def _await(self, work: object) -> None:
         """From another thread: until the disk has it."""
         asyncio.run_coroutine_threadsafe(work, self._loop).result()  # type: ignore[arg-type]
+
+
+def _left(sitting: Sitting) -> bool:
+    """Whether shares of this device left, or were made to leave."""
+    return any(decode(data).step is Step.SHARES for data in sitting.said)
