@@ -306,7 +306,7 @@ def preview(room: Name, full: Annotated[bool, typer.Option("--bytes", help="Ever
     found = Client(timeout=60).get("privacy", "preview", room=room)
 
     def text() -> list[str]:
-        head = "left in this epoch" if found["sent"] else "would leave, for instance"
+        head = "left in this epoch" if found["sent"] else "would leave, for instance,"
         lines = [*found["agree"], f"{found['bytes']} bytes {head} for {found['room']}: {_WHAT[found['kind']]}"]
         if found["forgotten"]:
             lines[-1:] = [
