@@ -49,6 +49,27 @@ def test_a_charge_is_on_disk_and_counts_after_a_restart(path: Path) -> None:
     assert [line.what for line in again.lines()] == ["charge", "refused"]
 
 
+def test_what_would_be_charged_is_told_before_and_nothing_is_entered(path: Path) -> None:
+    ledger = Ledger(path, begun=False)
+    ledger.allows(on_demand(100))
+    assert ledger.lines() == ()
+    ledger.charge(on_demand(100))
+    for new, why in ((on_demand(101, OTHER), "limit is 4"), (on_demand(100), "has had a release"), (on_demand(99), "behind")):
+        with pytest.raises(Refused, match=why):
+            ledger.allows(new)
+    assert len(ledger.lines()) == 1
+    path.write_text("nonsense")
+    with pytest.raises(Closed):
+        ledger.allows(circle(200, "abc"))
+
+
+def test_what_left_and_came_to_nothing_is_no_refusal_and_is_told_once(path: Path) -> None:
+    ledger = Ledger(path, begun=False)
+    for _ in range(2):
+        ledger.sent(100, ROOM, "no relay brought it to an end")
+    assert [(line.what, line.why) for line in ledger.lines()] == [("sent", "no relay brought it to an end")]
+
+
 def test_the_budget_is_one_for_all_rooms(path: Path) -> None:
     """Attack 17, two rooms."""
     ledger = Ledger(path, begun=False)

@@ -37,7 +37,8 @@ class Person(Protocol):
     """Who takes part: everything that a run asks of the device behind a member."""
 
     def joining(self, keys: Keys) -> None:
-        """These are the keys under which this device joins now: those who know it may be told."""
+        """May this device take part in this attempt? Asked before its first word of it; `Declined` where it could not send.
+        Else these are the keys under which it joins now, and those who know it may be told."""
 
     def params(self, n: int) -> Params:
         """What is agreed in a room of `n`; `Declined` when there can be none."""
@@ -92,7 +93,7 @@ class Member:
         self._sums: dict[tuple[bytes, int], Residues] = {}
 
     def join(self) -> list[bytes]:
-        """S1."""
+        """S1; `Declined`, and nothing is said."""
         self._person.joining(self.keys)
         return self._say(Step.JOIN, self.keys.join())
 

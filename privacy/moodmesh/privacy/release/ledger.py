@@ -82,6 +82,14 @@ class Refusal(_Line):
     why: str = Field(max_length=300)
 
 
+class Sent(_Line):
+    """Shares left, and what became of them where no charge tells it."""
+
+    what: Literal["sent"] = "sent"
+    room: str = Field(pattern=r"^[0-9a-f]{64}$")
+    why: str = Field(max_length=300)
+
+
 class Accepted(_Line):
     """The owner accepted a full day's charge, since the book or the clock could not be believed: nothing may be sent for a
     day, and the lines before it say no longer what time it is."""
@@ -89,7 +97,7 @@ class Accepted(_Line):
     what: Literal["accepted"] = "accepted"
 
 
-Line = Charge | Opened | Refusal | Accepted
+Line = Charge | Opened | Refusal | Sent | Accepted
 _LINES: TypeAdapter[Line] = TypeAdapter(Line)
 
 
@@ -135,6 +143,13 @@ class Ledger:
         if why is not None:
             raise Refused(why)
 
+    def allows(self, new: Charge) -> None:
+        """Whether `charge` would enter this now; nothing is entered. `Refused`."""
+        with self._locked():
+            why = _objection(self._read().lines, new, self.caps)
+        if why is not None:
+            raise Refused(why)
+
     def opened(self, epoch: int, room: str, contributors: int, honest: int) -> None:
         """A release became known: raise its charge when fewer could be honest than it was priced for, never lower it."""
         with self._locked():
@@ -145,6 +160,11 @@ class Ledger:
         """Enter that nothing was sent, and why."""
         with self._locked():
             self._append(self._read(), Refusal(epoch=epoch, room=room, why=why[:300]))
+
+    def sent(self, epoch: int, room: str, why: str) -> None:
+        """Enter that shares left, and what became of them."""
+        with self._locked():
+            self._append(self._read(), Sent(epoch=epoch, room=room, why=why[:300]))
 
     def accept_full_day(self, now: int) -> Path | None:
         """A whole day is used up, and what can be read counts on. A book that cannot be read begins anew; it is kept under the
@@ -210,7 +230,7 @@ class Ledger:
 
     def _append(self, state: State, line: Line) -> None:
         """On disk before this returns; what says nothing but what was said is not said again. `Closed` on a full disk."""
-        if isinstance(line, Opened | Refusal) and line in state.lines:
+        if isinstance(line, Opened | Refusal | Sent) and line in state.lines:
             return
         new_day = line.epoch // DAY > max((old.epoch for old in state.lines), default=line.epoch) // DAY
         try:
