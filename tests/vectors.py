@@ -29,7 +29,7 @@ from moodmesh.privacy.release.budget import Caps, exceeded, total
 from moodmesh.privacy.release.gaussian import DELTA, SENSITIVITY, mu_of, sigma_for
 from moodmesh.privacy.release.mechanism import Ambient, Circle, OnDemand, Price, quantise
 from moodmesh.privacy.release.privunit import EPSILONS, randomiser
-from moodmesh.privacy.sums.committee import hostile_tolerated, size
+from moodmesh.privacy.sums.committee import size
 from moodmesh.privacy.sums.decoding import Undecodable, correctable, decode
 from moodmesh.privacy.sums.field import P
 from moodmesh.privacy.sums.shamir import combine, share
@@ -250,7 +250,7 @@ def sums() -> dict[str, Any]:
     """Thresholds, sharing, decoding, and who is excluded."""
     return {
         "p": P,
-        "committees": [{"n": n, "m": m, "t": t, "hostile": hostile_tolerated(m, t)} for n in NS for m, t in [size(n)]],
+        "committees": [{"n": n, "m": m, "t": t, "hostile": 2 * t - m - 1} for n in NS for m, t in [size(n)]],
         "sharing": [shared(t, m, secret) for t, m, secret in ((3, 5, 77), (4, 5, P - 1), (7, 10, 0), (21, 30, 4096))],
         "decoding": [decoded(wrong) for wrong in ({}, {2: 1}, {0: 5, 9: 7}, {1: 1, 2: 2, 3: 3})],
         "excluded": [excluded(faults) for faults in FAULTS],

@@ -157,6 +157,11 @@ def test_a_circle_tells_an_exact_mean_and_its_preview_is_what_left_byte_for_byte
             assert sent == {message["hex"] for message in preview["messages"]}
             told_before = {(m["step"], m["bytes"]) for m in before["messages"]}
             assert told_before <= {(m["step"], m["bytes"]) for m in preview["messages"]}
+        assert found[0].typed("room", "leave", "kitchen").returncode == 0
+        assert found[0].typed("room", "join", room["code"], "--yes").returncode == 0
+        assert "no longer kept" in found[0].typed("privacy", "preview", "kitchen").stdout
+        again = found[0].typed("room", "ask", "kitchen").stdout
+        assert "has helped to open a sum of this room in this epoch" in again
 
 
 def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
@@ -176,6 +181,12 @@ def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
         assert "nine words to ben" in anna.typed("mood").stdout
         ben.wait_for(lambda: "anna feels happy" in ben.typed("mood").stdout, "told how anna feels", 10)
         code = anna.client.get("rooms", "cafe")["code"]
+        looked = ben.typed("privacy", "preview", code)
+        assert looked.returncode == 0, looked.stderr
+        assert "epsilon 4" in looked.stdout
+        assert "bytes would leave, for instance, for cafe" in looked.stdout
+        assert ben.client.get("rooms")["rooms"] == [], "to look is not to join"
+        assert ben.typed("privacy", "preview", "nowhere").returncode == 2
         assert "nothing yet" in anna.typed("room", "show", "cafe").stdout
         refused = anna.typed("room", "invite", "cafe", "ben")
         assert (refused.returncode, "takes no invitations" in refused.stderr) == (4, True)
@@ -186,10 +197,17 @@ def test_the_command_line_of_rooms_and_moods(tmp_path: Path) -> None:
         assert ben.typed("room", "join", "cafe", "--yes").returncode == 0
         assert code == ben.client.get("rooms", "cafe")["code"]
         assert "bytes would leave" in ben.typed("privacy", "preview", "cafe").stdout
-        assert "too small" in ben.typed("room", "ask", "cafe").stdout
+        assert "moodmesh feel" in ben.typed("room", "ask", "cafe").stdout
+        assert "too small" in anna.typed("room", "ask", "cafe").stdout
         assert "nothing sent" in ben.typed("privacy", "ledger").stdout
         circle = ben.typed("room", "create", "us", "--kind", "circle", "--person", "anna", "--yes")
         assert (circle.returncode, "3 to 16 people" in circle.stderr) == (2, True)
+        nobody = ben.run("room", "create", "hall", "--kind", "ambient", input="")
+        assert (nobody.returncode, "--trust verified or --trust assumed" in nobody.stderr) == (2, True)
+        nobody = ben.run("room", "create", "hall", "--kind", "ambient", "--trust", "assumed", input="")
+        assert (nobody.returncode, "say --yes to agree" in nobody.stderr) == (2, True)
+        noised = ben.run("room", "create", "hall", "--kind", "ambient", "--eps", "3", "--yes")
+        assert (noised.returncode, "only on-demand rooms have an epsilon" in noised.stderr) == (2, True)
         asked = ben.run("room", "create", "hall", "--kind", "ambient", input="y\ny\n")
         assert ("Do you assume so?" in asked.stderr, asked.returncode) == (True, 0)
         assert ben.client.get("rooms", "hall")["trust"] == "assumed"

@@ -75,13 +75,18 @@ class Told(NamedTuple):
     sittings: list[Sitting]
 
 
+async def carried(work: Callable[..., Any], *args: Any) -> Any:
+    """At once, also where it waits for a disk."""
+    return work(*args)
+
+
 def sat(people: Iterable[Person], lost: Callable[[int, bytes], bool] = lambda by, data: False) -> Told:
     """All of them through one epoch; a run is wanted after a second."""
 
     async def story() -> Told:
         clock: Any = LoopClock(asyncio.get_running_loop())
         net = Net(clock, lost)
-        net.sittings = [Sitting(ROOM, EPOCH, person, Spot(net, i), clock) for i, person in enumerate(people)]
+        net.sittings = [Sitting(ROOM, EPOCH, p, Spot(net, i), clock, carry=carried) for i, p in enumerate(people)]
         tasks = [asyncio.ensure_future(s.take_part()) for s in net.sittings]
         await clock.sleep(1)
         net.sittings[0].want()

@@ -16,7 +16,7 @@ from moodmesh.mesh.seams import LinkClosed
 from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
 
 from .rooms import EPOCH, ROOM, Someone, moods
-from .sittings import Net, Spot
+from .sittings import Net, Spot, sat
 
 LONG_S = 120.0
 
@@ -181,3 +181,24 @@ def test_to_ask_too_early_costs_no_attempt(kind: type[Someone], most: int, why: 
         return told, attempts(opened)
 
     assert run(story(), VirtualLoop()) == ([why] * (6 * most - 3), {1})
+
+
+class Unready(Someone):
+    """May not send in this epoch, and knows it from the beginning."""
+
+    def joining(self, keys: Any) -> None:
+        raise Declined("nothing to spend")
+
+
+@pytest.mark.parametrize(("unready", "open"), [(1, True), (4, False)])
+def test_who_may_not_take_part_says_no_more_than_that_it_is_here_and_costs_the_others_nothing(unready: int, open: bool) -> None:
+    """With one of six the room opens at once; with four of them it is too small, and nobody shares anything."""
+    people = [(Unready if i < unready else Someone)(value) for i, value in enumerate(moods(6))]
+    told = sat(people)
+    for number, (one, sitting) in enumerate(zip(told.opened, told.sittings, strict=True)):
+        if number < unready:
+            assert {decode(data).step for data in sitting.said} == {Step.HERE}
+        elif open:
+            assert isinstance(one, Opened)
+            assert (one.draw.roster.run.attempt, one.draw.roster.n) == (1, 5)
+    assert [person.charges for person in people] == [0] * unready + [int(open)] * (6 - unready)

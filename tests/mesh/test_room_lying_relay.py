@@ -7,14 +7,28 @@ import random
 
 import pytest
 
-from moodmesh.mesh.rooms import holder
+from moodmesh.mesh.rooms import holder, sitting
 from moodmesh.mesh.rooms import member as members
 from moodmesh.mesh.rooms import relay as relays
-from moodmesh.mesh.rooms.relay import Relay
+from moodmesh.mesh.rooms.relay import Out, Relay
 from moodmesh.mesh.rooms.transcript import u16
-from moodmesh.mesh.rooms.wire import ENVELOPE_BYTES, Item, Malformed, Message, Step, decode, encode, pack, unpack
+from moodmesh.mesh.rooms.wire import (
+    ENVELOPE_BYTES,
+    Item,
+    Malformed,
+    Message,
+    Step,
+    decode,
+    encode,
+    numbers,
+    pack,
+    read_numbers,
+    unpack,
+)
+from moodmesh.privacy.sums.shamir import weights
 
-from .rooms import RUN, Room
+from .rooms import RUN, Room, Someone, batch, moods
+from .sittings import sat
 
 
 class Liar:
@@ -94,6 +108,66 @@ def test_without_signatures_it_would_show_wrong_sums(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(holder, "verified", lambda *_: True)
     with pytest.raises(AssertionError):
         [lied_to(seed) for seed in range(200)]
+
+
+def bent(n: int = 10) -> Room:
+    """A relay of the committee passes as many sum shares as are needed and no more, its own among them, and bends that one."""
+    room = Room(n).set_up()
+    draw, me = room.draw, room.draw.relays[0]
+    member, params = room.members[room.place(me)], draw.roster.params
+
+    def passed(place: int, data: bytes) -> list[bytes]:
+        message = decode(data)
+        if message.step is not Step.SUM:
+            return [data]
+        items = unpack(message.body)
+        others = [item for item in items if item.author != me][: params.t - 1]
+        at = [draw.committee.index(item.author) + 1 for item in others] + [draw.committee.index(me) + 1]
+        own = next(item for item in items if item.author == me)
+        inverse = pow(int(weights(at, 0, params.p)[-1]), -1, params.p)
+        values = [(int(v) + 30000 * inverse) % params.p for v in read_numbers(own.body[: 4 * params.d], params.p)]
+        statement = next(iter(member._proposals.values())).statement
+        body = numbers(values) + member.keys.sign("R3", draw.ctx, statement, numbers(values))
+        return [batch(RUN, Step.SUM, sorted([*others, Item(me, body)]))]
+
+    room.passed = passed
+    return room.open()
+
+
+def test_a_sum_of_no_more_shares_than_needed_is_unchecked() -> None:
+    room = bent()
+    told = [m.opened for m in room.members if m.opened]
+    assert told
+    assert {o.sums for o in told} != {room.total(range(10))}, "the relay showed what it liked"
+    assert all(o.unchecked for o in told)
+
+
+def test_by_the_votes_alone_it_would_count_as_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutation: it does not matter how many sum shares came."""
+    monkeypatch.setattr(
+        members.Member, "_unchecked", lambda self, proposal, authors: self.holder.heard <= self.draw.roster.params.t
+    )
+    assert not any(m.opened.unchecked for m in bent().members if m.opened)
+
+
+class Dripping(Relay):
+    """The first relay of a draw: once it has every vote, it only says its proposal again, every two seconds."""
+
+    def _advance(self, now: float) -> list[Out]:
+        if self._member.index == self._draw.relays[0] and self._step is Step.VOTE:
+            self._until = now + 2.0
+            return self._to_all(Step.PROPOSAL, self._through[Step.PROPOSAL])  # type: ignore[arg-type]
+        return super()._advance(now)
+
+    def _whole(self) -> bool:
+        return not (self._member.index == self._draw.relays[0] and self._step is Step.VOTE) and super()._whole()
+
+
+def test_a_relay_that_says_the_same_again_buys_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sitting, "Relay", Dripping)
+    told = sat([Someone(v) for v in moods(7)])
+    assert sum(isinstance(o, members.Opened) for o in told.opened) == 7
+    assert max(sent.at for sent in told.log) < 40, "the next relay brought it to an end"
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ def test_without_the_cache_the_ledger_still_stops_the_second(owner: Owner) -> No
 
 def test_with_neither_there_would_be_twenty(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutation."""
-    monkeypatch.setattr(RoomPerson, "_charge", lambda self, entry: None)
+    monkeypatch.setattr(RoomPerson, "_enter", lambda self, book, *told: None)
     assert len(set(twenty(forgetful(owner)))) == 20
 
 
@@ -129,8 +129,9 @@ def test_the_right_of_an_epoch_is_used_up_for_good(owner: Owner, room: Descripto
     assert owner.device(room).once(drawn(room, again, epoch=EPOCH + 1), range(5))
 
 
-def test_of_five_runs_of_one_epoch_one_has_shares_and_one_is_charged(owner: Owner) -> None:
-    """Through the protocol: this device and four others, who begin again and again."""
+def test_of_five_runs_of_one_epoch_one_has_shares_and_one_is_charged(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the protocol: this device and four others, who begin again and again; also had it not looked before it joins."""
+    monkeypatch.setattr(RoomPerson, "_ready", lambda self, epoch: None)
     person, shared = owner.device(CAFE), []
     for attempt in range(1, 6):
         room = Room(5, run=Run(CAFE.id, EPOCH, attempt))

@@ -24,7 +24,7 @@ SAD, GLAD = -0.8, 0.8
 def person(name: str, valence: float) -> RoomPerson:
     """With a book that takes any charge."""
     mood = EmotionVector(valence, -valence / 3, valence_sd=0.1, arousal_sd=0.1, at=0.0)
-    book = SimpleNamespace(caps=Caps(), charge=lambda entry: None, opened=lambda *told: None)
+    book = SimpleNamespace(caps=Caps(), allows=lambda entry: None, charge=lambda entry: None, opened=lambda *told: None)
     room = create("cafe", "on-demand", 4)
     return RoomPerson(room, "verified", DeviceId(name), book, lambda: mood, {}, Known(), lambda e: None, lambda k: None)
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moodmesh.privacy.release import ledger as book
-from moodmesh.privacy.release.budget import DAY
-from moodmesh.privacy.release.ledger import Charge, Closed, Ledger, Refused
+from moodmesh.privacy.release.budget import DAY, total
+from moodmesh.privacy.release.ledger import Charge, Closed, Ledger, Refused, State
 
 ROOM, OTHER = "a1" * 32, "b2" * 32
 AMBIENT = {"kind": "ambient", "n": 30, "sigma": 7399}
@@ -47,6 +47,27 @@ def test_a_charge_is_on_disk_and_counts_after_a_restart(path: Path) -> None:
         again.charge(on_demand(101, OTHER))
     assert again.spent(100)[0].room == 4
     assert [line.what for line in again.lines()] == ["charge", "refused"]
+
+
+def test_what_would_be_charged_is_told_before_and_nothing_is_entered(path: Path) -> None:
+    ledger = Ledger(path, begun=False)
+    ledger.allows(on_demand(100))
+    assert ledger.lines() == ()
+    ledger.charge(on_demand(100))
+    for new, why in ((on_demand(101, OTHER), "limit is 4"), (on_demand(100), "has had a release"), (on_demand(99), "behind")):
+        with pytest.raises(Refused, match=why):
+            ledger.allows(new)
+    assert len(ledger.lines()) == 1
+    path.write_text("nonsense")
+    with pytest.raises(Closed):
+        ledger.allows(circle(200, "abc"))
+
+
+def test_what_left_and_came_to_nothing_is_no_refusal_and_is_told_once(path: Path) -> None:
+    ledger = Ledger(path, begun=False)
+    for _ in range(2):
+        ledger.sent(100, ROOM, "no relay brought it to an end")
+    assert [(line.what, line.why) for line in ledger.lines()] == [("sent", "no relay brought it to an end")]
 
 
 def test_the_budget_is_one_for_all_rooms(path: Path) -> None:
@@ -377,3 +398,54 @@ def test_no_mood_is_in_it(path: Path) -> None:
     ledger.charge(ambient(100))
     ledger.opened(100, ROOM, 30, 15)
     assert not {"valence", "arousal", "sum", "mean", "mood"} & set(path.read_text().replace('"', " ").split())
+
+
+def behind(path: Path) -> Ledger:
+    """A day accepted because the clock was behind, and the clock right again."""
+    ledger = Ledger(path, begun=False)
+    ledger.charge(on_demand(1000))
+    with pytest.raises(Refused, match="clock is behind"):
+        ledger.charge(on_demand(712, OTHER))
+    assert ledger.accept_full_day(712) is None
+    with pytest.raises(Refused, match="full day"):
+        ledger.charge(on_demand(712, OTHER))
+    return ledger
+
+
+def test_a_day_accepted_while_the_clock_is_behind_forgets_nothing(path: Path) -> None:
+    ledger = behind(path)
+    assert ledger.spent(1000)[1] == total([on_demand(1000).price])
+    for again in range(3):
+        with pytest.raises(Refused, match=r"clock is behind|the limit is"):
+            [ledger.charge(on_demand(1000 + i, f"{again}{i}" * 32)) for i in range(6)]
+        ledger.accept_full_day(712)
+
+
+def test_a_clock_that_was_ahead_is_believed_a_day_after_that_was_accepted(path: Path) -> None:
+    ledger = behind(path)
+    ledger.charge(on_demand(712 + DAY, OTHER))
+    with pytest.raises(Refused, match="clock is behind"):
+        ledger.charge(on_demand(712 + DAY - 1, "c" * 64))
+
+
+def test_a_book_begun_anew_with_every_accepted_day_would_forget(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutation: what can be read does not count on."""
+
+    def unread(self: Ledger) -> State:
+        raise Closed("begun anew")
+
+    ledger = Ledger(path, begun=False)
+    ledger.charge(on_demand(1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_read", unread)
+        ledger.accept_full_day(712)
+    assert ledger.spent(1000)[1].alone == 0
+    ledger.charge(on_demand(1000, OTHER))
+
+
+def test_what_was_set_aside_stays_when_another_is(path: Path) -> None:
+    found = []
+    for text in (b"one", b"other"):
+        path.write_bytes(text)
+        found.append(Ledger(path, begun=True).accept_full_day(200))
+    assert [aside and aside.read_bytes() for aside in found] == [b"one", b"other"]

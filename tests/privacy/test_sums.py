@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodmesh.privacy.sums import shamir
-from moodmesh.privacy.sums.committee import hostile_tolerated, size
+from moodmesh.privacy.sums.committee import size
 from moodmesh.privacy.sums.decoding import Undecodable, consistent, correctable, decode
 from moodmesh.privacy.sums.field import P, lift, product, residues, uniform
 from moodmesh.privacy.sums.shamir import combine, share, weights
@@ -181,8 +181,8 @@ def test_committees_of_the_specification() -> None:
 def test_two_sets_never_open_with_the_hostile_share_that_is_promised(n: int) -> None:
     m, t = size(n)
     assert 1 <= t <= m <= n
-    assert hostile_tolerated(m, t) >= (0 if n <= 64 else m // 4)
-    for honest_sees_one in itertools.islice(range(hostile_tolerated(m, t) + 1), 3):
+    assert 2 * t - m - 1 >= (0 if n <= 64 else m // 4)
+    for honest_sees_one in itertools.islice(range(2 * t - m), 3):
         assert 2 * (t - honest_sees_one) > m - honest_sees_one, "two sets need more honest members than there are"
 
 

@@ -143,14 +143,6 @@ def test_the_filter_knows_more_after_more_readings_and_less_as_time_passes() -> 
     assert late.sd**2 == pytest.approx(one.sd**2 + DRIFT_HOUR**2, rel=0.01)
 
 
-def test_a_noisy_room_plays_what_its_owner_chose_rather_than_chance() -> None:
-    noisy, sure = filtered([reading(1, 0.8, 2.0)], 600), filtered([reading(1, 0.8, 0.02, 1000)], 600)
-    assert noisy is not None
-    assert sure is not None
-    assert noisy.target(0.0, 0.0)[0] < 0.15
-    assert sure.target(0.0, 0.0)[0] > 0.7
-
-
 def test_a_trend_is_told_only_beyond_chance() -> None:
     flat = filtered([reading(e, 0.3, 0.05) for e in range(1, 7)], 3600)
     moved = filtered([reading(e, -0.8 if e < 4 else 0.8, 0.05, 1000) for e in range(1, 7)], 3600)

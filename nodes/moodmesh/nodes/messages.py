@@ -399,13 +399,14 @@ class RoomWord(Message):
 
 class RoomMember(Message):
     """Both: the sender is in the room of this tag, in this epoch, and with this key once it has one; `proof`: its own word for
-    that (room-mood §3)."""
+    that (room-mood §3). `left`: it is in that circle no more."""
 
     kind: Literal["room_member"] = "room_member"
     tag: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     epoch: Annotated[int, Field(ge=0, lt=2**40)]
     key: Digest | None = None
     proof: Annotated[str, Field(pattern=r"^([0-9a-f]{128})?$")] = ""
+    left: bool = False
 
 
 class MoodTold(Message):

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 HOUR, DAY = 3600.0, 86400.0
-ACTIONS = ("jobs.inspect.own", "jobs.inspect.all", "room.invite", "room.vouch", "mood.share", "own.device")
+ACTIONS = ("jobs.inspect.own", "jobs.inspect.all", "room.invite", "mood.share", "own.device")
 RESERVED = frozenset(action.split(".")[0] for action in ACTIONS)
 TASK_NAME = re.compile(r"[a-z][a-z0-9_]*\.([a-z0-9_]+|\*)")
 HOURS = r"^([01]?\d|2[0-4])-([01]?\d|2[0-4])$"

@@ -181,6 +181,9 @@ def test_the_short_dir_is_short_private_and_the_same_again(tmp_path: Path, monke
         assert len(str(path / "ray")) <= 45
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
         path.chmod(0o755)
+        assert run_dir(home) == path, "nobody else could put anything into it"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        path.chmod(0o770)
         with pytest.raises(RunDirRefused, match="XDG_RUNTIME_DIR"):
             run_dir(home)
     finally:

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from moodmesh.nodes.pool import sweep as sweeping
-from moodmesh.nodes.pool.process import SPAWN_S
+from moodmesh.nodes.pool.messages import Setup
+from moodmesh.nodes.pool.process import SPAWN_S, Worker
 from moodmesh.nodes.pool.seam import AttemptFailed
 
 Bench = Any
@@ -191,3 +192,12 @@ async def test_a_cold_engine_says_how_long_it_takes_until_it_is_up(bench_of: Cal
     assert bench.pool.start_s() == 0.0
     await bench.pool.stop()
     assert 0.0 < bench.pool.start_s() != SPAWN_S, "what it took"
+
+
+async def test_a_worker_that_comes_too_late_makes_no_directory_of_a_pool_that_has_gone(tmp_path: Path) -> None:
+    """It would be open to others, and the next daemon of that home would refuse to start."""
+    gone = tmp_path / "run" / "pool"
+    setup = Setup(str(gone / "w1"), str(tmp_path), False, 0, 1, 0)
+    with pytest.raises(FileNotFoundError):
+        await Worker.spawn(setup)
+    assert not gone.parent.exists()

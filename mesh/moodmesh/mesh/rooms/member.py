@@ -37,7 +37,8 @@ class Person(Protocol):
     """Who takes part: everything that a run asks of the device behind a member."""
 
     def joining(self, keys: Keys) -> None:
-        """These are the keys under which this device joins now: those who know it may be told."""
+        """May this device take part in this attempt? Asked before its first word of it; `Declined` where it could not send.
+        Else these are the keys under which it joins now, and those who know it may be told."""
 
     def params(self, n: int) -> Params:
         """What is agreed in a room of `n`; `Declined` when there can be none."""
@@ -87,10 +88,12 @@ class Member:
         self._proposals: dict[tuple[bytes, bytes], Proposal] = {}
         self._checks: Checks | None = None
         self._lapsed = False
+        self._two_faced: set[int] = set()
+        """Relays that signed two proposals."""
         self._sums: dict[tuple[bytes, int], Residues] = {}
 
     def join(self) -> list[bytes]:
-        """S1."""
+        """S1; `Declined`, and nothing is said."""
         self._person.joining(self.keys)
         return self._say(Step.JOIN, self.keys.join())
 
@@ -161,7 +164,8 @@ class Member:
     @property
     def excluded(self) -> frozenset[bytes]:
         """The signing keys of those who are not to take part again."""
-        return frozenset(self.roster.seats[i].e_pub for i in self.faults.excluded) if self.roster is not None else frozenset()
+        found = self.faults.excluded | self._two_faced
+        return frozenset(self.roster.seats[i].e_pub for i in found) if self.roster is not None else frozenset()
 
     # -- set-up --------------------------------------------------------------------------------------------------------
 
@@ -213,6 +217,7 @@ class Member:
         for item in unpack(body):
             proposal = Proposal(self.draw, item)
             if any(p.author == proposal.author and p.key != proposal.key for p in self._proposals.values()):
+                self._two_faced.add(proposal.author)
                 raise Malformed("two proposals of one relay")
             self._proposals.setdefault(proposal.key, proposal)
             vote = None if self.holder is None else self.holder.vote(proposal)
@@ -251,11 +256,12 @@ class Member:
         return Opened(sums, proposal.contributors, self.draw, self._unchecked(proposal, authors))
 
     def _unchecked(self, proposal: Proposal, authors: Sequence[int]) -> bool:
-        """By the votes, where they are heard; anybody else knows of no more than reported, and of none but who opened it."""
+        """By the votes, where they are heard, else by those reported; and by the sum shares, of which as many as are needed and
+        no more fit any lie."""
         assert self.draw is not None
         params = self.draw.roster.params
         heard = self.holder.heard if self.holder is not None else 0
-        return not params.exact and (heard or min(len(proposal.reporters), len(authors))) <= params.t
+        return not params.exact and min(heard or len(proposal.reporters), len(authors)) <= params.t
 
     def _say(self, step: Step, body: bytes) -> list[bytes]:
         data = self._encode(step, body)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from secrets import randbelow
@@ -286,24 +287,28 @@ class Sitting:
         raise Aborted(_why(member))
 
     async def _followed(self, member: Member, place: Place, end: float) -> None:
-        """Until the sum is read, or the relay was silent for longer than its steps may take."""
+        """Until the sum is read, or the relay brought no further step for longer than it may take: what it says again buys it
+        no time."""
         silent = self._timing.spread + 2 * STEP_S + 1.0
-        due: float | None = None
+        until, lapses = self._clock.now() + silent, math.inf
+        steps: set[Step] = set()
         while member.opened is None:
-            now = self._clock.now()
-            left = min(end, now + silent) - now if due is None else max(0.0, due - now)
             try:
-                message = decode(await within(self._clock, left, place.receive()))
+                left = min(end, until, lapses) - self._clock.now()
+                message = decode(await within(self._clock, max(0.0, left), place.receive()))
             except TimeoutError:
-                if due is None:
+                if self._clock.now() < lapses:
                     raise
-                due = None
+                until, lapses = self._clock.now() + silent, math.inf
                 self._say(place, await self._carry(member.lapse))
                 continue
             said = await self._carry(member.hear, message)
             self._say(place, said)
-            if message.step is Step.PROPOSAL and said:
-                due = self._clock.now() + STEP_S  # for the votes of all reporters; then with those that came
+            if message.step not in steps:
+                steps.add(message.step)
+                until = self._clock.now() + silent
+                if message.step is Step.PROPOSAL and said:
+                    lapses = self._clock.now() + STEP_S  # for the votes of all reporters; then with those that came
 
     async def _way(self, address: bytes | None) -> Place:
         """To another device, or to the coordinator in this one."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from moodmesh.nodes.api.guard import body
 from moodmesh.nodes.errors import NotFound, UsageError
 from moodmesh.nodes.rooms.live import Rooms, Seat
-from moodmesh.nodes.rooms.model import MOST_EVERY, PREFIX, Descriptor, Eps, create, read_code
+from moodmesh.nodes.rooms.model import MOST_EVERY, PREFIX, Descriptor, create, read_code
 from moodmesh.nodes.rooms.mood import filtered, shown
 from moodmesh.nodes.rooms.words import consent
 from moodmesh.nodes.services import Services
@@ -22,13 +22,13 @@ Every = Field(1, ge=1, le=MOST_EVERY)
 
 
 class CreateRequest(BaseModel):
-    """What `room create` asks; `people`: names of paired devices, of a circle."""
+    """What `room create` asks; `people`: names of paired devices, of a circle; `eps`: 4 in an on-demand room when not said."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     kind: Literal["circle", "on-demand", "ambient"]
-    eps: Eps = 0
+    eps: int | None = None
     open: bool = False
     people: list[str] = []
     trust: Literal["verified", "assumed"] = "verified"
@@ -100,8 +100,9 @@ class RoomsView:
         people = tuple(self._node.book.find(name).peer for name in asked.people)
         mine = (self._node.identity.id,) if asked.kind == "circle" else ()
         hour = self._rooms.ledger.caps.hour
-        room = create(asked.name, asked.kind, asked.eps, open=asked.open, people=(*people, *mine), hour=hour)
-        self._rooms.possible(room)
+        eps = (4 if asked.kind == "on-demand" else 0) if asked.eps is None else asked.eps
+        room = create(asked.name, asked.kind, eps, open=asked.open, people=(*people, *mine), hour=hour)
+        await self._rooms.possible(room)
         return await self._agreed(room, asked)
 
     async def join(self, request: web.Request) -> web.Response:
@@ -110,7 +111,7 @@ class RoomsView:
         if asked.agreed and not asked.room.startswith(PREFIX):
             raise UsageError("agree to the code of the room whose conditions were read: a name may mean another one by now")
         room = await self._meant(asked.room)
-        self._rooms.possible(room)
+        await self._rooms.possible(room)
         return await self._agreed(room, asked)
 
     async def show(self, request: web.Request) -> web.Response:
@@ -161,9 +162,16 @@ class RoomsView:
         return web.json_response({"aside": str(aside) if aside else None})
 
     async def preview(self, request: web.Request) -> web.Response:
-        """The bytes that left in this epoch, or such as would, for one room."""
-        seat = self._rooms.find(request.query.get("room", ""))
-        return web.json_response(await self._rooms.preview(seat))
+        """The bytes that left in this epoch, or such as would; of a room not joined, also what would be agreed to."""
+        text = request.query.get("room", "")
+        try:
+            room = self._rooms.find(text).room.descriptor
+        except NotFound:
+            room = await self._meant(text)
+            await self._rooms.possible(room)
+        told = await self._rooms.preview(room)
+        words = [] if told["joined"] else consent(room, "verified", self._node.peers.names())
+        return web.json_response({**told, "agree": words})
 
     # -- helpers -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +188,7 @@ class RoomsView:
 
     async def _agreed(self, room: Descriptor, asked: CreateRequest | JoinRequest) -> web.Response:
         """Without agreement: what is to be agreed to, and nothing else happens."""
-        words = consent(room, asked.trust, self._rooms.ledger.caps, self._node.peers.names())
+        words = consent(room, asked.trust, self._node.peers.names())
         if not asked.agreed:
             return web.json_response({"agree": words, "room": {**_described(room), "code": room.code()}})
         seat = await self._rooms.join(room, asked.trust, asked.every)

@@ -32,6 +32,7 @@ WHO_IS_HONEST = (
     "few of them here, each release costs more, and this device sits out most. Or you assume that at least two thirds of all",
     "others are real people: if they are not, more is told of you than is charged.",
 )
+_NOTHING = "nothing was joined, and nothing was sent"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,7 +50,10 @@ def create(
             help="circle: exact, of people named. on-demand: from 5 people, when asked. ambient: from 30, all the time."
         ),
     ] = "on-demand",
-    eps: Annotated[int, typer.Option(help="Of an on-demand room: 1, 2 or 4. Smaller tells less of you, and is rougher.")] = 4,
+    eps: Annotated[
+        int | None,
+        typer.Option(help="Of an on-demand room: 1, 2 or 4 (the default). Smaller tells less of you, and is rougher."),
+    ] = None,
     person: Annotated[list[str] | None, typer.Option(help="Of a circle: a paired device, once for each.")] = None,
     open: Annotated[bool, typer.Option("--open", help="Whoever is near may join, without an invitation.")] = False,
     trust: Trust = None,
@@ -61,7 +65,7 @@ def create(
 
     Example: moodmesh room create living-room --kind circle --person anna --person ben
     """
-    about = {"name": name, "kind": kind, "eps": eps if kind == "on-demand" else 0, "open": open}
+    about = {"name": name, "kind": kind, "eps": eps, "open": open}
     _agree(("rooms",), {**about, "people": person or [], "trust": trust, "every": every}, yes, json)
 
 
@@ -88,13 +92,13 @@ def _agree(path: tuple[str, ...], asked: dict[str, Any], yes: bool, json: bool) 
         if told["room"]["kind"] == "ambient" and "trust" not in asked and not json:
             for line in WHO_IS_HONEST:
                 say(line)
-            assumed = typer.confirm("Do you assume so?", default=False, err=True)
+            assumed = _confirmed("Do you assume so?", "say --trust verified or --trust assumed", default=False)
             asked["trust"] = "assumed" if assumed else "verified"
             told = client.post(*path, body=asked)
         for line in told["agree"]:
             say(line)
-        if json or not typer.confirm("Do you agree?", err=True):
-            raise UsageError("nothing was joined, and nothing was sent: say --yes to agree")
+        if json or not _confirmed("Do you agree?", "say --yes to agree"):
+            raise UsageError(f"{_NOTHING}: say --yes to agree")
     if "room" in asked:  # what was read, not what a name means by now
         asked["room"] = told["room"]["code"]
     found = client.post(*path, body={**asked, "agreed": True})
@@ -104,6 +108,14 @@ def _agree(path: tuple[str, ...], asked: dict[str, Any], yes: bool, json: bool) 
         return [*lines, f"Others join with: moodmesh room join {found['code']}"]
 
     emit(found, json, text)
+
+
+def _confirmed(question: str, instead: str, *, default: bool | None = None) -> bool:
+    """`UsageError` where nobody is there to answer."""
+    try:
+        return typer.confirm(question, default=default, err=True)
+    except typer.Abort:
+        raise UsageError(f"{_NOTHING}: without a terminal, {instead}") from None
 
 
 @room_app.command("list")
@@ -270,6 +282,8 @@ def _row(line: dict[str, Any], opened: dict[tuple[str, int], dict[str, Any]]) ->
             return when, room, f"{line['kind']} {came}, {last['honest']} honest, {noise}", said
         case "refused":
             return when, room, "nothing sent", line["why"]
+        case "sent":
+            return when, room, "sent", line["why"]
         case _:
             return when, "", "a full day accepted", ""
 
@@ -283,16 +297,23 @@ _WHAT = {
 
 @privacy_app.command()
 def preview(room: Name, full: Annotated[bool, typer.Option("--bytes", help="Every byte.")] = False, json: Json = False) -> None:
-    """What this device said as a member of a room in this epoch, byte for byte, or such as it would. What it passes on of
-    others is not in it, nor that it tells linked paired devices its key of the epoch.
+    """What this device said as a member of a room in this epoch, byte for byte, or such as it would; of a room not joined, by
+    its code or name, also what would be agreed to. What it passes on of others is not in it, nor that it tells linked paired
+    devices its key of the epoch.
 
     Example: moodmesh privacy preview cafe
     """
-    found = Client().get("privacy", "preview", room=room)
+    found = Client(timeout=60).get("privacy", "preview", room=room)
 
     def text() -> list[str]:
-        head = "left in this epoch" if found["sent"] else "would leave, for instance"
-        lines = [f"{found['bytes']} bytes {head} for {found['room']}: {_WHAT[found['kind']]}"]
+        head = "left in this epoch" if found["sent"] else "would leave, for instance,"
+        lines = [*found["agree"], f"{found['bytes']} bytes {head} for {found['room']}: {_WHAT[found['kind']]}"]
+        if found["forgotten"]:
+            lines[-1:] = [
+                f"left in this epoch for {found['room']}, before this device started again or left it: {_WHAT[found['kind']]}",
+                "  their bytes are no longer kept; `moodmesh privacy ledger` tells what they cost",
+                f"{found['bytes']} bytes since then",
+            ]
         for message in found["messages"]:
             shown = message["hex"] if full else message["hex"][:64] + ("..." if len(message["hex"]) > 64 else "")
             lines.append(f"  {message['step']:<9} {message['bytes']:>6}  {shown}")

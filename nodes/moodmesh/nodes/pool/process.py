@@ -39,7 +39,7 @@ class Worker:
     @classmethod
     async def spawn(cls, setup: Setup) -> Worker:
         """Start a worker and wait until its plug-ins are loaded; OSError when it does not come up."""
-        await asyncio.to_thread(Path(setup.scratch).mkdir, 0o700, True, True)
+        await asyncio.to_thread(Path(setup.scratch).mkdir, 0o700, exist_ok=True)  # below a pool that was not stopped meanwhile
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "moodmesh.nodes.pool.worker"),
             stdin=asyncio.subprocess.PIPE,
@@ -150,7 +150,7 @@ class ProcessPool:
             if self._open:
                 return
             await asyncio.to_thread(sweep, self._scratch)
-            await asyncio.to_thread(self._scratch.mkdir, 0o700, True, True)
+            await asyncio.to_thread(self._scratch.mkdir, 0o700, exist_ok=True)
             self._open = True
             if self._eager:
                 await asyncio.gather(*(self._worker(slot) for slot in self._slots.all))

@@ -64,7 +64,8 @@ class RayWorker:
         confine(setup.memory_mb, setup.nice)
         self._scratch = Path(setup.scratch)
         shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch.mkdir(mode=0o700, parents=True)
+        self._scratch.parent.mkdir(mode=0o700, exist_ok=True)  # on a device of a cluster it is not there yet
+        self._scratch.mkdir(mode=0o700)
         own = ModelStore(Path(setup.models), packaged=setup.packaged)
         self._session = Session(registry.load()[0], models or own.path)
         self._in: queue.SimpleQueue[Work] = queue.SimpleQueue()

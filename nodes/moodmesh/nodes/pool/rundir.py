@@ -17,7 +17,10 @@ class RunDirRefused(OSError):
 
 
 def run_dir(home: Path, *, create: bool = True) -> Path:
-    """`mm-` + 8 hex digits of the home's hash, made unless only looked for: mode 0700 and this user's, or `RunDirRefused`."""
+    """`mm-` + 8 hex digits of the home's hash, made unless only looked for: mode 0700 and this user's, or `RunDirRefused`.
+
+    One of this user that others can look into but never could write to is closed to them, and serves.
+    """
     path = _base() / f"mm-{hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:8]}"
     if create:
         path.mkdir(mode=0o700, exist_ok=True)
@@ -25,7 +28,10 @@ def run_dir(home: Path, *, create: bool = True) -> Path:
         found = path.lstat()
     except FileNotFoundError:
         return path
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    if ours and stat.S_IMODE(found.st_mode) & 0o077 and not stat.S_IMODE(found.st_mode) & 0o022:
+        path.chmod(0o700)
+    elif not ours or stat.S_IMODE(found.st_mode) & 0o077:
         raise RunDirRefused(
             f"{path} is not a directory that only you can enter. Remove it, or set XDG_RUNTIME_DIR to a private directory."
         )

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
 
 from moodmesh.mesh.address import Address
 from moodmesh.mesh.rooms.doors import PipePlace, enter
 from moodmesh.mesh.rooms.sitting import Place
-from moodmesh.mesh.seams import DeviceId
+from moodmesh.mesh.seams import DeviceId, LinkClosed
 from moodmesh.nodes.rooms.ways import Ways
+
+LOWEST_PORT = 1024
+"""A listener has a port that the system chose; below are those of a network's services."""
+
+
+def near(address: bytes) -> bool:
+    """Whether an address, as `PipePlace.address` tells it, can only be of the network that this device is in."""
+    try:
+        found = ipaddress.ip_address(address[2:].decode("ascii", "replace"))
+    except ValueError:
+        return False
+    return not found.is_global and not found.is_multicast and int.from_bytes(address[:2], "little") >= LOWEST_PORT
 
 
 class Near:
@@ -22,7 +35,10 @@ class Near:
         return [(rid, port.to_bytes(2, "little") + host.encode("ascii", "replace")) for rid, (host, port) in self._sighted()]
 
     async def open(self, address: bytes) -> PipePlace:
-        """To an open listener."""
+        """To an open listener; `LinkClosed`, also when whoever gathers named a place that is neither sighted nor near: else
+        a stranger could send a whole room to any address of the internet."""
+        if not near(address) and address not in [at for _, at in self.seen()]:
+            raise LinkClosed("an address that is not near")
         return await enter(address)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from pydantic import ValidationError
 
+from moodmesh.nodes.errors import Refused
 from moodmesh.nodes.rooms.model import Descriptor, Reading, Room
 from moodmesh.nodes.store import Store
 
@@ -25,41 +26,43 @@ class RoomBook:
         self._store = store
 
     async def rooms(self) -> list[Room]:
-        """All joined ones, oldest first; without those that another version made, and that cannot be any more."""
+        """All joined ones, oldest first; those that another version made, and that cannot be any more, are left."""
 
-        def read(db: sqlite3.Connection) -> list[Room]:
+        def sort_out(db: sqlite3.Connection) -> list[Room]:
             found = []
-            for r in db.execute("SELECT * FROM room WHERE joined > 0 ORDER BY joined"):
-                try:
-                    descriptor = Descriptor.model_validate_json(r["descriptor"])
-                except ValidationError as error:
-                    log.warning("a room is left out, join it anew: %s", error.errors()[0]["msg"])
-                    continue
-                found.append(Room(descriptor, r["trust"], r["joined"], r["closed"], r["size"], r["every"]))
+            for row in db.execute("SELECT * FROM room WHERE joined > 0 ORDER BY joined").fetchall():
+                if (descriptor := _readable(row)) is not None:
+                    found.append(_room(row, descriptor))
+                else:
+                    log.warning("a room that another version made cannot be any more, and is left: join it anew")
+                    _leave(db, row["id"])
             return found
 
-        return await self._store.read(read)
+        return await self._store.write("room.rooms", sort_out)
 
-    async def join(self, room: Room) -> None:
-        """What was closed in it before stays closed."""
+    async def fits(self, new: Descriptor) -> None:
+        """`Refused` for a room that this device has known under other conditions: whoever makes a code picks its id, and
+        consent to one room is none to another."""
+        await self._store.read(lambda db: _fits(db, new))
+
+    async def join(self, room: Room) -> Room:
+        """What was closed in it before stays closed. `Refused` as `fits` does."""
         d = room.descriptor
-        await self._store.write(
-            "room.join",
-            lambda db: db.execute(
-                "INSERT INTO room (id, descriptor, trust, joined, every) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET trust=excluded.trust, joined=excluded.joined, every=excluded.every",
+
+        def write(db: sqlite3.Connection) -> Room:
+            _fits(db, d)
+            db.execute(
+                "INSERT INTO room (id, descriptor, trust, joined, every) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+                " SET descriptor=excluded.descriptor, trust=excluded.trust, joined=excluded.joined, every=excluded.every",
                 (d.room, d.model_dump_json(), room.trust, room.joined, room.every),
-            ),
-        )
+            )
+            return _room(db.execute("SELECT * FROM room WHERE id=?", (d.room,)).fetchone(), d)
+
+        return await self._store.write("room.join", write)
 
     async def leave(self, room: str) -> None:
         """Its readings go; which epochs are closed stays, should it be joined again in one of them."""
-
-        def write(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM reading WHERE room=?", (room,))
-            db.execute("UPDATE room SET joined=0, size=0 WHERE id=?", (room,))
-
-        await self._store.write("room.leave", write)
+        await self._store.write("room.leave", lambda db: _leave(db, room))
 
     async def pace(self, room: str, every: int) -> None:
         """It takes part in one epoch of so many."""
@@ -89,3 +92,29 @@ class RoomBook:
             return [Reading(**json.loads(row["reading"])) for row in rows]
 
         return await self._store.read(read)
+
+
+def _readable(row: sqlite3.Row) -> Descriptor | None:
+    try:
+        return Descriptor.model_validate_json(row["descriptor"])
+    except ValidationError:
+        return None
+
+
+def _room(row: sqlite3.Row, descriptor: Descriptor) -> Room:
+    return Room(descriptor, row["trust"], row["joined"], row["closed"], row["size"], row["every"])
+
+
+def _fits(db: sqlite3.Connection, new: Descriptor) -> None:
+    row = db.execute("SELECT * FROM room WHERE id=?", (new.room,)).fetchone()
+    known = None if row is None else _readable(row)
+    if known is not None and known != new:
+        about = f"{known.kind} room {known.name}" if known.kind != "circle" else f"circle {known.name}"
+        raise Refused(
+            f"this device knows the room of this code as the {about}, with other conditions: ask for a new room", "other"
+        )
+
+
+def _leave(db: sqlite3.Connection, room: str) -> None:
+    db.execute("DELETE FROM reading WHERE room=?", (room,))
+    db.execute("UPDATE room SET joined=0, size=0 WHERE id=?", (room,))

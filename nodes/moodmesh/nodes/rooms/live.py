@@ -35,7 +35,7 @@ from moodmesh.nodes.rooms.person import Known, RoomPerson, mechanism, rehearsal
 from moodmesh.nodes.rooms.ways import Way, Ways
 from moodmesh.privacy.raw import EmotionVector
 from moodmesh.privacy.release.budget import EPOCH_S, epoch_of, exceeded
-from moodmesh.privacy.release.ledger import Ledger
+from moodmesh.privacy.release.ledger import Charge, Closed, Ledger, Sent
 from moodmesh.privacy.sums.field import P
 
 SETTLE_S = 3.0
@@ -43,6 +43,7 @@ SETTLE_S = 3.0
 GATHER_S, SLOT_S, SPREAD_S = 12.0, 22.0, 3.0
 """Ambient rooms, from the beginning of the epoch: when joining begins, when shares begin to leave, and for how long they do."""
 TOO_LATE_S = 45.0
+_OFF = "circles tell exact means, and are off on this device: `privacy.circle`"
 MOST_INVITED, MOST_ASKED = 50, 20
 FIRST_WORD_S, MOST_HERE, MOST_OF_ONE = 10.0, 1100, 8
 """Seconds until a stranger names a room; ways at a time, in all and from one address."""
@@ -78,6 +79,8 @@ class Rooms:
         self._me, self._book, self._barred, self.ledger, self._mood, self._peers = me, book, barred, ledger, mood, peers
         self._endpoint, self._discovery, self._clock, self._hosts = endpoint, discovery, clock, hosts
         self._circles = circles
+        self._seating = asyncio.Lock()
+        """One device sits in a room once: whoever joins, leaves or begins an epoch does so alone."""
         self.seats: dict[str, Seat] = {}
         self.invited: dict[str, tuple[Descriptor, DeviceId]] = {}
         self._ways = Ways(peers.send, self._serve)
@@ -92,18 +95,20 @@ class Rooms:
     async def run(self) -> None:
         """Until cancelled."""
         self._loop = asyncio.get_running_loop()
-        await self._barred.load()
-        for room in await self._book.rooms():
-            await self._seat(room)
+        async with self._seating:
+            await self._barred.load()
+            for room in await self._book.rooms():
+                await self._seat(room)
         self._endpoint.rids.watch(self._turned.set)
         try:
             while True:
                 self._turned.clear()
-                self.epoch = epoch_of(self._clock.wall() + 1.0)
-                await self._show()
-                await self._rise(list(self.seats.values()))  # also what was joined while the epoch turned
-                for seat in self.seats.values():
-                    self._sit(seat)
+                async with self._seating:
+                    self.epoch = epoch_of(self._clock.wall() + 1.0)
+                    await self._show()
+                    await self._rise(list(self.seats.values()))  # also what was joined while the epoch turned
+                    for seat in self.seats.values():
+                        self._sit(seat)
                 await self._turned.wait()
                 await self._rise(list(self.seats.values()))
         finally:
@@ -117,26 +122,28 @@ class Rooms:
 
     async def join(self, descriptor: Descriptor, trust: Trust, every: int = 1) -> Seat:
         """Take part from now on; `Refused` for a circle of people who are not all paired with this device."""
-        if descriptor.room in self.seats:
-            raise Refused(f"this device is in {descriptor.name} already", "joined")
-        if descriptor.kind == "circle" and not self._circles:
-            raise Refused("circles tell exact means, and are off on this device: `privacy.circle`", "circle")
-        if descriptor.kind == "circle":
-            names = self._peers.names()
-            if self._me not in descriptor.people:
-                raise Refused("this circle was agreed on without this device", "circle")
-            if missing := [p for p in descriptor.people if p not in names]:
-                told = ", ".join(p[:8] for p in missing)
-                raise Refused(f"pair with all of the circle first: {told} is no peer of this device", "circle")
-        if descriptor.kind == "circle" and every > 1:
+        async with self._seating:
+            if descriptor.kind == "circle":
+                self._may_join(descriptor, every)
+            if descriptor.room in self.seats:
+                raise Refused(f"this device is in {self.seats[descriptor.room].room.name} already", "joined")
+            seat = await self._seat(await self._book.join(Room(descriptor, trust, self._clock.wall(), every=every)))
+            self.invited.pop(descriptor.room, None)
+            await self._show()
+            self._sit(seat)
+            return seat
+
+    def _may_join(self, circle: Descriptor, every: int) -> None:
+        names = self._peers.names()
+        if not self._circles:
+            raise Refused(_OFF, "circle")
+        if self._me not in circle.people:
+            raise Refused("this circle was agreed on without this device", "circle")
+        if missing := [p for p in circle.people if p not in names]:
+            told = ", ".join(p[:8] for p in missing)
+            raise Refused(f"pair with all of the circle first: {told} is no peer of this device", "circle")
+        if every > 1:
             raise UsageError("a circle needs everybody: nobody in it can sit out by a schedule")
-        room = Room(descriptor, trust, self._clock.wall(), every=every)
-        await self._book.join(room)
-        self.invited.pop(descriptor.room, None)
-        seat = await self._seat(next(r for r in await self._book.rooms() if r.descriptor.room == descriptor.room))
-        await self._show()
-        self._sit(seat)
-        return seat
 
     async def pace(self, seat: Seat, every: int) -> None:
         """Take part in one epoch of so many, from the next one on; `UsageError` for a circle."""
@@ -147,15 +154,24 @@ class Rooms:
 
     async def leave(self, seat: Seat) -> None:
         """At once: nothing more is sent."""
-        self.seats.pop(seat.room.descriptor.room)
-        await self._rise([seat])
-        await self._book.leave(seat.room.descriptor.room)
-        await self._show()
+        room = seat.room.descriptor
+        async with self._seating:
+            if self.seats.get(room.room) is not seat:
+                raise NotFound(f"this device is in {room.name} no more")
+            del self.seats[room.room]
+            await self._rise([seat])
+            for peer in map(DeviceId, room.people):
+                if self._meant_for(seat, peer):
+                    self._peers.send(peer, RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch, left=True))
+            await self._book.leave(room.room)
+            await self._show()
 
     def ask(self, seat: Seat) -> None:
         """Have it opened in this epoch; `Refused` for an ambient room, which does so by itself, and at the end of one."""
         if seat.room.descriptor.kind == "ambient":
             raise Refused("an ambient room tells by itself, once in ten minutes", "ambient")
+        if self._is_off(seat):
+            raise Refused(_OFF, "circle")
         if seat.sitting is None or seat.task is None or seat.task.done():
             raise Refused(f"not in this epoch any more: {seat.state}; the next begins in {self.left_s():.0f} s", "epoch")
         if self.left_s() < TOO_LATE_S:
@@ -193,23 +209,36 @@ class Rooms:
                     found[room.room] = room
         return list(found.values())
 
-    def possible(self, room: Descriptor) -> None:
-        """`UsageError` for a room whose very first release the budget of this device would refuse."""
+    async def possible(self, room: Descriptor) -> None:
+        """`UsageError` for a room whose very first release the budget of this device would refuse; `Refused` for one that it
+        knows under other conditions."""
+        await self._book.fits(room)
         how = mechanism(room, room.least)
         if 2 * how.bound(room.least) >= P:
             raise UsageError("with this budget the noise is larger than the protocol has room for: raise `privacy.hour_room`")
         if (why := exceeded([], how.price(room.least // 2), 0, self.ledger.caps)) is not None:
             raise UsageError(f"with the budget of this device it could never send to it: {why}")
 
-    async def preview(self, seat: Seat) -> dict[str, Any]:
-        """What left in this epoch, byte for byte; or, before, such bytes of a room of the least size, with keys made up."""
-        said = seat.sitting.said if seat.sitting is not None else []
-        sent = any(decode(data).step is not Step.HERE for data in said)
+    async def preview(self, room: Descriptor) -> dict[str, Any]:
+        """What left in this epoch, byte for byte; or, before, such bytes of a room of the least size, with keys made up.
+        `forgotten`: shares left of which the bytes are no longer kept, before this device started again, or left the room."""
+        seat = self.seats.get(room.room)
+        said = seat.sitting.said if seat is not None and seat.sitting is not None else []
+        forgotten = not _left(said) and await asyncio.to_thread(self._entered, room)
+        sent = forgotten or any(decode(data).step is not Step.HERE for data in said)
         if not sent:
-            said = [*said, *await asyncio.to_thread(rehearsal, seat.room.descriptor)]
+            said = [*said, *await asyncio.to_thread(rehearsal, room)]
         steps = [{"step": decode(data).step.name.lower(), "bytes": len(data), "hex": data.hex()} for data in said]
-        about = {"room": seat.room.name, "kind": seat.room.descriptor.kind, "sent": sent}
+        about = {"room": room.name, "kind": room.kind, "joined": seat is not None, "sent": sent, "forgotten": forgotten}
         return {**about, "messages": steps, "bytes": sum(len(data) for data in said)}
+
+    def _entered(self, room: Descriptor) -> bool:
+        """Whether shares left for it in this epoch, by the ledger; `Refused` for one that cannot be believed."""
+        try:
+            lines = self.ledger.lines()
+        except Closed as error:
+            raise Refused(str(error), "ledger") from None
+        return any(isinstance(e, Charge | Sent) and (e.room, e.epoch) == (room.room, self.epoch) for e in lines)
 
     def _open_rooms(self) -> list[str]:
         return [s.room.descriptor.code() for s in self.seats.values() if s.room.descriptor.open]
@@ -238,6 +267,9 @@ class Rooms:
     def _met(self, seat: Seat, peer: DeviceId, message: RoomMember) -> None:
         if not self._meant_for(seat, peer):
             return
+        if message.left:
+            seat.present.discard(peer)
+            return
         if peer not in seat.present and seat.room.descriptor.kind == "circle":
             self._say_here(seat, peer)
         seat.present.add(peer)
@@ -250,9 +282,13 @@ class Rooms:
             seat.claims[peer] = key
 
     def _meant_for(self, seat: Seat, peer: DeviceId | None) -> bool:
-        """Whether a paired device, or without one a stranger, may have a part in it: in a circle only who is named."""
+        """Whether a paired device, or without one a stranger, may have a part in it: in a circle only who is named, and nobody
+        where circles are off."""
         room = seat.room.descriptor
-        return room.kind != "circle" or peer in room.people
+        return room.kind != "circle" or (peer in room.people and not self._is_off(seat))
+
+    def _is_off(self, seat: Seat) -> bool:
+        return seat.room.descriptor.kind == "circle" and not self._circles
 
     def up(self, peer: DeviceId) -> None:
         """A peer is linked: it may have missed what was said."""
@@ -292,12 +328,15 @@ class Rooms:
         person = RoomPerson(
             d, seat.room.trust, self._me, self.ledger, self._mood, seat.claims, seat.known,
             close=lambda epoch: self._await(self._book.close(d.room, epoch)),
-            claim=lambda keys: self._claim(seat, keys), unwelcome=seat.unwelcome,
+            claim=lambda keys: self._claim(seat, keys), unwelcome=seat.unwelcome, company=self._company,
         )  # fmt: skip
         seat.claims.clear()
         seat.unwelcome.clear()
         seat.present.clear()
         seat.keys = None
+        if self._is_off(seat):
+            seat.state = _OFF
+            return
         if out := seat.room.out_for(self.epoch):
             seat.state = f"sits out by its schedule, one epoch of {seat.room.every}: again in {out * 10} minutes at most"
             return
@@ -338,8 +377,9 @@ class Rooms:
             await self._told(seat, person, await seat.sitting.take_part())
         except (Aborted, Declined) as error:
             seat.state = str(error)
-            with contextlib.suppress(Refused, OSError):
-                await asyncio.to_thread(self.ledger.refuse, self.epoch, room.room, str(error))
+            enter = self.ledger.sent if _left(seat.sitting.said) else self.ledger.refuse
+            with contextlib.suppress(Closed, OSError):
+                await asyncio.to_thread(enter, self.epoch, room.room, str(error))
         await self._bar(seat)
 
     async def _bar(self, seat: Seat) -> None:
@@ -378,11 +418,15 @@ class Rooms:
 
         self._loop.call_soon_threadsafe(tell)
 
+    def _company(self) -> int:
+        """Also in another thread: this device, and who is linked."""
+        return 1 + sum(peer.link is not None for peer in list(self._peers.peers.values()))
+
     def _say_here(self, seat: Seat, peer: DeviceId) -> None:
         """That this device is in a room now, and with which key; of a circle to its people only."""
-        people = seat.room.descriptor.people
+        circle = seat.room.descriptor.kind == "circle"
         key, proof = (seat.keys.e_pub.hex(), seat.keys.claim(self._me).hex()) if seat.keys is not None else (None, "")
-        if peer in people or (key is not None and not people):
+        if self._meant_for(seat, peer) and (circle or key is not None):
             self._peers.send(peer, RoomMember(tag=self._tag(seat).hex(), epoch=self.epoch, key=key, proof=proof))
 
     async def _serve(self, place: Place | PipePlace) -> None:
@@ -423,3 +467,8 @@ class Rooms:
     def _await(self, work: object) -> None:
         """From another thread: until the disk has it."""
         asyncio.run_coroutine_threadsafe(work, self._loop).result()  # type: ignore[arg-type]
+
+
+def _left(said: Sequence[bytes]) -> bool:
+    """Whether shares of this device are among what it said."""
+    return any(decode(data).step is Step.SHARES for data in said)

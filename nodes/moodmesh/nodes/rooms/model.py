@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -63,25 +63,26 @@ class Descriptor(Part):
 
 
 def create(
-    name: str, kind: Kind, eps: Eps = 0, *, open: bool = False, people: tuple[str, ...] = (), hour: Spent = USUAL
+    name: str, kind: Kind, eps: int = 0, *, open: bool = False, people: tuple[str, ...] = (), hour: Spent = USUAL
 ) -> Descriptor:
     """A new room; `UsageError` for one that could never tell anything."""
+    if why := _wrong_eps(kind, eps):
+        raise UsageError(why)
     room = os.urandom(ROOM_BYTES).hex()
     try:
         named, budget = tuple(sorted(set(people))), hour if kind == "ambient" else Spent(0.0, 0.0)
         return Descriptor(
-            room=room, name=name, kind=kind, eps=eps, open=open, people=named, hour_room=budget.room, hour_alone=budget.alone
-        )
+            room=room, name=name, kind=kind, eps=cast(Eps, eps), open=open, people=named, hour_room=budget.room,
+            hour_alone=budget.alone,
+        )  # fmt: skip
     except ValidationError as error:
         raise UsageError(_impossible(error) or f"the name of a room: {error.errors()[0]['msg'].lower()}") from None
 
 
 def _wrong(d: Descriptor) -> str:
     """Why there can be no such room; empty when there can."""
-    if d.kind == "on-demand" and d.eps not in (1, 2, 4):
-        return "epsilon is 1, 2 or 4: the smaller, the less a report tells of one person, and the rougher the mean"
-    if d.kind != "on-demand" and d.eps:
-        return "only on-demand rooms have an epsilon: the noise of an ambient one follows from `privacy.hour`"
+    if why := _wrong_eps(d.kind, d.eps):
+        return why
     if {d.hour_room > 0, d.hour_alone > 0} != {d.kind == "ambient"}:
         return "the noise of an ambient room, and of no other, is made for the epsilons of an hour"
     if d.kind == "circle" and not LEAST["circle"] <= len(d.people) == len(set(d.people)) <= MOST_CIRCLE:
@@ -90,6 +91,14 @@ def _wrong(d: Descriptor) -> str:
         return "a circle is for the people named: it cannot be open"
     if d.kind != "circle" and d.people:
         return "only a circle names its people"
+    return ""
+
+
+def _wrong_eps(kind: Kind, eps: int) -> str:
+    if kind == "on-demand" and eps not in (1, 2, 4):
+        return "epsilon is 1, 2 or 4: the smaller, the less a report tells of one person, and the rougher the mean"
+    if kind != "on-demand" and eps:
+        return "only on-demand rooms have an epsilon: the noise of an ambient one follows from `privacy.hour_room`"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What a room's readings amount to: the value shown, and the one that music may follow (systems S25, room-mood §2.2)."""
+"""What a room's readings amount to: the value shown, and one that is filtered (systems S25, room-mood §2.2)."""
 
 from __future__ import annotations
 
@@ -46,11 +46,6 @@ class RoomMood(NamedTuple):
     arousal: float
     sd: float
     trend: tuple[float, float] | None
-
-    def target(self, valence: float, arousal: float) -> tuple[float, float]:
-        """What music follows: the mood, drawn to the owner's choice for the place by how little is known."""
-        weight = PRIOR**2 / (PRIOR**2 + self.sd**2)
-        return weight * self.valence + (1 - weight) * valence, weight * self.arousal + (1 - weight) * arousal
 
 
 def shown(kind: Kind, readings: Sequence[Reading]) -> Shown | None:

@@ -25,6 +25,8 @@ from moodmesh.privacy.sums.committee import size
 from moodmesh.privacy.sums.field import P
 
 GROWTH, LEAST_GROWTH, GROWS_FREELY = 1.25, 2, 8
+_UNFELT = "how you feel is not known: `moodmesh feel` says it"
+_IN_SHARES = "your mood in shares, of which only the whole circle together can open the sum"
 
 
 def mechanism(room: Descriptor, n: int) -> Mechanism:
@@ -63,7 +65,8 @@ class Known:
 class RoomPerson:
     """Implements `Person`. `mood`: what its owner feels now, None when that is not known; `claims`: keys that paired devices
     claimed for this epoch, by device; `close`: writes down, durably, that the right of this epoch was used;
-    `claim`: tells paired devices which key is this one's; `unwelcome`: keys of paired devices that were found out cheating."""
+    `claim`: tells paired devices which key is this one's; `unwelcome`: keys of paired devices that were found out cheating;
+    `company`: how many people, this one among them, it could know in a run at most."""
 
     room: Descriptor
     trust: Trust
@@ -75,13 +78,27 @@ class RoomPerson:
     close: Callable[[int], None]
     claim: Callable[[Keys], None]
     unwelcome: Collection[bytes] = ()
+    company: Callable[[], int] = lambda: MOST_MEMBERS
     _encoded: Encoded | None = None
     _ctx: bytes = b""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def joining(self, keys: Keys) -> None:
-        """Paired devices may know it as one person."""
+        """Who could not send joins no run: the others would pay for a sum that cannot come about. Else paired devices may know
+        it as one person."""
+        self._ready(keys.run.epoch)
         self.claim(keys)
+
+    def _ready(self, epoch: int) -> None:
+        """`Declined` where a release would be refused at its cheapest: what it does cost, the roster tells."""
+        if self.known.closed >= epoch:
+            raise Declined("this device has helped to open a sum of this room in this epoch: again in the next one")
+        if self.mood() is None:
+            raise Declined(_UNFELT)
+        most, how = MOST_MEMBERS // 2, self.mechanism(self.room.least)
+        honest = most if self.trust == "assumed" else min(most, self.company())
+        sigma = how.sigma if isinstance(how, Ambient) else 0
+        self._enter(self.ledger.allows, self._entry(epoch, self.room.least, honest, sigma))
 
     def params(self, n: int) -> Params:
         """Of a room of `n`; `Declined` for too few."""
@@ -108,8 +125,8 @@ class RoomPerson:
             raise Declined(f"the room grew from {self.known.size} to {roster.n} at once: at most {most} are taken in")
 
     def release(self, draw: Draw) -> Sequence[int]:
-        """Charged for first; the same numbers again in the same epoch, and but for a circle in the same attempt alone: a second
-        polynomial through them would let half of each committee open them."""
+        """Charged for first, or of a circle entered as sent; the same numbers again in the same epoch, and but for a circle in
+        the same attempt alone: a second polynomial through them would let half of each committee open them."""
         with self._lock:
             if self._encoded is not None:
                 if draw.ctx != self._ctx and self.room.kind != "circle":
@@ -117,10 +134,12 @@ class RoomPerson:
                 return self._encoded
             mood = self.mood()
             if mood is None:
-                raise Declined("how you feel is not known: `moodmesh feel` says it")
+                raise Declined(_UNFELT)
             how = self.mechanism(draw.roster.n)
-            if self.room.kind != "circle":
-                self._charge(self._entry(draw))
+            if self.room.kind == "circle":
+                self._enter(self.ledger.sent, draw.roster.run.epoch, self.room.room, _IN_SHARES)
+            else:
+                self._enter(self.ledger.charge, self._drawn(draw))
             self._encoded, self._ctx = how.encode(mood), draw.ctx
             self.known.size = draw.roster.n  # once an epoch: attempts that come to nothing do not let a room grow
             return self._encoded
@@ -133,7 +152,7 @@ class RoomPerson:
             if self.known.closed >= epoch:
                 return False
             if self.room.kind == "circle":
-                self._charge(self._entry(draw))
+                self._enter(self.ledger.charge, self._drawn(draw))
             else:
                 self._reprice(draw, sorted(contributors))
             self.close(epoch)
@@ -167,17 +186,18 @@ class RoomPerson:
         claims = dict(self.claims)  # at once: others come on the event loop meanwhile
         return [self.me, *(device for device, key in claims.items() if key in keys and device != self.me)]
 
-    def _entry(self, draw: Draw) -> Charge:
-        n, run = draw.roster.n, draw.roster.run
-        people = sorted(self.room.people) if self.room.kind == "circle" else []
-        return Charge(
-            epoch=run.epoch, room=run.room.hex(), kind=self.room.kind, n=n, honest=self.honest(draw, range(n)),
-            eps=self.room.eps, sigma=draw.roster.params.sigma, people=people,
-        )  # fmt: skip
+    def _drawn(self, draw: Draw) -> Charge:
+        roster = draw.roster
+        return self._entry(roster.run.epoch, roster.n, self.honest(draw, range(roster.n)), roster.params.sigma)
 
-    def _charge(self, entry: Charge) -> None:
+    def _entry(self, epoch: int, n: int, honest: int, sigma: int) -> Charge:
+        room, people = self.room, sorted(self.room.people)
+        return Charge(epoch=epoch, room=room.room, kind=room.kind, n=n, honest=honest, eps=room.eps, sigma=sigma, people=people)
+
+    def _enter(self, book: Callable[..., None], *told: object) -> None:
+        """In the ledger; `Declined` where that refuses."""
         try:
-            self.ledger.charge(entry)
+            book(*told)
         except Refused as error:
             raise Declined(str(error)) from None
 
@@ -185,10 +205,7 @@ class RoomPerson:
         """For how many honest ones among these a release is priced, now that they are known: entered, unless it is exact."""
         honest = self.honest(draw, members)
         if self.room.kind != "circle":
-            try:
-                self.ledger.opened(draw.roster.run.epoch, self.room.room, len(members), honest)
-            except Refused as error:
-                raise Declined(str(error)) from None
+            self._enter(self.ledger.opened, draw.roster.run.epoch, self.room.room, len(members), honest)
         return honest
 
     def mechanism(self, n: int) -> Mechanism:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.rooms.model import Descriptor, Trust
-from moodmesh.privacy.release.budget import Caps, total
+from moodmesh.privacy.release.budget import total
 from moodmesh.privacy.release.mechanism import PER_HOUR, Ambient, OnDemand
 
 NOT_FOR = "Not for workplaces, schools or universities: in the EU the law forbids to infer emotions there."
@@ -16,9 +16,9 @@ TRUST = {
 }
 
 
-def consent(room: Descriptor, trust: Trust, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
+def consent(room: Descriptor, trust: Trust, names: Mapping[DeviceId, str]) -> list[str]:
     """What its user agrees to by joining."""
-    lines = {"circle": _circle, "on-demand": _on_demand, "ambient": _ambient}[room.kind](room, caps, names)
+    lines = {"circle": _circle, "on-demand": _on_demand, "ambient": _ambient}[room.kind](room, names)
     if room.kind == "ambient":  # a report of an on-demand room costs the same whoever is honest
         lines.append(TRUST[trust])
     if room.kind != "circle":
@@ -26,7 +26,7 @@ def consent(room: Descriptor, trust: Trust, caps: Caps, names: Mapping[DeviceId,
     return [*lines, "moodmesh room leave ends it at once. " + NOT_FOR]
 
 
-def _circle(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
+def _circle(room: Descriptor, names: Mapping[DeviceId, str]) -> list[str]:
     people = ", ".join(names.get(DeviceId(p), p[:8]) for p in room.people)
     return [
         f"A circle: the exact mean of {len(room.people)} people ({people}), not differentially private.",
@@ -35,7 +35,7 @@ def _circle(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> list
     ]
 
 
-def _on_demand(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
+def _on_demand(room: Descriptor, names: Mapping[DeviceId, str]) -> list[str]:
     odds = {1: 73, 2: 88, 4: 98}[room.eps]
     return [
         f"An on-demand room of at least {room.least}: each time someone asks, a report goes out that is made blurry on this "
@@ -46,7 +46,7 @@ def _on_demand(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> l
     ]
 
 
-def _ambient(room: Descriptor, caps: Caps, names: Mapping[DeviceId, str]) -> list[str]:
+def _ambient(room: Descriptor, names: Mapping[DeviceId, str]) -> list[str]:
     how = Ambient.within(room.least, room.hour_room, room.hour_alone)
     hour = total([how.price(room.least // 2)] * PER_HOUR)
     return [

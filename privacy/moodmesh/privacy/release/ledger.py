@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -81,13 +82,22 @@ class Refusal(_Line):
     why: str = Field(max_length=300)
 
 
+class Sent(_Line):
+    """Shares left, and what became of them where no charge tells it."""
+
+    what: Literal["sent"] = "sent"
+    room: str = Field(pattern=r"^[0-9a-f]{64}$")
+    why: str = Field(max_length=300)
+
+
 class Accepted(_Line):
-    """The owner accepted a full day's charge, since the book before could not be believed: nothing may be sent for a day."""
+    """The owner accepted a full day's charge, since the book or the clock could not be believed: nothing may be sent for a
+    day, and the lines before it say no longer what time it is."""
 
     what: Literal["accepted"] = "accepted"
 
 
-Line = Charge | Opened | Refusal | Accepted
+Line = Charge | Opened | Refusal | Sent | Accepted
 _LINES: TypeAdapter[Line] = TypeAdapter(Line)
 
 
@@ -116,7 +126,7 @@ class Ledger:
     def spent(self, now: int) -> tuple[Spent, Spent]:
         """Of the last hour and day; `Closed`."""
         with self._locked():
-            lines = self._read().lines
+            lines = _counting(self._read().lines, now)
         if _day_accepted(lines, now):
             return self.caps.hour, self.caps.day
         charges = _charges(lines)
@@ -133,6 +143,13 @@ class Ledger:
         if why is not None:
             raise Refused(why)
 
+    def allows(self, new: Charge) -> None:
+        """Whether `charge` would enter this now; nothing is entered. `Refused`."""
+        with self._locked():
+            why = _objection(self._read().lines, new, self.caps)
+        if why is not None:
+            raise Refused(why)
+
     def opened(self, epoch: int, room: str, contributors: int, honest: int) -> None:
         """A release became known: raise its charge when fewer could be honest than it was priced for, never lower it."""
         with self._locked():
@@ -144,15 +161,27 @@ class Ledger:
         with self._locked():
             self._append(self._read(), Refusal(epoch=epoch, room=room, why=why[:300]))
 
-    def accept_full_day(self, now: int) -> Path | None:
-        """Begin anew with a whole day used up; what could not be believed is kept beside it, under the returned name.
-        Interrupted, it stays closed: the head comes first, and names a line that is not there yet."""
+    def sent(self, epoch: int, room: str, why: str) -> None:
+        """Enter that shares left, and what became of them."""
         with self._locked():
+            self._append(self._read(), Sent(epoch=epoch, room=room, why=why[:300]))
+
+    def accept_full_day(self, now: int) -> Path | None:
+        """A whole day is used up, and what can be read counts on. A book that cannot be read begins anew; it is kept under the
+        returned name. Interrupted, it stays closed: the head comes first, and names a line that is not there yet."""
+        with self._locked():
+            state = None
+            with contextlib.suppress(Closed):
+                state = self._read()
+            if state is not None:
+                self._append(state, Accepted(epoch=now))
+                return None
             last, text = _entry(_sum("", _START), Accepted(epoch=now))
             _write(self._head, f"{last}\n")
             aside = None
             if self._path.exists():
-                aside = self._path.with_suffix(f".damaged-{now}")
+                names = (self._path.with_suffix(f".damaged-{number}") for number in itertools.count(now))
+                aside = next(name for name in names if not name.exists())
                 os.replace(self._path, aside)
             _write(self._path, _FIRST + text)
             return aside
@@ -201,7 +230,7 @@ class Ledger:
 
     def _append(self, state: State, line: Line) -> None:
         """On disk before this returns; what says nothing but what was said is not said again. `Closed` on a full disk."""
-        if isinstance(line, Opened | Refusal) and line in state.lines:
+        if isinstance(line, Opened | Refusal | Sent) and line in state.lines:
             return
         new_day = line.epoch // DAY > max((old.epoch for old in state.lines), default=line.epoch) // DAY
         try:
@@ -245,8 +274,8 @@ _REMEDY = "nothing is sent until `moodmesh privacy ledger --accept-full-day` tak
 
 def _objection(lines: tuple[Line, ...], new: Charge, caps: Caps) -> str | None:
     """Why a release may not be sent; None when it may."""
-    latest = max((line.epoch for line in lines), default=0)
-    if new.epoch < latest:
+    lines = _counting(lines, new.epoch)
+    if new.epoch < max((line.epoch for line in lines), default=0):
         return "the clock is behind the last entry of the ledger: set it right, or accept a full day's charge"
     if _day_accepted(lines, new.epoch):
         return "a full day was charged when the ledger could not be believed: sending begins again when that day is over"
@@ -256,6 +285,12 @@ def _objection(lines: tuple[Line, ...], new: Charge, caps: Caps) -> str | None:
     if new.kind == "circle":
         return _given_away(charges, new)
     return exceeded(_charges(lines), new.price, new.epoch, caps)
+
+
+def _counting(lines: tuple[Line, ...], now: int) -> tuple[Line, ...]:
+    """All but those ahead of a clock that its owner has accepted since: they count when their time has come."""
+    accepted = max((i for i, line in enumerate(lines) if isinstance(line, Accepted)), default=0)
+    return tuple(line for i, line in enumerate(lines) if i >= accepted or line.epoch <= now)
 
 
 def _day_accepted(lines: tuple[Line, ...], now: int) -> bool:

@@ -41,8 +41,3 @@ def _tail(n: int, marked: int, m: int) -> tuple[Fraction, ...]:
         above += way
         found.append(Fraction(above, total))
     return tuple(reversed(found))
-
-
-def hostile_tolerated(m: int, t: int) -> int:
-    """The most hostile committee members with which no two sets of one epoch open: 2t - m - 1."""
-    return 2 * t - m - 1

@@ -22,11 +22,6 @@ def share(secrets: Residues, t: int, m: int, p: int = P) -> Residues:
     return product(powers(points(m), t, p), coefficients, p)
 
 
-def share_random(count: int, t: int, m: int, p: int = P) -> Residues:
-    """The shares of `count` uniformly random secrets, which nobody keeps: masks. Shape (m, count)."""
-    return share(uniform((count,), p), t, m, p)
-
-
 def weights(xs: Sequence[int], at: int = 0, p: int = P) -> Residues:
     """Lagrange's weights: the value at `at` of the polynomial through points `xs` is the weighted sum of its values there."""
     if at in xs:
