@@ -282,6 +282,11 @@ async def test_the_service_restarts(devices: list[Device]) -> None:
 
 
 async def power(on: bool) -> None:
-    """What the switch of a desktop does."""
-    async with connected(lambda message: None) as bus:
-        await bus.call("/org/bluez/hci0", PROPERTIES, "Set", "ssv", ADAPTER, "Powered", Variant("b", on))
+    """What the switch of a desktop does, which BlueZ may refuse while it is busy."""
+    async with asyncio.timeout(15), connected(lambda message: None) as bus:
+        while True:
+            try:
+                return await bus.call("/org/bluez/hci0", PROPERTIES, "Set", "ssv", ADAPTER, "Powered", Variant("b", on))
+            except Unavailable as why:
+                assert "busy" in why.reason
+                await asyncio.sleep(0.5)

@@ -38,8 +38,8 @@ from .systembus import (
 
 CHARACTERISTIC, SHOWN = f"{BLUEZ}.GattCharacteristic1", f"{BLUEZ}.LEAdvertisement1"
 LAST_WORD_S = 1.0
-"""An adapter that is pulled out is first said to have no power, all of them to be gone when the service stops: what is said last
-within so long is what happened."""
+"""An adapter that is pulled out is first said to have no power, and to be gone when the service stops: what is said last within
+so long is what happened."""
 Watched = dict[str, dict[str, Variant]]
 
 
