@@ -127,7 +127,7 @@ async def echoed(device: Device, other: Device, size: int) -> float:
     writer.write(data)
     back = bytearray()
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(45):
             while len(back) < size:
                 back += await reader.read(4096)
     except TimeoutError:
@@ -186,6 +186,7 @@ async def test_two_devices_see_each_other_and_talk(devices: list[Device], out_of
             while one.central.connected():
                 await asyncio.sleep(0.1)
         up("dropped")
+        await asyncio.sleep(2)  # BlueZ 5.66 may forget who subscribed when the old connection is tidied up after the new one
         took = await echoed(one, two, 1000)
         up(f"again: 1000 bytes in {took:.1f} s")
 
@@ -288,5 +289,6 @@ async def power(on: bool) -> None:
             try:
                 return await bus.call("/org/bluez/hci0", PROPERTIES, "Set", "ssv", ADAPTER, "Powered", Variant("b", on))
             except Unavailable as why:
-                assert "busy" in why.reason
+                if "busy" not in why.reason:
+                    raise
                 await asyncio.sleep(0.5)

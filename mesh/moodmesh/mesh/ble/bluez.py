@@ -189,7 +189,7 @@ class BluezPeripheral:
                     self._ending(partial(no_adapter, self._adapter))
                 if DEVICE in interfaces and (address := self._addresses.pop(path, None)) is not None:
                     self._hooks.gone(address)
-            case "PropertiesChanged", [interface, changed, _] if interface == ADAPTER and signal.path == self._path:
+            case "PropertiesChanged", [interface, changed, _] if interface == ADAPTER:
                 if changed.get("Powered") is False:
                     self._ending(partial(switched_off, self._adapter))
             case "PropertiesChanged", [interface, changed, _] if interface == DEVICE and signal.path is not None:
