@@ -30,7 +30,7 @@ until [ "$(ls /sys/class/bluetooth | wc -l)" -ge "$CONTROLLERS" ]; do sleep 0.1;
 chrt -f 20 bluetoothd -n > $logs/bluetoothd.log 2>&1 &
 echo $! > /run/bluetoothd.pid
 up "bluetoothd $(bluetoothd --version), Linux $(uname -r), $CONTROLLERS controllers"
-cd "$CHECKOUT" && "$PYTHON" -m pytest --import-mode=importlib -o addopts= -o cache_dir=/tmp/cache -p pytest_asyncio.plugin \
+cd "$CHECKOUT" && "$PYTHON" -m pytest --import-mode=importlib -o addopts= -o filterwarnings= -o cache_dir=/tmp/cache -p pytest_asyncio.plugin \
     -p pytest_timeout -rA --junitxml=$logs/results.xml $OPTIONS $MODULES > $logs/pytest.log 2>&1
 result=$?
 cp $logs/* $here

@@ -237,6 +237,8 @@ async def test_an_adapter_is_pulled_out(stub: Bluez, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(bluez, "LAST_WORD_S", 0.1)
     async with stays(BluezPeripheral("hci0")) as block:
         await stub.unplug("hci1")
+        await asyncio.wait((block,), timeout=0.2)
+        assert not block.done()
         await stub.unplug("hci0")
         why = await ending(block)
         assert "hci0 is not there" in why.reason
@@ -380,6 +382,8 @@ async def test_the_list_tells_when_it_changes(stub: Bluez, monkeypatch: pytest.M
         waiting = asyncio.create_task(changed(known))
         if known:
             await stub.until(lambda listed=listed: stub.listed > listed)
+        else:
+            await asyncio.wait((waiting,), timeout=0.1)  # there is nobody to ask, so nothing to see of its being ready
         await change()
         async with asyncio.timeout(5):
             now = await waiting
@@ -404,7 +408,8 @@ async def test_devices_that_come_and_go_are_no_change_of_the_list(stub: Bluez, m
     await stub.until(lambda: stub.listed == 2)
     await stub.connect("hci0", PEER)
     await stub.forget("hci0", PEER)
+    await adapters()
     await stub.power("hci0", False)
     async with asyncio.timeout(5):
         await waiting
-    assert stub.listed == 3
+    assert stub.listed == 4

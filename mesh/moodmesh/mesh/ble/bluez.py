@@ -38,8 +38,8 @@ from .systembus import (
 
 CHARACTERISTIC, SHOWN = f"{BLUEZ}.GattCharacteristic1", f"{BLUEZ}.LEAdvertisement1"
 LAST_WORD_S = 1.0
-"""An adapter that is pulled out is first said to have no power, all of them to be gone when the service stops: what is said last
-within so long is what happened."""
+"""An adapter that is pulled out is first said to have no power, and to be gone when the service stops: what is said last within
+so long is what happened."""
 Watched = dict[str, dict[str, Variant]]
 
 
@@ -189,7 +189,7 @@ class BluezPeripheral:
                     self._ending(partial(no_adapter, self._adapter))
                 if DEVICE in interfaces and (address := self._addresses.pop(path, None)) is not None:
                     self._hooks.gone(address)
-            case "PropertiesChanged", [interface, changed, _] if interface == ADAPTER and signal.path == self._path:
+            case "PropertiesChanged", [interface, changed, _] if interface == ADAPTER:
                 if changed.get("Powered") is False:
                     self._ending(partial(switched_off, self._adapter))
             case "PropertiesChanged", [interface, changed, _] if interface == DEVICE and signal.path is not None:

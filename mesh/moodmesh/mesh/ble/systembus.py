@@ -134,6 +134,8 @@ def refusal(name: str, text: str) -> Unavailable:
             return Unavailable("the Bluetooth service does not answer", RESTART)
         case "NotPermitted":  # RegisterAdvertisement: "Maximum advertisements reached"
             return Unavailable("other programs use all that the Bluetooth adapter can show", "end one of them")
+        case "Busy" | "InProgress":
+            return Unavailable("the Bluetooth service is busy with something else", "try again in a moment")
         case "NotReady":
             return Unavailable("the Bluetooth adapter is not ready", "bluetoothctl power on")
         case _:
