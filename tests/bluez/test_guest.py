@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pytest
 from bluez import vm
 
 INSIDE = Path(__file__).parent / "inside"
+FIGURES = "bench-ble-bluez.json"
+"""What `FIGURES=docs/results ./run test -m bluez` keeps there."""
 pytestmark = [pytest.mark.bluez, pytest.mark.timeout(600), pytest.mark.skipif(vm.missing(), reason=vm.NO_GUEST)]
 MODULES = sorted(INSIDE.glob("test_*.py"))
 
@@ -20,6 +24,9 @@ def ran() -> vm.Ran:
     came = vm.run(MODULES, Path(tempfile.mkdtemp(prefix="moodmesh-bluez-")))
     print((came.logs / "console.log").read_text(errors="replace"))
     print(f"logs: {came.logs}")
+    figures = came.logs / FIGURES
+    if figures.exists() and (kept := os.environ.get("FIGURES")):
+        shutil.copy(figures, kept)
     return came
 
 
