@@ -2,4 +2,4 @@
 
 import os
 
-collect_ignore_glob = [] if os.environ.get("MOODMESH_GUEST") else ["inside/*"]
+collect_ignore_glob = [] if os.environ.get("BLUEZ_GUEST") else ["inside/*"]

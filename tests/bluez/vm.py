@@ -66,10 +66,10 @@ def run(modules: list[Path], logs: Path, controllers: int = 3, limit_s: float = 
         "PYTHONPATH": os.pathsep.join(str(CHECKOUT / layer) for layer in ("nodes", "mesh", "privacy", "tasks", "configs")),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "MOODMESH_GUEST": "1",
+        "BLUEZ_GUEST": "1",
         "CHECKOUT": str(CHECKOUT),
         "CONTROLLERS": str(controllers),
-        "OPTIONS": os.environ.get("MOODMESH_GUEST_OPTIONS", ""),
+        "OPTIONS": os.environ.get("BLUEZ_GUEST_OPTIONS", ""),
         "MODULES": " ".join(str(module) for module in modules),
     }
     (logs / "environment").write_text("".join(f"export {name}='{value}'\n" for name, value in environment.items()))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from bleak import BleakClient
 
+from moodmesh.mesh.ble import central as centrals
 from moodmesh.mesh.ble import central as module
 from moodmesh.mesh.ble.central import Central
 from moodmesh.mesh.ble.frames import NONCE, Framed, Greeting, Kind
@@ -167,7 +168,9 @@ async def test_a_stream_right_after_hanging_up_has_a_connection_of_its_own() -> 
     assert await again_after_hanging_up(lambda central: None)
 
 
-async def test_mutation_without_waiting_it_is_cut_with_the_old_connection() -> None:
+async def test_mutation_without_waiting_it_is_cut_with_the_old_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(centrals, "TRIES", 1)  # another try would hide it
+
     class Forgetful(dict[str, asyncio.Task[None]]):
         def get(self, key: str, default: object = None) -> Any:
             return None

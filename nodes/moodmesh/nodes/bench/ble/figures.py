@@ -25,6 +25,7 @@ from moodmesh.mesh.identity import Identity
 from moodmesh.mesh.tls import client_context, server_context
 
 ECHO_BYTES = 1024
+LOST_S = 3.0
 RAW_LANE = len(LANE_UUIDS) - 1
 _RAW = 0xFF  # begins no frame of ours
 _COUNT, _GIVE, _TOTAL = b"\xffC", b"\xffG", b"\xffT"
@@ -138,6 +139,8 @@ class Figures:
     raw_down: list[float] = field(default_factory=list)
     raw_rtt: list[float] = field(default_factory=list)
     """A bare write, and the one notification that answers it."""
+    raw_lost: float = 0.0
+    """Shares of the bare notifications that got lost, added up."""
     frame: int = 0
     """Bytes of a bare write and notification: as large as the link takes."""
 
@@ -186,26 +189,31 @@ async def _bare(central: Central, address: str, echoes: int, size: int, found: F
         lane = next(c for s in client.services for c in s.characteristics if c.uuid == LANE_UUIDS[RAW_LANE])
         found.frame = min(LARGEST, lane.max_write_without_response_size)
         total: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        count, missing, done = -(-size // found.frame), 0, asyncio.Event()
+        count, came, news = -(-size // found.frame), [0, 0.0], asyncio.Event()
 
         def notified(_: object, value: bytearray) -> None:
-            nonlocal missing
             if value.startswith(_TOTAL) and not total.done():
                 total.set_result(int.from_bytes(value[2:6], "little"))
             elif value.startswith(_COUNT):
-                missing -= len(value)
-                if missing <= 0:
-                    done.set()
+                came[:] = came[0] + len(value), time.monotonic()
+                news.set()
 
-        async def given(count: int) -> None:
-            nonlocal missing
-            missing = count * found.frame
-            done.clear()
+        async def given(count: int) -> float:
+            """kB a second: of what came, for bare notifications may get lost."""
+            came[0], began = 0, time.monotonic()
             order = _GIVE + count.to_bytes(2, "little") + found.frame.to_bytes(2, "little")
             await client.write_gatt_char(lane, order, response=False)
-            await done.wait()
+            with contextlib.suppress(TimeoutError):
+                while came[0] < count * found.frame:
+                    news.clear()
+                    async with asyncio.timeout(LOST_S):
+                        await news.wait()
+            if not came[0]:
+                raise OSError("the link lost every notification")
+            found.raw_lost += 1 - came[0] / (count * found.frame) if count > 1 else 0.0
+            return came[0] / (came[1] - began) / 1000
 
-        await client.start_notify(lane, notified)
+        await client.start_notify(lane, notified, bluez={"use_start_notify": False})
         began = time.monotonic()
         for _ in range(count):
             await client.write_gatt_char(lane, _COUNT + bytes(found.frame - 2), response=False)
@@ -213,7 +221,7 @@ async def _bare(central: Central, address: str, echoes: int, size: int, found: F
         if await total != count * found.frame:
             raise OSError("the link lost a write")
         found.raw_up.append(count * found.frame / (time.monotonic() - began) / 1000)
-        found.raw_down.append(count * found.frame / await _timed(given(count)) / 1000)
+        found.raw_down.append(await given(count))
         found.raw_rtt += [await _timed(given(1)) for _ in range(echoes)]
     finally:
         await client.disconnect()
