@@ -56,7 +56,7 @@ def missing() -> bool:
     return os.uname().machine != "x86_64" or any(shutil.which(name, path=SYSTEM_PATH) is None for name in PROGRAMS)
 
 
-def run(modules: list[Path], logs: Path, controllers: int = 3, limit_s: float = 230) -> Ran:
+def run(modules: list[Path], logs: Path, controllers: int = 3, limit_s: float = 420) -> Ran:
     """Boot a guest, run test modules in it, and read what came of it."""
     kernel = _kernel()
     environment = {

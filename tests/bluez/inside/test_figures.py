@@ -24,7 +24,7 @@ from moodmesh.nodes.bench.ble.figures import Site, measure
 from moodmesh.nodes.bench.report import Report
 
 KEPT = Path("/run/guest")
-FOUND, RUNS, ECHOES, SIZE = 8, 2, 10, 30_000
+FOUND, RUNS, ECHOES, SIZE = 5, 2, 10, 20_000
 
 
 def fresh() -> bytes:
