@@ -116,7 +116,7 @@ class Node(Services):
             moods = MoodJournal(store, config.privacy.keep_moods_days)
             await moods.load()
             sharing = Sharing(lambda: mood(moods.told, clock.wall()), lambda peer: access.may(peer, "mood.share"), peers.send)
-            peers.moods, peers.on_down = sharing.hear, sharing.down
+            peers.moods, peers.on_down = sharing.hear, _each(peers.on_down, sharing.down)  # transfers end with a link, too
             access.changed = _each(peers.tell_rights, inspection.permissions_changed, lambda peer: sharing.look([peer]))
             ledger = await _ledger(store, where, config, clock.wall())
             caps = Caps(CAPS | {kind: model.cap for kind, model in KINDS.items()})
