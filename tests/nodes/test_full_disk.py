@@ -107,3 +107,25 @@ def test_a_job_that_was_not_accepted_leaves_no_input() -> None:
         assert not a.submitter.desk.live
 
     simulate(story)
+
+
+def test_what_waits_begins_and_nothing_stays_when_a_straggler_is_ended_on_a_full_disk() -> None:
+    """What it took cannot be learned then: its end goes on all the same (bench faults, seed 61082)."""
+
+    async def story(world: World) -> None:
+        a, b = world.nodes
+        first = await a.submit(units=60, on=b)
+        await asyncio.sleep(1)
+        behind = await a.submit(units=1, on=b)
+        (running,) = [e for e in b.executor._held.values() if e.started is not None]
+        running.expected_s = 0.01  # it runs longer than predicted
+        await asyncio.sleep(1)
+        b.disk.full = True
+        world.loop.call_later(3, lambda: setattr(b.disk, "full", False))
+        await a.submitter.cancel(first)
+        await asyncio.sleep(60)
+        assert status(a, first)[0] == "STOPPED"
+        assert status(a, behind)[0] == "SUCCEEDED"
+        assert not b.rows("SELECT * FROM execution")
+
+    simulate(story)

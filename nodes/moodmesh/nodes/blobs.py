@@ -33,7 +33,8 @@ class NodeBlobs:
         self.transfers = Transfers(self.store, self._may_read, clock, moved=self._moved, gives=peers.gives)
         self.watching: dict[DeviceId, Callable[[int], None]] = {}
         self._offered: set[tuple[DeviceId, str]] = set()
-        peers.transfers, peers.on_down = self._route, self.transfers.drop
+        peers.transfers = self._route
+        peers.on_down.append(self.transfers.drop)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def put(self, data: bytes) -> Blob:

@@ -116,7 +116,8 @@ class Node(Services):
             moods = MoodJournal(store, config.privacy.keep_moods_days)
             await moods.load()
             sharing = Sharing(lambda: mood(moods.told, clock.wall()), lambda peer: access.may(peer, "mood.share"), peers.send)
-            peers.moods, peers.on_down = sharing.hear, sharing.down
+            peers.moods = sharing.hear
+            peers.on_down.append(sharing.down)
             access.changed = _each(peers.tell_rights, inspection.permissions_changed, lambda peer: sharing.look([peer]))
             ledger = await _ledger(store, where, config, clock.wall())
             caps = Caps(CAPS | {kind: model.cap for kind, model in KINDS.items()})
@@ -176,7 +177,8 @@ class Node(Services):
             lambda: mood(self.moods.told, self.clock.wall()), self.peers, self.endpoint, discovery, self.clock,
             circles=self.config.privacy.circle,
         )  # fmt: skip
-        self.peers.rooms, self.peers.on_down = rooms.hear, _each(self.peers.on_down, rooms.down)
+        self.peers.rooms = rooms.hear
+        self.peers.on_down.append(rooms.down)
 
         def linked(link: PeerLink) -> None:
             self._linked(link)

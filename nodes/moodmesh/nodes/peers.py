@@ -101,7 +101,7 @@ class Peers:
         self.on_confirmed: Callable[[DeviceId], None] = lambda peer: None
         self.on_corrected: Callable[[DeviceId, float], None] = lambda peer, correction: None
         self.on_seen: Callable[[Mapping[DeviceId, Capability]], None] = lambda documents: None
-        self.on_down: Callable[[DeviceId], None] = lambda peer: None
+        self.on_down: list[Callable[[DeviceId], None]] = []
         self.on_linked: Callable[[PeerLink], None] = lambda link: None
         self.inspection: Callable[[DeviceId, Replica | Inspect | Inspected | Rights], None] = lambda peer, message: None
         self.rooms: Callable[[DeviceId, RoomWord | RoomMember | RoomInvite], None] = lambda peer, message: None
@@ -291,7 +291,8 @@ class Peers:
             self.on_seen({**self.seen(), peer: p.capability})
         p.link, p.dynamic, p.gone_since = None, None, self._clock.now()
         p.held, p.waiting, p.told_pool, p.pool_there, p.unanswered = [], [], False, False, False
-        self.on_down(peer)
+        for gone in self.on_down:
+            gone(peer)
         log.info("link down", extra={"peer": peer[:8], "reason": reason})
         self._background.spawn(self._after_loss(p, reason, p.gone_since))
         self.on_change(peer)

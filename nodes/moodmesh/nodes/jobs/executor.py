@@ -403,11 +403,13 @@ class Executor:
         if e is not None and e.task is not None:
             await self._stop(e, e.task)
         held = e.held if e is not None else self.results.waiting.get(key)
-        if held is not None:
-            log.info("attempt ended", extra={"job": held.job, "attempt": held.number, "why": why})
-            self.results.waiting.setdefault(key, held)
-            await self.results.forget(key)
-        self._pump()
+        try:
+            if held is not None:
+                log.info("attempt ended", extra={"job": held.job, "attempt": held.number, "why": why})
+                self.results.waiting.setdefault(key, held)
+                await self.results.forget(key)
+        finally:  # its slot is free, whatever the disk says
+            self._pump()
 
     async def _withdraw(self, key: tuple[str, str, int]) -> None:
         """Give an attempt back that has not started; one that has says so again."""
@@ -438,8 +440,12 @@ class Executor:
             await self._observe(e, elapsed, None)
 
     async def _observe(self, e: Execution, seconds: float, load_s: float | None) -> None:
-        """Learn from an attempt; what is held here is expected to take what is known now, and is moved if others are faster."""
-        await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, seconds, load_s)
+        """Learn from an attempt; what is held here is expected to take what is known now, and is moved if others are faster.
+        On a full disk nothing is learned, and all goes on: the end of an attempt leads here, too."""
+        try:
+            await self._offers.observe(e.ask.task, e.ask.variant, e.ask.units, seconds, load_s)
+        except StoreError as error:
+            log.warning("what an attempt took is not learned: %s", error)
         for other in self._held.values():
             other.expected_s = bounded_s(self._offers.predicted_s(other.ask.task, other.ask.variant, other.ask.units))
         self._changed()
