@@ -128,6 +128,46 @@ async def test_where_the_network_is_gone_the_radio_is_taken_again(wires: Wires) 
         assert await up(ann), "nobody answered on the network"
 
 
+async def test_a_network_does_not_wait_for_a_radio_that_takes_long(wires: Wires) -> None:
+    async with paired() as (ann, bob):
+        asked = asyncio.Event()
+
+        async def never(device: str, port: int) -> socket.socket:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        wires.stream = never  # type: ignore[method-assign]
+        ann.endpoint.links.seek(bob.identity.id, [("wire/bob", PEER)])
+        await asked.wait()
+        ann.endpoint.links.seek(bob.identity.id, [bob.address])
+        assert not await up(ann)
+
+
+async def test_a_frame_that_its_sender_gave_up_spoils_none(wires: Wires) -> None:
+    async with paired() as (ann, bob):
+        link = await ann.endpoint.links.dial(bob.identity.id, [plug(wires, bob)])
+        first, second = os.urandom(36) + b"1" * CHUNK_BYTES, os.urandom(36) + b"2" * 50_000
+        sending = asyncio.create_task(link.send(Envelope(CHUNK, first)))
+        await asyncio.sleep(0.01)
+        sending.cancel()
+        await link.send(Envelope(CHUNK, second))
+        got = [(await bob.events.got.get()).body for _ in range(2)]
+        assert got == [first, second]
+
+
+async def test_long_text_crosses_in_pieces_and_short_text_between(wires: Wires) -> None:
+    async with paired() as (ann, bob):
+        link = await ann.endpoint.links.dial(bob.identity.id, [plug(wires, bob)])
+        long = b'{"a":"' + b"x" * 12_000 + b'"}'
+        sending = asyncio.create_task(link.send(Envelope("word", long)))
+        await asyncio.sleep(0)
+        await link.send(Envelope("beat", b"{}"))
+        await sending
+        got = [await bob.events.got.get() for _ in range(2)]
+        assert {e.kind: e.body for e in got} == {"word": long, "beat": b"{}"}
+
+
 @pytest.mark.parametrize(("slower", "verdict"), [(1, "keep"), (-1, "replace"), (0, "probe")])
 def test_of_the_same_two_runs_the_network_wins(slower: int, verdict: str) -> None:
     assert choose("a", "1", "a", "1", slower) == verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodmesh.mesh.discovery.table import LARGEST, Table
@@ -81,6 +81,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps)
 def test_it_agrees_with_a_list_of_all_that_was_said(said: list[tuple[int, str, str, bool, float]]) -> None:
     """Every row has a sighting that is fresh and was not taken back; and a fresh hello is always listed."""
@@ -96,3 +97,11 @@ def test_it_agrees_with_a_list_of_all_that_was_said(said: list[tuple[int, str, s
             assert {(number, r) for r in seen.radios} <= {(k[0], k[1]) for k in fresh}
             assert 0 <= seen.age_s <= RADIOS["mdns"]
         assert {key[0] for key in fresh if key[1] == "hello"} <= set(listed)
+
+
+def test_a_flood_by_one_radio_hides_nobody_on_another() -> None:
+    table = Table()
+    for number in range(2 * LARGEST):
+        table.put(Sighting("ble", number.to_bytes(3, "big"), f"ble/{number}", 1, frozenset(), 0.0, 25.0), 0.0)
+    table.put(Sighting("hello", b"r" * 16, "10.0.0.7", 4000, frozenset(), 0.0, 10.0), 0.0)
+    assert any(seen.rid == b"r" * 16 for seen in table.now(0.0))

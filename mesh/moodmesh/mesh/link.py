@@ -37,6 +37,11 @@ class PeerLink:
         return self._pipe.host, PEER if by_radio(self._pipe.host) else self.welcome.port
 
     @property
+    def slow(self) -> bool:
+        """Whether it is by radio."""
+        return by_radio(self._pipe.host)
+
+    @property
     def rid(self) -> bytes:
         """The peer's rid, as it said last."""
         return bytes.fromhex(self.welcome.rid)

@@ -273,6 +273,23 @@ class Links:
             self._seekers[peer] = task
             task.add_done_callback(lambda done: self._seekers.pop(peer, None) if self._seekers.get(peer) is done else None)
 
+    async def _dialled(self, peer: DeviceId, target: _Target) -> None:
+        """Dial what is known of it; a dial by radio alone, which may take long, gives way to a network that is heard of."""
+        tried = target.addresses
+        dialling = asyncio.ensure_future(self.dial(peer, tried, target.rid))
+        try:
+            while not dialling.done() and all(by_radio(host) for host, _ in tried):
+                news = asyncio.ensure_future(target.news.wait())
+                await asyncio.wait((dialling, news), return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                if not all(by_radio(host) for host, _ in target.addresses):
+                    return
+                target.news.clear()
+            await dialling
+        finally:
+            dialling.cancel()
+            await asyncio.gather(dialling, return_exceptions=True)
+
     def _better(self, peer: DeviceId, addresses: Iterable[Address]) -> list[Address]:
         """Those of the addresses that would give a link where there is none, or a network where there is only a radio."""
         link = self.get(peer)
@@ -286,7 +303,7 @@ class Links:
             if self.get(peer) is not None and not self._better(peer, target.addresses):
                 return
             try:
-                await self.dial(peer, target.addresses, target.rid)
+                await self._dialled(peer, target)
             except (Incompatible, DuplicateIdentity):
                 wait = BACKOFF_S[1]
             except (MeshError, LinkClosed, TimeoutError):

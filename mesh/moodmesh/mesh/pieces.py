@@ -10,11 +10,12 @@ from .pipe import CLOSED, Pipe
 from .seams import DeviceId
 
 PIECE = 4096
-_MORE, _LAST = b"\x01", b"\x00"
+_MORE, _TEXT = 1, 2
 
 
 class Pieces:
-    """A `Pipe` over another one, both ends of which are such: a binary frame crosses in pieces, text frames between them."""
+    """A `Pipe` over another one, both ends of which are such: what is longer than a piece crosses in binary frames that begin
+    with a mark, and short text between them."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.peer: DeviceId = pipe.peer
@@ -22,14 +23,17 @@ class Pieces:
         self._pipe, self._turn, self._came = pipe, asyncio.Lock(), bytearray()
 
     async def send(self, frame: Frame) -> None:
-        """Send one frame; `PipeClosed`."""
-        if not frame.binary:
+        """Send one frame, all of it also when the caller gives up: half a frame would spoil the next; `PipeClosed`."""
+        if frame.binary or len(frame.data) > PIECE:
+            await asyncio.shield(self._in_pieces(frame))
+        else:
             await self._pipe.send(frame)
-            return
+
+    async def _in_pieces(self, frame: Frame) -> None:
         async with self._turn:
             for start in range(0, len(frame.data), PIECE):
-                mark = _MORE if start + PIECE < len(frame.data) else _LAST
-                await self._pipe.send(Frame(True, mark + frame.data[start : start + PIECE]))
+                mark = _MORE * (start + PIECE < len(frame.data)) | _TEXT * (not frame.binary)
+                await self._pipe.send(Frame(True, bytes((mark,)) + frame.data[start : start + PIECE]))
 
     async def receive(self) -> Frame:
         """The next whole frame; `PipeClosed`, `BadMessage`."""
@@ -38,11 +42,11 @@ class Pieces:
             if not frame.binary:
                 return frame
             self._came += frame.data[1:]
-            if frame.data[:1] not in (_MORE, _LAST) or len(self._came) > CHUNK_HEAD + CHUNK_BYTES:
-                raise BadMessage("a piece of no chunk")
-            if frame.data[:1] == _LAST:
+            if frame.data[:1] not in (b"\x00", b"\x01", b"\x02", b"\x03") or len(self._came) > CHUNK_HEAD + CHUNK_BYTES:
+                raise BadMessage("a piece of no frame")
+            if not frame.data[0] & _MORE:
                 whole, self._came = bytes(self._came), bytearray()
-                return Frame(True, whole)
+                return Frame(not frame.data[0] & _TEXT, whole)
 
     async def close(self, code: int = CLOSED, reason: str = "") -> None:
         """Close within half a second (idempotent)."""

@@ -29,6 +29,10 @@ class Link(Protocol):
 
     peer: DeviceId
 
+    @property
+    def slow(self) -> bool:
+        """Whether it is by radio."""
+
     async def send(self, envelope: Envelope) -> None:
         """Queue one message and wait while the pipe is full; `LinkClosed` when the link is gone."""
 
@@ -82,7 +86,7 @@ class Beacon:
 
     def slots(self, count: int) -> tuple[bytes, ...]:
         """The tag slots of a radio that has room for `count` (pairing §4); where it is scarce, one is for a room."""
-        first = self.tags[: min(self.rooms, count - 1)]
+        first = self.tags[: min(self.rooms, max(1, count - 1))]
         return slots(self.tags[len(first) :], self.spare, count, self.turn, first)
 
 

@@ -43,7 +43,9 @@ class Discovery:
             self._finders.append(HelloFinder(mesh.interfaces, mesh.hello_port, node.clock))
         if mesh.mdns:
             self._finders.append(MdnsFinder(mesh.interfaces, node.clock))
-        if mesh.bluetooth != "off":
+        if mesh.bluetooth == "off":
+            node.health["finder ble"] = Part("unavailable", "Bluetooth is switched off", "mesh.bluetooth = active turns it on")
+        else:
             self._finders.append(BleFinder(lambda: open_radio(mesh.adapter), self._come, node.clock))
         self._table = Table()
         self._window: tuple[int, int, Adopt] | None = None

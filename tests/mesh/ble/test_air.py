@@ -12,7 +12,7 @@ from moodmesh.nodes.bench.ble.fleet import Device, fleet
 SHOWN = "40{:02x}" + "00" * 8
 
 
-@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.slow)])
 async def test_each_sees_each_and_any_two_have_a_stream(count: int) -> None:
     async with asyncio.timeout(60), fleet(count) as devices:
         await asyncio.gather(*[device.ask("show", data=SHOWN.format(number)) for number, device in enumerate(devices)])

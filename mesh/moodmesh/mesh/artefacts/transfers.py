@@ -22,7 +22,8 @@ from .manifest import Manifest
 from .messages import Absent, Enough, Fetch, Have, Offered, Want, bitmap, indexes, pack_chunk, parse, unpack_chunk
 from .store import ArtefactStore, Part
 
-PATIENCE_S = 30.0
+PATIENCE_S, RADIO_PATIENCE_S = 30.0, 300.0
+"""For a chunk of 1 MiB: over a network, and by radio at some 4 kB a second."""
 MOST_QUESTIONS = 16  # a peer asks for one artefact at a time; some questions of before may be on their way
 _Inbox = asyncio.Queue[Envelope | LinkClosed]
 
@@ -136,9 +137,9 @@ class Transfers:
 
     async def _receive(self, link: Link, artefact: str, inbox: _Inbox, largest: int | None) -> Path:
         await link.send(Fetch(artefact=artefact).envelope())
-        answer = await self._next(inbox)
+        answer = await self._next(link, inbox)
         while answer.kind == CHUNK:  # still in flight from a fetch that was given up
-            answer = await self._next(inbox)
+            answer = await self._next(link, inbox)
         manifest = self._manifest(answer, artefact)
         if largest is not None and manifest.size > largest:
             raise Corrupt(f"it has {manifest.size} bytes, more than the {largest} that were promised")
@@ -159,7 +160,7 @@ class Transfers:
 
     async def _receive_chunk(self, link: Link, artefact: str, part: Part, inbox: _Inbox) -> None:
         started = self._clock.now()
-        envelope = await self._next(inbox)
+        envelope = await self._next(link, inbox)
         if envelope.kind != CHUNK:
             raise NotFound("the peer has lost the artefact, or may no longer show it")
         _, index, data = unpack_chunk(envelope)
@@ -167,8 +168,8 @@ class Transfers:
         self._moved(link.peer, len(data), self._clock.now() - started)
         await link.send(Have(artefact=artefact, index=index).envelope())
 
-    async def _next(self, inbox: _Inbox) -> Envelope:
-        item = await within(self._clock, PATIENCE_S, inbox.get())
+    async def _next(self, link: Link, inbox: _Inbox) -> Envelope:
+        item = await within(self._clock, _patience(link), inbox.get())
         if isinstance(item, LinkClosed):
             raise item
         return item
@@ -215,7 +216,7 @@ class Transfers:
             if missing:
                 self._gives(link.peer, artefact, False)
             for index in missing:
-                await within(self._clock, PATIENCE_S, serving.room.acquire())
+                await within(self._clock, _patience(link), serving.room.acquire())
                 data = await asyncio.to_thread(self._store.read_chunk, artefact, index)
                 if index == missing[-1]:
                     self._gives(link.peer, artefact, True)
@@ -246,3 +247,7 @@ def _about(envelope: Envelope) -> str:
 async def _quietly(work: Coroutine[Any, Any, None]) -> None:
     with contextlib.suppress(LinkClosed, TimeoutError):
         await work
+
+
+def _patience(link: Link) -> float:
+    return RADIO_PATIENCE_S if link.slow else PATIENCE_S

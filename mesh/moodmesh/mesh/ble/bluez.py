@@ -17,7 +17,7 @@ from dbus_fast.unpack import unpack_variants
 
 from moodmesh.mesh.seams import Unavailable
 
-from .payload import SERVICE, SHORT
+from .payload import SERVICE, SIZE
 from .radio import LANE_UUIDS, Hooks
 from .systembus import (
     ADAPTER,
@@ -85,8 +85,8 @@ class BluezPeripheral:
 
         31 bytes hold the flags (3), the head and UUID of the data (18), and 10 more: hence neither a name nor a list of UUIDs.
         """
-        if len(data) > SHORT:
-            raise ValueError(f"{len(data)} bytes do not fit an advertisement: at most {SHORT} do")
+        if len(data) > SIZE:
+            raise ValueError(f"{len(data)} bytes do not fit an advertisement: at most {SIZE} do")
         async with self._turn:
             bus = await self._opened()
             shown, self._data = self._data, data

@@ -85,8 +85,8 @@ class Central:
         scanner = BleakScanner(detected, bluez=bluez, backend=self._scanner)
         try:
             await scanner.start()
-        except BleakError as error:
-            raise OSError(str(error)) from error
+        except (BleakError, EOFError) as error:
+            raise OSError(str(error) or "the D-Bus system bus is gone") from error
         try:
             yield
         finally:
@@ -201,26 +201,35 @@ class Central:
         if greeting.kind is Kind.BUSY:
             await client.stop_notify(characteristic)
             return None
-        lane = Lane(send, min(most, greeting.most), closed=lambda why: self._ended(address, client))
+        lane = Lane(send, min(most, greeting.most), closed=lambda why: self._ended(address, client, characteristic))
         return lane
 
     async def _until_idle(self, address: str, lane: Lane) -> None:
         idle = 0
         while idle < IDLE_S:
             await asyncio.sleep(1)
-            idle = 0 if lane.streams or self.shared(address) else idle + 1
+            idle = 0 if lane.streams else idle + 1
         lane.close("nothing was said for a while")
 
     def _lost(self, address: str, client: BleakClient) -> None:
         if (held := self._lanes.get(address)) is not None and held.client is client:
             held.lane.close("the device is out of reach of Bluetooth")
 
-    def _ended(self, address: str, client: BleakClient) -> None:
+    def _ended(self, address: str, client: BleakClient, characteristic: BleakGATTCharacteristic) -> None:
+        """The connection goes with the lane, but not from under streams that the device has to us: then it listens no more,
+        for the lane may be another's soon."""
         if (held := self._lanes.get(address)) is not None and held.client is client:
             held.watch.cancel()
             del self._lanes[address]
-        ending = self._ending[address] = self._spawn(self._disconnect(client))
+        shared = self.shared(address)
+        ending = self._ending[address] = self._spawn(
+            self._let_go(client, characteristic) if shared else self._disconnect(client)
+        )
         ending.add_done_callback(lambda _: self._ending.pop(address) if self._ending.get(address) is ending else None)
+
+    async def _let_go(self, client: BleakClient, characteristic: BleakGATTCharacteristic) -> None:
+        with contextlib.suppress(BleakError, OSError, EOFError, TimeoutError):
+            await client.stop_notify(characteristic)
 
     async def _disconnect(self, client: BleakClient) -> None:
         with contextlib.suppress(BleakError, OSError, EOFError, TimeoutError):

@@ -109,9 +109,10 @@ class BleFinder:
             pass
 
     def _payload(self, beacon: Beacon) -> Payload:
-        first, second = (slot[:SLOT_BYTES] for slot in beacon.slots(SLOTS))
-        if beacon.nameplate is not None:  # it takes the place of a slot, whose rest must not tell that of a pair
-            second = self._spare
+        if beacon.nameplate is None:
+            first, second = (slot[:SLOT_BYTES] for slot in beacon.slots(SLOTS))
+        else:  # it takes the place of a slot, which must not be that of a pair
+            first, second = beacon.slots(1)[0][:SLOT_BYTES], self._spare
         return Payload(beacon.rid, (first, second), beacon.nameplate, beacon.room_port is not None, self._counter)
 
     def _heard(self, heard: Heard) -> None:

@@ -41,7 +41,7 @@ class Lanes:
         self._notify, self._accept, self._clock, self._most, self._drop = notify, accept, clock, most, drop
         self._held: dict[int, _Held] = {}
         self._answers: set[asyncio.Task[None]] = set()
-        self._drops: set[asyncio.Task[None]] = set()
+        self._drops: dict[str, asyncio.Task[None]] = {}
 
     def written(self, number: int, device: str, value: bytes) -> None:
         """A device wrote to a lane; what is not from its holder is dropped."""
@@ -50,8 +50,9 @@ class Lanes:
             if frame.kind is Kind.HELLO:
                 self._greeted(number, device, frame)
         elif (held := self._held.get(number)) is not None and held.device == device:
-            held.used = self._clock.now()
             held.lane.received(frame)
+            if held.lane.streams:
+                held.used = self._clock.now()
 
     def gone(self, device: str) -> None:
         """A device is no longer connected."""
@@ -90,10 +91,9 @@ class Lanes:
         """By itself: its central would speak on into nothing."""
         if (held := self._held.get(number)) is not None and held.lane is lane:
             del self._held[number]
-            if self._drop is not None:
-                task = asyncio.ensure_future(_quietly(self._drop(held.device)))
-                self._drops.add(task)
-                task.add_done_callback(self._drops.discard)
+            if self._drop is not None and held.device not in self._drops:
+                task = self._drops[held.device] = asyncio.ensure_future(_quietly(self._drop(held.device)))
+                task.add_done_callback(lambda _: self._drops.pop(held.device, None))
 
     def _free(self, number: int, why: str) -> None:
         if (held := self._held.pop(number, None)) is not None:

@@ -16,7 +16,8 @@ SLOTS, SLOT_BYTES = 2, 3
 COUNTER = 16
 ASSIGNED: int | None = None
 """The 16-bit service UUID that the Bluetooth SIG assigned to us; until it did, None: nobody else's is borrowed."""
-SERVICE = "6d6f6f64-6d65-4d48-8000-5e1c0a55b1e0" if ASSIGNED is None else f"0000{ASSIGNED:04x}-0000-1000-8000-00805f9b34fb"
+OWN = "6d6f6f64-6d65-4d48-8000-5e1c0a55b1e0"
+SERVICE = OWN if ASSIGNED is None else f"0000{ASSIGNED:04x}-0000-1000-8000-00805f9b34fb"
 """The same on every device: a derived one would shrink the crowd to hide in."""
 SHORT, LONG = 10, 22
 SIZE = SHORT if ASSIGNED is None else LONG

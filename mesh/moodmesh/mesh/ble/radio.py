@@ -11,9 +11,9 @@ from typing import Protocol
 from moodmesh.mesh.seams import Unavailable
 
 from .lanes import LANES
-from .payload import SERVICE
+from .payload import OWN
 
-LANE_UUIDS = tuple(f"{SERVICE[:-2]}{int(SERVICE[-2:], 16) + 1 + number:02x}" for number in range(LANES))
+LANE_UUIDS = tuple(f"{OWN[:-2]}{int(OWN[-2:], 16) + 1 + number:02x}" for number in range(LANES))
 """The characteristics of our service: each is written without response, and notifies."""
 RADIOS = Path("/sys/class/bluetooth")
 """The adapters that Linux has."""

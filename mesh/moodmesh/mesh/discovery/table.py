@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ from moodmesh.mesh.reach import by_radio
 from moodmesh.mesh.rid import SHOWN_BYTES
 from moodmesh.mesh.seams import Sighting
 
-LARGEST = 1000
+LARGEST = 500
+"""Sightings by one radio."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,29 @@ class Table:
 
     def __init__(self) -> None:
         self._by_key: dict[tuple[bytes, str, str], Sighting] = {}
+        self._sizes: Counter[str] = Counter()
+        """By radio: each has its own share, so that a flood on one hides nobody on another."""
 
     def put(self, sighting: Sighting, now: float) -> None:
         """Add or renew; a `ttl_s` of 0 removes. When full, what is stale goes first, then newcomers are dropped."""
         key = (sighting.rid, sighting.radio, sighting.host)
         if sighting.ttl_s <= 0:
-            if self._by_key.pop(key, None) is not None and sighting.radio == "hello":
-                self._by_key.pop((sighting.rid, "mdns", sighting.host), None)
+            if self._drop(key) and sighting.radio == "hello":
+                self._drop((sighting.rid, "mdns", sighting.host))
             return
-        if key not in self._by_key and len(self._by_key) >= LARGEST:
-            self._expire(now)
-            if len(self._by_key) >= LARGEST:
+        if key not in self._by_key:
+            if self._sizes[sighting.radio] >= LARGEST:
+                self._expire(now)
+            if self._sizes[sighting.radio] >= LARGEST:
                 return
+            self._sizes[sighting.radio] += 1
         self._by_key[key] = sighting
+
+    def _drop(self, key: tuple[bytes, str, str]) -> bool:
+        if self._by_key.pop(key, None) is None:
+            return False
+        self._sizes[key[1]] -= 1
+        return True
 
     def now(self, now: float) -> list[Seen]:
         """Every device that is fresh, the freshest first."""
@@ -66,6 +77,7 @@ class Table:
         fresh = {rid for rid, radio, _ in self._by_key.keys() - stale if radio == "hello"}
         silent = {rid for rid, radio, _ in stale if radio == "hello"} - fresh
         self._by_key = {k: s for k, s in self._by_key.items() if k not in stale and not (k[1] == "mdns" and k[0] in silent)}
+        self._sizes = Counter(radio for _, radio, _ in self._by_key)
 
 
 def _merge(rid: bytes, sightings: Sequence[Sighting], now: float) -> Seen:
