@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -78,3 +79,18 @@ def test_a_sighting_with_a_tag_is_dialled_and_changes_nothing_else() -> None:
     discovery._sighted(sighting(pair_with(new_identity(), b"x" * 32), b"s" * 16, "192.0.2.67"))
     assert found.sought == [(pair.peer, [("192.0.2.66", 6666)], b"r" * 16)]
     assert list(pairs) == before
+
+
+async def test_a_finder_that_fails_in_a_way_nobody_thought_of_is_told_and_ends_nothing() -> None:
+    class Broken(Shown):
+        async def run(self, seen: Any) -> None:
+            raise KeyError("what a library did not expect")
+
+    found, discovery, _ = opened()
+    task = asyncio.create_task(discovery._supervise(Broken()))  # type: ignore[arg-type]
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    part = found.health["finder hello"]
+    assert (part.state, "KeyError" in part.detail) == ("failed", True)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

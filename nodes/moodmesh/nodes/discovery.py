@@ -229,6 +229,9 @@ class Discovery:
                 self._found(name, Part("unavailable", missing.reason, missing.remedy))
             except OSError as error:
                 self._found(name, Part("failed", str(error), "see `moodmesh doctor`; it is tried again"))
+            except Exception as error:  # a fault of ours: one finder less is not the end of the node
+                log.exception("%s", name)
+                self._found(name, Part("failed", f"{type(error).__name__}: {error}", "the log says where; it is tried again"))
             finally:
                 proof.cancel()
             with contextlib.suppress(TimeoutError):
