@@ -341,8 +341,9 @@ def test_a_disk_that_fills_up_while_a_job_runs_loses_neither_it_nor_the_daemon(t
 @pytest.mark.netns
 def test_an_interface_that_comes_up_later_is_used(tmp_path: Path) -> None:
     found = play("plug", tmp_path)
-    assert [radio["state"] for radio in found["alone"]["radios"]] == ["unavailable"] * 2
-    assert [radio["state"] for radio in found["near"]["radios"]] == ["ok"] * 2
+    for moment, state in (("alone", "unavailable"), ("near", "ok")):
+        radios = {radio["radio"]: radio["state"] for radio in found[moment]["radios"]}
+        assert (radios["hello"], radios["mdns"]) == (state, state)
     assert [d["name"] for d in found["near"]["devices"]] == ["other"]
 
 

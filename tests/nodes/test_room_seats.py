@@ -63,7 +63,7 @@ class Node:
         peers = SimpleNamespace(
             send=self._send, names=lambda: {p: p[0] for p in (ANNA, BEN, CLEO)}, peers=linked, linked=linked.values
         )
-        discovery = SimpleNamespace(show_rooms=lambda tags, port: None, in_room=lambda tag: [])
+        discovery = SimpleNamespace(show_rooms=lambda tags, port, adopt=None: None, in_room=lambda tag: [])
         endpoint = SimpleNamespace(rids=SimpleNamespace(current=b"r" * 16))
         clock, book = Still(), RoomBook(self.store)
         self.rooms = Rooms(

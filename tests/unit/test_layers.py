@@ -26,6 +26,7 @@ BREAKS = {
         "nodes/moodmesh/nodes/pool/process.py",
         "import ray.util",
     ),
+    "virtual radios in the benchmark of Bluetooth only": ("nodes/moodmesh/nodes/bench/ble/figures.py", "import bumble"),
     "torch and onnxruntime in modules that run or train a model": ("tasks/moodmesh/tasks/models.py", "import onnxruntime"),
 }
 

@@ -30,11 +30,11 @@ BENCHES = {
     "scale": "what a decision costs, and the bytes of gossip, at 2 to 200 devices",
     "campus": "up to 10,000 simulated devices that each know some forty: --resume",
     "calibration": "predicted against actual seconds of emotion.text: --runs",
-    "ble": "Bluetooth on virtual radios: found, connected, TLS, round trips, kB/s beside bare GATT; needs moodmesh[bench-ble]",
     "roomsum": "what the sum of a room costs its members, beside a plain SecAgg and Flower's (--flower: a Python that has it)",
     "roomscale": "rooms of 10 to 1000 people in memory: processor time, bytes and messages by role, also when a tenth vanishes",
     "roomfaults": "a room of twelve real daemons that are killed, stopped, and come and go: --runs (epochs), --seed",
     "roommood": "how far off the mood of a room is, simulated, and audits of its noise; on annotations of --data",
+    "ble": "Bluetooth on virtual radios: found, connected, TLS, round trips, kB/s beside bare GATT; needs moodmesh[bench-ble]",
 }
 """What each measures, and which options it has beside --quick, --out and --json."""
 
