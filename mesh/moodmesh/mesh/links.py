@@ -276,19 +276,20 @@ class Links:
     async def _dialled(self, peer: DeviceId, target: _Target) -> None:
         """Dial what is known of it; a dial by radio alone, which may take long, gives way to a network that is heard of."""
         tried = target.addresses
-        dialling = asyncio.ensure_future(self.dial(peer, tried, target.rid))
+        dialling, news = asyncio.ensure_future(self.dial(peer, tried, target.rid)), asyncio.ensure_future(target.news.wait())
         try:
             while not dialling.done() and all(by_radio(host) for host, _ in tried):
-                news = asyncio.ensure_future(target.news.wait())
                 await asyncio.wait((dialling, news), return_when=asyncio.FIRST_COMPLETED)
-                news.cancel()
                 if not all(by_radio(host) for host, _ in target.addresses):
                     return
-                target.news.clear()
+                if news.done():
+                    target.news.clear()
+                    news = asyncio.ensure_future(target.news.wait())
             await dialling
         finally:
             dialling.cancel()
-            await asyncio.gather(dialling, return_exceptions=True)
+            news.cancel()
+            await asyncio.gather(dialling, news, return_exceptions=True)
 
     def _better(self, peer: DeviceId, addresses: Iterable[Address]) -> list[Address]:
         """Those of the addresses that would give a link where there is none, or a network where there is only a radio."""
