@@ -24,8 +24,10 @@ here=/run/guest logs=/run/logs
 up() { echo "guest: $(cut -d' ' -f1 /proc/uptime) s: $*"; }
 mkdir -p $logs /run/dbus /var/lib/bluetooth /var/lib/dbus
 dbus-daemon --system --nopidfile --fork
-btvirt -L "-l$CONTROLLERS" > $logs/btvirt.log 2>&1 &
-echo $! > /run/btvirt.pid
+for port in /dev/vport*; do
+    chrt -f 20 "$PYTHON" -S -E $here/radio.py "$port" >> $logs/radio.log 2>&1 &
+    echo $! > "/run/radio-${port##*/}.pid"
+done
 until [ "$(ls /sys/class/bluetooth | wc -l)" -ge "$CONTROLLERS" ]; do sleep 0.1; done
 chrt -f 20 bluetoothd -n > $logs/bluetoothd.log 2>&1 &
 echo $! > /run/bluetoothd.pid

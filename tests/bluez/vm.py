@@ -6,12 +6,14 @@ needs: the packages of `PACKAGES`, and on the first run their archive, for a ker
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,7 +23,7 @@ import platformdirs
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
-PACKAGES = "qemu-system-x86 busybox-static cpio kmod bluez bluez-test-tools dbus"
+PACKAGES = "qemu-system-x86 busybox-static cpio kmod bluez dbus"
 PROGRAMS = (
     "qemu-system-x86_64",
     "busybox",
@@ -29,7 +31,6 @@ PROGRAMS = (
     "modprobe",
     "depmod",
     "bluetoothd",
-    "btvirt",
     "dbus-daemon",
     "apt-get",
     "dpkg-deb",
@@ -37,7 +38,7 @@ PROGRAMS = (
 NO_GUEST = f"needs an x86-64 Debian with {PACKAGES}"
 MODULES = (
     "virtio_pci 9pnet_virtio 9p overlay virtio_rng "  # its root
-    "bluetooth hci_vhci cmac ecb aes_generic algif_hash algif_skcipher drbg ecdh_generic"  # what bluetoothd asks of the kernel
+    "virtio_console bluetooth hci_vhci cmac ecb aes_generic algif_hash algif_skcipher drbg ecdh_generic"  # what bluetoothd asks of the kernel
 )
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -73,17 +74,21 @@ def run(modules: list[Path], logs: Path, controllers: int = 3, limit_s: float = 
         "MODULES": " ".join(str(module) for module in modules),
     }
     (logs / "environment").write_text("".join(f"export {name}='{value}'\n" for name, value in environment.items()))
-    shutil.copy(HERE / "guest.sh", logs)
+    for name in ("guest.sh", "radio.py"):
+        shutil.copy(HERE / name, logs)
     _initramfs(kernel, logs / "initramfs")
+    air = logs / "air"
     command = [
-        *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"),
+        *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3072"),
         *("-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-net", "none", "-device", "virtio-rng-pci"),
         *("-kernel", str(kernel / "vmlinuz"), "-initrd", str(logs / "initramfs")),
         *("-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"),
         *_shared("host", "path=/,readonly=on"),
         *_shared("guest", f"path={logs}"),
+        *("-device", "virtio-serial-pci"),
+        *(word for number in range(controllers) for word in _radio(number, air)),
     ]
-    with (logs / "console.log").open("wb") as console:
+    with (logs / "console.log").open("wb") as console, _air(air):
         try:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, timeout=limit_s, check=False)
         except subprocess.TimeoutExpired:
@@ -95,6 +100,25 @@ def run(modules: list[Path], logs: Path, controllers: int = 3, limit_s: float = 
 def _shared(name: str, what: str) -> tuple[str, ...]:
     shared = f"local,id={name},{what},security_model=none,multidevs=remap"
     return "-fsdev", shared, "-device", f"virtio-9p-pci,fsdev={name},mount_tag={name}"
+
+
+def _radio(number: int, air: Path) -> tuple[str, ...]:
+    return "-chardev", f"socket,id=radio{number},path={air}", "-device", f"virtserialport,chardev=radio{number}"
+
+
+@contextlib.contextmanager
+def _air(path: Path) -> Iterator[None]:
+    """Where the guest's radios meet, at a socket of the host."""
+    command = [sys.executable, "-m", "moodmesh.nodes.bench.ble.air", str(path)]
+    with path.with_suffix(".log").open("wb") as log:
+        air = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        try:
+            assert air.stdout is not None
+            air.stdout.readline()
+            yield
+        finally:
+            air.kill()
+            air.wait()
 
 
 def _kernel() -> Path:

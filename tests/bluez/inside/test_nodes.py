@@ -111,12 +111,16 @@ def alone(ann: Patient, ben: Patient) -> None:
 
 def works(ann: Patient, ben: Patient) -> None:
     job = ann.submit("emotion.text", b"I am happy today.", on="ben", variant="tiny")
-    assert ann.ended(job, WAIT_S)["status"] == "SUCCEEDED"
+    try:
+        assert ann.ended(job, WAIT_S)["status"] == "SUCCEEDED"
+    finally:
+        up(ann.client.get("jobs", job))
+        up(ann.client.get("jobs", job, "explain"))
 
 
 def circle(three: tuple[Patient, ...]) -> None:
-    for daemon in three:
-        feels(daemon, 0.6, -0.3)
+    for daemon in three[1:]:
+        feels(daemon, 0.6, 0.6)  # as ann does
     people = [p["device"] for p in three[0].client.get("peers")["peers"]]
     room = joined(three[0], "trio", "circle", people=people)
     for daemon in three[1:]:
@@ -124,5 +128,5 @@ def circle(three: tuple[Patient, ...]) -> None:
     three[2].asks("rooms", "trio", "ask")
     for daemon in three:
         mood = daemon.wait_for(lambda d=daemon: d.client.get("rooms", "trio")["last"] and d.client.get("rooms", "trio"), "told")
-        assert (mood["mood"]["valence"], mood["mood"]["arousal"]) == pytest.approx((0.6, -0.3), abs=0.05)
+        assert (mood["mood"]["valence"], mood["mood"]["arousal"]) == pytest.approx((0.6, 0.6), abs=0.05)
         assert mood["last"]["n"] == 3

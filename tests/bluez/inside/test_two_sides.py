@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from moodmesh.mesh.seams import Unavailable
 
 SIZE = 50_000
 ECHO = 3
+RADIOS = {port: Path(f"/run/radio-{port.name}.pid") for port in Path("/dev").glob("vport*")}
 
 
 def up(*said: object) -> None:
@@ -269,13 +271,14 @@ async def test_power_goes_and_comes_back(devices: list[Device]) -> None:
 
 
 async def test_adapters_are_pulled_and_plugged(devices: list[Device]) -> None:
-    """Those of btvirt end with its process."""
+    """Each ends with the process that passes on what it says."""
     async with shown(devices[0]) as block:
         os.kill(int(Path("/run/btvirt.pid").read_text()), signal.SIGKILL)
         assert "not there" in (await ending(block)).reason
     await until(lambda known: known == ())
-    virtual = await asyncio.create_subprocess_exec("btvirt", "-L", "-l3")
-    Path("/run/btvirt.pid").write_text(str(virtual.pid))
+    for port, pid in RADIOS.items():
+        radio = await asyncio.create_subprocess_exec(sys.executable, "/run/guest/radio.py", str(port))
+        pid.write_text(str(radio.pid))
     await until(lambda known: len(known) == 3 and all(adapter.powered and adapter.peripheral for adapter in known))
     async with shown(devices[0]):
         pass

@@ -194,7 +194,8 @@ class Central:
                 raise LaneClosed(str(error)) from error
 
         most = max(SMALLEST, min(LARGEST, characteristic.max_write_without_response_size))
-        await client.start_notify(characteristic, notified, bluez={"use_start_notify": False})  # a socket, past the D-Bus
+        # By D-Bus: of sockets (AcquireNotify) BlueZ before 5.87 may crash when their owner ends, or a connection as it begins.
+        await client.start_notify(characteristic, notified)
         await send(Greeting(Kind.HELLO, nonce, most).encode())
         async with asyncio.timeout(GREETING_S):
             greeting = await answer

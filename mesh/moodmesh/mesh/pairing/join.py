@@ -38,8 +38,9 @@ async def join(me: Me, code: Code, at: Address, store: Callable[[Pair], Awaitabl
             async with socket:
                 return await _exchange(me, code, socket, store, cost)
     except (ClientError, OSError, TimeoutError) as error:
+        why = f" ({error})" if str(error) else ""
         raise NoWindow(
-            f"nothing that pairs answers at {at[0]} port {at[1]}: its window may be closed, `moodmesh pair` there opens one"
+            f"nothing that pairs answers at {at[0]} port {at[1]}{why}: its window may be closed, `moodmesh pair` there opens one"
         ) from error
 
 

@@ -14,7 +14,14 @@ from typing import Any
 
 from bumble import ll
 from bumble.controller import Controller
-from bumble.hci import Address, HCI_ErrorCode, HCI_LE_Create_Connection_Cancel_Command, HCI_StatusReturnParameters
+from bumble.core import PhysicalTransport
+from bumble.hci import (
+    Address,
+    HCI_ErrorCode,
+    HCI_LE_Create_Connection_Cancel_Command,
+    HCI_StatusReturnParameters,
+    LeFeatureMask,
+)
 from bumble.link import LocalLink
 from bumble.transport.common import StreamPacketSource
 
@@ -25,6 +32,15 @@ ACL_BYTES = 251
 
 class _Link(LocalLink):
     """As in a real air, whoever answers an advertisement first has the connection, and two radios have one at most."""
+
+    def send_acl_data(
+        self, sender_controller: Controller, destination_address: Address, transport: PhysicalTransport, data: bytes
+    ) -> None:
+        """From the address that the connection was made with: Bumble takes any to be the sender's random one."""
+        receiver = self.find_le_controller(destination_address)
+        connection = sender_controller.le_connections.get(destination_address)
+        if receiver is not None and connection is not None:
+            asyncio.get_running_loop().call_soon(receiver.on_link_acl_data, connection.self_address, transport, data)
 
     def send_advertising_pdu(self, sender_controller: Controller, packet: ll.AdvertisingPdu) -> None:
         if isinstance(packet, ll.ConnectInd):
@@ -40,7 +56,10 @@ class _Link(LocalLink):
 
 
 class _Controller(Controller):
-    """One that forgets a connection it was to make, when told so."""
+    """One that forgets a connection it was to make, when told so. It does not claim what Bumble does by half: Linux waits for the
+    kind of event that a controller with these sends of a connection."""
+
+    le_features = Controller.le_features & ~(LeFeatureMask.LE_EXTENDED_ADVERTISING | LeFeatureMask.LL_PRIVACY)
 
     def on_hci_le_create_connection_cancel_command(
         self, _command: HCI_LE_Create_Connection_Cancel_Command
@@ -72,9 +91,10 @@ class Air:
         for advertised in controller.advertising_sets.values():
             advertised.stop()
         self._link.remove_controller(controller)
+        left = {connection.self_address for connection in controller.le_connections.values()}
         for other in self._link.controllers:
             for connection in list(other.le_connections.values()):
-                if connection.peer_address == controller.random_address:
+                if connection.peer_address in left:
                     other.on_le_disconnected(connection, HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR)
 
     @contextlib.asynccontextmanager
