@@ -38,7 +38,8 @@ PROGRAMS = (
 NO_GUEST = f"needs an x86-64 Debian with {PACKAGES}"
 MODULES = (
     "virtio_pci 9pnet_virtio 9p overlay virtio_rng "  # its root
-    "virtio_console bluetooth hci_vhci cmac ecb aes_generic algif_hash algif_skcipher drbg ecdh_generic"  # what bluetoothd asks of the kernel
+    "virtio_console "  # the lines of its radios
+    "bluetooth hci_vhci cmac ecb aes_generic algif_hash algif_skcipher drbg ecdh_generic"  # what bluetoothd asks of the kernel
 )
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -118,7 +119,7 @@ def _air(path: Path) -> Iterator[None]:
             yield
         finally:
             air.kill()
-            air.wait()
+            air.communicate()
 
 
 def _kernel() -> Path:

@@ -111,11 +111,7 @@ def alone(ann: Patient, ben: Patient) -> None:
 
 def works(ann: Patient, ben: Patient) -> None:
     job = ann.submit("emotion.text", b"I am happy today.", on="ben", variant="tiny")
-    try:
-        assert ann.ended(job, WAIT_S)["status"] == "SUCCEEDED"
-    finally:
-        up(ann.client.get("jobs", job))
-        up(ann.client.get("jobs", job, "explain"))
+    assert ann.ended(job, WAIT_S)["status"] == "SUCCEEDED"
 
 
 def circle(three: tuple[Patient, ...]) -> None:

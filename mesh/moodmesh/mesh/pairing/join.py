@@ -39,8 +39,9 @@ async def join(me: Me, code: Code, at: Address, store: Callable[[Pair], Awaitabl
                 return await _exchange(me, code, socket, store, cost)
     except (ClientError, OSError, TimeoutError) as error:
         why = f" ({error})" if str(error) else ""
+        where = f"{at[0]} port {at[1]}{why}"
         raise NoWindow(
-            f"nothing that pairs answers at {at[0]} port {at[1]}{why}: its window may be closed, `moodmesh pair` there opens one"
+            f"nothing that pairs answers at {where}: its window may be closed, `moodmesh pair` there opens one"
         ) from error
 
 

@@ -56,8 +56,8 @@ class _Link(LocalLink):
 
 
 class _Controller(Controller):
-    """One that forgets a connection it was to make, when told so. It does not claim what Bumble does by half: Linux waits for the
-    kind of event that a controller with these sends of a connection."""
+    """One that forgets a connection it was to make, when told so. It claims nothing that Bumble does by half: of one with
+    these features, Linux waits for another kind of event when it connects."""
 
     le_features = Controller.le_features & ~(LeFeatureMask.LE_EXTENDED_ADVERTISING | LeFeatureMask.LL_PRIVACY)
 
