@@ -110,7 +110,7 @@ def _radio(number: int, air: Path) -> tuple[str, ...]:
 @contextlib.contextmanager
 def _air(path: Path) -> Iterator[None]:
     """Where the guest's radios meet, at a socket of the host."""
-    command = [sys.executable, "-m", "moodmesh.nodes.bench.ble.air", str(path)]
+    command = [sys.executable, "-m", "moodmesh.nodes.bench.ble.air", str(path), "plain"]
     with path.with_suffix(".log").open("wb") as log:
         air = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
         try:

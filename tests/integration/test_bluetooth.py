@@ -107,6 +107,19 @@ def test_a_circle_of_three_and_no_room_of_two_by_radio(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_strangers_tell_a_rough_mean_by_radio(tmp_path: Path) -> None:
+    """Each reaches the gatherer that it sees, and the relays that the gatherer names."""
+    with aired(tmp_path, "a", "b", "c", "d", "e", changed=early()) as found:
+        for daemon in found:
+            feels(daemon, 0.6, 0.2)
+        room = joined(found[0], "cafe", "on-demand", eps=4, open=True)
+        for daemon in found[1:]:
+            daemon.client.post("rooms", "join", body={"room": room["code"], "agreed": True})
+        found[2].client.post("rooms", "cafe", "ask")
+        assert {told(daemon, "cafe", 60)["last"]["n"] for daemon in found} == {5}
+
+
+@pytest.mark.slow
 @pytest.mark.netns
 def test_the_demo_moves_a_running_job_from_the_radio_to_a_network() -> None:
     if not all(shutil.which(tool) for tool in ("unshare", "nsenter", "ip")):

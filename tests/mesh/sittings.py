@@ -26,10 +26,10 @@ class Sent(NamedTuple):
 
 
 class Net:
-    """`lost`: whether a message of a device gets nowhere."""
+    """`lost`: whether a message of a device gets nowhere; `by_radio`: which devices have no other way to the others."""
 
-    def __init__(self, clock: Clock, lost: Callable[[int, bytes], bool]) -> None:
-        self.clock, self.lost = clock, lost
+    def __init__(self, clock: Clock, lost: Callable[[int, bytes], bool], by_radio: frozenset[int]) -> None:
+        self.clock, self.lost, self.by_radio = clock, lost, by_radio
         self.sittings: list[Sitting] = []
         self.log: list[Sent] = []
         self.tasks: list[asyncio.Future[None]] = []
@@ -41,6 +41,7 @@ class Wire:
     def __init__(self, net: Net, by: int, to: int, place: Place) -> None:
         self._net, self._by, self._to, self._place = net, by, to, place
         self.receive, self.close, self.address = place.receive, place.close, place.address
+        self.slow = bool({by, to} & net.by_radio)
 
     def post(self, data: bytes) -> None:
         assert len(data) >= ENVELOPE_BYTES
@@ -80,12 +81,16 @@ async def carried(work: Callable[..., Any], *args: Any) -> Any:
     return work(*args)
 
 
-def sat(people: Iterable[Person], lost: Callable[[int, bytes], bool] = lambda by, data: False) -> Told:
+def sat(
+    people: Iterable[Person],
+    lost: Callable[[int, bytes], bool] = lambda by, data: False,
+    by_radio: Iterable[int] = (),
+) -> Told:
     """All of them through one epoch; a run is wanted after a second."""
 
     async def story() -> Told:
         clock: Any = LoopClock(asyncio.get_running_loop())
-        net = Net(clock, lost)
+        net = Net(clock, lost, frozenset(by_radio))
         net.sittings = [Sitting(ROOM, EPOCH, p, Spot(net, i), clock, carry=carried) for i, p in enumerate(people)]
         tasks = [asyncio.ensure_future(s.take_part()) for s in net.sittings]
         await clock.sleep(1)

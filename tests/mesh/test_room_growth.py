@@ -45,3 +45,15 @@ def test_the_first_who_came_are_gathered_when_there_are_too_many_at_once() -> No
 @pytest.mark.parametrize("kind", [Careless])
 def test_a_gatherer_that_takes_in_all_has_a_room_that_never_opens(kind: type[Careful]) -> None:
     assert not opened(kind)
+
+
+@pytest.mark.parametrize(
+    ("come", "by_radio", "least"),
+    [(10, range(3), 10), (14, range(3, 6), 11), (12, range(12), 10), (12, range(3, 4), 11), (12, (), 12)],
+)
+def test_who_is_there_by_radio_is_in_small_rooms_alone(come: int, by_radio: range, least: int) -> None:
+    """Up to ten: all of them; more: those on the network, or the first ten."""
+    told = sat([Someone(value) for value in moods(come)], by_radio=by_radio)
+    found = [one for one in told.opened if isinstance(one, Opened)]
+    assert {len(one.contributors) for one in found} == {len(found)}
+    assert len(found) == least

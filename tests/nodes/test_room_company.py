@@ -69,7 +69,7 @@ def served(circles_are_for_all: bool, monkeypatch: pytest.MonkeyPatch) -> set[De
         word = Keys(RUN, os.urandom(32))
         hello = bytes([1, 10, 1, 0]) + (7).to_bytes(8, "little") + CIRCLE.id + word.e_pub[:4]
         for peer in (BEN, CLEO, DAN):
-            way = Way(cast(Any, SimpleNamespace(end=lambda key: None)), (peer, True, 1))
+            way = Way(cast(Any, SimpleNamespace(end=lambda key: None, slow=lambda peer: False)), (peer, True, 1))
             way.heard(hello)
             await rooms._serve(way)
         stranger = SimpleNamespace(receive=way.receive, close=lambda: None)

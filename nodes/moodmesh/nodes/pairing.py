@@ -153,6 +153,8 @@ class Pairing:
 
     async def _nearest(self, nameplate: int | None = None) -> Seen:
         """Looks for a while; `nameplate`: what its code has to begin with."""
+        if (radio := self._node.health["finder ble"]).state == "unavailable":
+            raise NoWindow(f"{radio.detail}; {radio.remedy}. Without --near the network is searched")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIND_S):
                 while (seen := self._discovery.nearest()) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from dbus_fast import Variant
 
-from moodmesh.mesh.ble.adapters import Adapter, adapters, changed
+from moodmesh.mesh.ble.adapters import Adapter, adapters
 from moodmesh.mesh.ble.bluez import BluezPeripheral
 from moodmesh.mesh.ble.central import Central
 from moodmesh.mesh.ble.frames import Framed
@@ -90,15 +91,27 @@ class Device:
         task.add_done_callback(self._tasks.discard)
 
 
+async def until(what: Callable[[tuple[Adapter, ...]], bool], within_s: float = 20) -> tuple[Adapter, ...]:
+    """Wait until the adapters are so: all of them."""
+    async with asyncio.timeout(within_s):
+        while True:
+            known: tuple[Adapter, ...] = ()
+            with contextlib.suppress(Unavailable):
+                known = await adapters()
+            if what(known):
+                up(*known)
+                return known
+            await asyncio.sleep(0.1)
+
+
+def all_on(known: tuple[Adapter, ...]) -> bool:
+    return len(known) == 3 and all(adapter.powered and adapter.peripheral for adapter in known)
+
+
 @pytest.fixture
 async def devices() -> list[Device]:
     """Three, all of them powered (which bluetoothd does by itself)."""
-    known: tuple[Adapter, ...] = ()
-    async with asyncio.timeout(30):
-        while len(known) < 3 or not all(adapter.powered and adapter.peripheral for adapter in known):
-            known = await changed(known)
-    up(*known)
-    return [Device(adapter) for adapter in known]
+    return [Device(adapter) for adapter in await until(all_on, 30)]
 
 
 async def echoed(device: Device, other: Device, size: int) -> float:
@@ -221,15 +234,6 @@ async def ending(block: asyncio.Task[None]) -> Unavailable:
     return why.value
 
 
-async def until(what: Callable[[tuple[Adapter, ...]], bool]) -> None:
-    """Wait until the list of adapters is so."""
-    known: tuple[Adapter, ...] = ()
-    async with asyncio.timeout(20):
-        while not what(known):
-            known = await changed(known)
-            up(*known)
-
-
 async def test_power_goes_and_comes_back(devices: list[Device]) -> None:
     """By the switch of a desktop, and as in airplane mode."""
     (rfkill,) = Path("/sys/class/bluetooth/hci0").glob("rfkill*/soft")
@@ -262,7 +266,7 @@ async def test_adapters_are_pulled_and_plugged(devices: list[Device]) -> None:
     for port, pid in RADIOS.items():
         radio = await asyncio.create_subprocess_exec(sys.executable, "/run/guest/radio.py", str(port))
         pid.write_text(str(radio.pid))
-    await until(lambda known: len(known) == 3 and all(adapter.powered and adapter.peripheral for adapter in known))
+    await until(all_on)
     async with shown(devices[0]):
         pass
 
@@ -276,7 +280,7 @@ async def test_the_service_restarts(devices: list[Device]) -> None:
         await adapters()
     service = await asyncio.create_subprocess_exec("bluetoothd", "-n")
     pid.write_text(str(service.pid))
-    await until(lambda known: len(known) == 3 and all(adapter.powered and adapter.peripheral for adapter in known))
+    await until(all_on)
     async with shown(devices[0]):
         pass
 

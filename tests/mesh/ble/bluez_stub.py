@@ -82,7 +82,6 @@ class Bluez:
     def __init__(self, bus_address: str, **radios: Radio) -> None:
         self._address, self.radios = bus_address, radios
         self._bus: Any = None
-        self.listed = 0
         self._changed = asyncio.Condition()
         self._work: set[asyncio.Task[None]] = set()
 
@@ -175,7 +174,6 @@ class Bluez:
         if message.message_type is not MessageType.METHOD_CALL:
             return None
         if message.member == "GetManagedObjects" and message.path == "/":
-            self.listed += 1
             self._spawn(self._note())
             return Message.new_method_return(message, "a{oa{sa{sv}}}", [self.objects()])
         if message.member in ("RegisterAdvertisement", "RegisterApplication", "Disconnect"):

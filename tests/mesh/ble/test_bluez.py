@@ -14,7 +14,7 @@ from dbus_fast.aio import MessageBus
 from mesh.ble.bluez_stub import DAEMON, NO_DAEMON, Bluez, Radio, private_bus
 from moodmesh.mesh.ble import adapters as listing
 from moodmesh.mesh.ble import bluez, systembus
-from moodmesh.mesh.ble.adapters import Adapter, adapters, changed
+from moodmesh.mesh.ble.adapters import Adapter, adapters
 from moodmesh.mesh.ble.bluez import BluezPeripheral
 from moodmesh.mesh.ble.payload import SERVICE
 from moodmesh.mesh.ble.radio import LANE_UUIDS, Hooks
@@ -365,51 +365,3 @@ async def test_adapters_are_listed_with_what_they_can(stub: Bluez, tmp_path: Pat
     for setting, kind in (("#Privacy = off", "public"), ("Privacy = off", "public"), ("Privacy = device", "rotating")):
         (tmp_path / "main.conf").write_text(f"[General]\n#Name = BlueZ\n{setting}\n[Policy]\nAutoEnable=true\n")
         assert (await adapters())[0].kind == kind
-
-
-async def test_the_list_tells_when_it_changes(stub: Bluez, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Power, a plug and the service itself; by signals alone: the list is never made anew for want of one."""
-    monkeypatch.setattr(listing, "LOOK_S", 60.0)
-    known = await adapters()
-    for change in (
-        lambda: stub.power("hci0", False),
-        lambda: stub.unplug("hci1"),
-        lambda: stub.plug("hci2", Radio(OTHERS)),
-        stub.stop,
-        stub.start,
-    ):
-        listed = stub.listed
-        waiting = asyncio.create_task(changed(known))
-        if known:
-            await stub.until(lambda listed=listed: stub.listed > listed)
-        else:
-            await asyncio.wait((waiting,), timeout=0.1)  # there is nobody to ask, so nothing to see of its being ready
-        await change()
-        async with asyncio.timeout(5):
-            now = await waiting
-        assert now != known
-        known = now
-    assert [adapter.name for adapter in known] == ["hci0", "hci2"]
-
-
-async def test_a_list_that_changed_before_is_told_at_once(stub: Bluez) -> None:
-    async with asyncio.timeout(5):
-        assert await changed(()) == await adapters()
-        await stub.stop()
-        assert await changed((Adapter("hci0", OURS, True, "public", True, True),)) == ()
-    await stub.start()
-
-
-async def test_devices_that_come_and_go_are_no_change_of_the_list(stub: Bluez, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looked at, each passer-by would cost a list of all that BlueZ knows."""
-    monkeypatch.setattr(listing, "LOOK_S", 60.0)
-    known = await adapters()
-    waiting = asyncio.create_task(changed(known))
-    await stub.until(lambda: stub.listed == 2)
-    await stub.connect("hci0", PEER)
-    await stub.forget("hci0", PEER)
-    await adapters()
-    await stub.power("hci0", False)
-    async with asyncio.timeout(5):
-        await waiting
-    assert stub.listed == 4

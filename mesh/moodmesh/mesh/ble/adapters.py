@@ -1,4 +1,4 @@
-"""Which Bluetooth adapters this machine has, and word of it when that changes."""
+"""Which Bluetooth adapters this machine has."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from moodmesh.mesh.seams import Unavailable
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from .systembus import SystemBus
 
-LOOK_S = 30.0
-"""So often the list is made anew where nobody says that it changed."""
-ADAPTER_DEPTH = 3  # /org/bluez/hci0; a device is below it
 SETTINGS = Path("/etc/bluetooth/main.conf")
 
 
@@ -46,42 +41,6 @@ async def adapters() -> tuple[Adapter, ...]:
 
     async with connected(lambda message: None) as bus:
         return await _listed(bus)
-
-
-async def changed(known: tuple[Adapter, ...]) -> tuple[Adapter, ...]:
-    """The list, once it is no longer `known`; it is empty as long as there is nobody to ask."""
-    if sys.platform != "linux":
-        await asyncio.get_running_loop().create_future()
-    from .systembus import ADAPTER, BLUEZ, DBUS, OBJECTS, connected
-
-    stirred = asyncio.Event()
-    stirred.set()
-
-    def heard(message: Any) -> None:
-        of_adapters = message.member in ("NameOwnerChanged", "PropertiesChanged")
-        if of_adapters or ((message.member or "").startswith("Interfaces") and message.body[0].count("/") == ADAPTER_DEPTH):
-            stirred.set()
-
-    while True:
-        with contextlib.suppress(Unavailable):
-            async with connected(heard, stirred.set) as bus:
-                await bus.match(f"type='signal',sender='{DBUS}',member='NameOwnerChanged',arg0='{BLUEZ}'")
-                await bus.match(f"type='signal',sender='{BLUEZ}',interface='{OBJECTS}'")
-                await bus.match(f"type='signal',sender='{BLUEZ}',member='PropertiesChanged',arg0='{ADAPTER}'")
-                while True:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_S):
-                            await stirred.wait()
-                    stirred.clear()
-                    try:
-                        now = await _listed(bus)
-                    except Unavailable:
-                        now = ()
-                    if now != known:
-                        return now
-        if known:
-            return ()
-        await asyncio.sleep(LOOK_S)
 
 
 async def _listed(bus: SystemBus) -> tuple[Adapter, ...]:

@@ -17,7 +17,7 @@ from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
 from .lanes import Lanes
 from .payload import ID_BYTES, SIZE, SLOT_BYTES, SLOTS, Payload, decode
 from .presence import STALE_S, Presence
-from .radio import Heard, Hooks, Peripheral
+from .radio import UNSEEN, Heard, Hooks, Peripheral
 
 if TYPE_CHECKING:  # bleak is loaded where there is a radio
     from .central import Central
@@ -74,6 +74,7 @@ class BleFinder:
         self._seen = seen
         try:
             async with self._opened() as (central, peripheral):
+                self.trouble = {"this device": UNSEEN} if peripheral is None else {}
                 with reachable(self._name, central):
                     async with central.scanning(self._heard), asyncio.TaskGroup() as group:
                         group.create_task(self._deliver())

@@ -8,14 +8,12 @@ import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from moodmesh.mesh.ble.radio import RADIOS, Peripheral, no_radio
+from moodmesh.mesh.ble.radio import RADIOS, UNSEEN, Peripheral, no_radio
 
 if TYPE_CHECKING:  # bleak is loaded where there is a radio
     from moodmesh.mesh.ble.central import Central
 
-SCANS_ONLY = (
-    "programs cannot advertise on this platform: this device sees others by Bluetooth, and is seen on the network alone"
-)
+SCANS_ONLY = f"programs cannot advertise on this platform: this device {UNSEEN}"
 
 
 @contextlib.asynccontextmanager

@@ -17,6 +17,7 @@ LANE_UUIDS = tuple(f"{OWN[:-2]}{int(OWN[-2:], 16) + 1 + number:02x}" for number 
 """The characteristics of our service: each is written without response, and notifies."""
 RADIOS = Path("/sys/class/bluetooth")
 """The adapters that Linux has."""
+UNSEEN = "looks and connects, and is seen by others on the network alone"
 
 
 def no_radio() -> Unavailable:

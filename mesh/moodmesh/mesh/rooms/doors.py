@@ -46,6 +46,7 @@ class PipePlace:
     def __init__(self, pipe: WebSocketPipe, known: Callable[[], None] = lambda: None) -> None:
         """`known`: called once the other end has named a room that is held here; until then it counts as a stranger."""
         self._pipe, self.known, self.host = pipe, known, pipe.host
+        self.slow = by_radio(pipe.host)
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waiting = 0
         self._writer = asyncio.get_running_loop().create_task(self._write())

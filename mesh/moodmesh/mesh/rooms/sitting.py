@@ -23,6 +23,7 @@ from .wire import Malformed, Message, Step, decode, encode, pack, unpack
 
 T = TypeVar("T")
 LOOK_S, FORGIVEN_S = 1.0, 5.0
+MOST_BY_RADIO = 10
 _USED_UP = f"{1 + MOST_AGAIN} attempts to gather the room came to nothing, members left meanwhile: again in the next epoch"
 MOST_ADDRESS, DOOR_BYTES = 64, 2
 """A gatherer does not know its own host: of itself it tells the port alone."""
@@ -31,6 +32,10 @@ log = logging.getLogger(__name__)
 
 class Place(Protocol):
     """One end of a way between a member and a coordinator."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether it is by radio, which carries rooms of up to `MOST_BY_RADIO` (room-mood §10)."""
 
     def post(self, data: bytes) -> None:
         """Send without waiting; a way that is too full is closed."""
@@ -368,7 +373,7 @@ class Sitting:
         """Another attempt, with all who are here and did not withhold; the first of them, where they are too many at once."""
         self._start_at = None
         self._withheld |= self._gathering.withheld if self._gathering is not None else frozenset()
-        here = {place: told for place, told in self._here.items() if place not in self._withheld}
+        here = self._able()
         attempt = self._next([seen for _, seen in here.values()])
         if attempt > 1 + MOST_AGAIN:
             for place in list(self._here):
@@ -381,6 +386,14 @@ class Sitting:
         data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, pack([])))
         self._post([Out(place, data) for place in places])
         self._tick_later()
+
+    def _able(self) -> dict[Place, tuple[bytes, int]]:
+        """Who can take part: those by radio in a small room alone."""
+        here = {place: told for place, told in self._here.items() if place not in self._withheld}
+        fast = {place: told for place, told in here.items() if not place.slow}
+        if len(here) <= MOST_BY_RADIO or len(fast) == len(here):
+            return here
+        return fast if len(fast) >= MOST_BY_RADIO else dict(itertools.islice(here.items(), MOST_BY_RADIO))
 
     def _next(self, told: Sequence[int]) -> int:
         """The attempt after the last: of this gatherer, or of another before it, as more of those here say who could still take
@@ -455,6 +468,8 @@ class Inbox:
 
 class LocalPlace:
     """A way within one process: the in-memory twin, and the way of a device to its own coordinator."""
+
+    slow = False
 
     def __init__(self, inbox: Inbox, outbox: Inbox) -> None:
         self._inbox, self._outbox = inbox, outbox

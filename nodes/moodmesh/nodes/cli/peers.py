@@ -115,7 +115,8 @@ def near(json: Json = False) -> None:
         ]  # fmt: skip
         lines = columns(rows, ("who", "state", "found by", "seen", "signal", "at")) if rows else ["nobody is near"]
         lines += [f"{name}: {why}" for name, why in found["troubles"].items()]
-        return lines + [f"{r['radio']}: {r['reason']}; {r['remedy']}" for r in found["radios"] if r["state"] != "ok"]
+        told = [(f"{r['radio']}: {r['reason']}", r["remedy"]) for r in found["radios"] if r["reason"]]
+        return lines + ["; ".join(filter(None, both)) for both in told]
 
     emit(found, json, text)
 

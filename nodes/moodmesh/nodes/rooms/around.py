@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Sequence
 
 from moodmesh.mesh.address import Address
+from moodmesh.mesh.reach import by_radio
 from moodmesh.mesh.rooms.doors import PipePlace, enter
 from moodmesh.mesh.rooms.sitting import Place
 from moodmesh.mesh.seams import DeviceId, LinkClosed
@@ -16,9 +17,12 @@ LOWEST_PORT = 1024
 
 
 def near(address: bytes) -> bool:
-    """Whether an address, as `PipePlace.address` tells it, can only be of the network that this device is in."""
+    """Whether an address, as `PipePlace.address` tells it, can only be of the network that this device is in, or of its air."""
+    host = address[2:].decode("ascii", "replace")
+    if by_radio(host):
+        return True
     try:
-        found = ipaddress.ip_address(address[2:].decode("ascii", "replace"))
+        found = ipaddress.ip_address(host)
     except ValueError:
         return False
     return not found.is_global and not found.is_multicast and int.from_bytes(address[:2], "little") >= LOWEST_PORT

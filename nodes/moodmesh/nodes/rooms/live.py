@@ -16,6 +16,7 @@ from moodmesh.mesh.binding import EVERYWHERE
 from moodmesh.mesh.clock import Clock, within
 from moodmesh.mesh.endpoint import Endpoint
 from moodmesh.mesh.errors import MeshError
+from moodmesh.mesh.reach import by_radio
 from moodmesh.mesh.rooms.doors import Doors, PipePlace, ask
 from moodmesh.mesh.rooms.member import Declined, Opened
 from moodmesh.mesh.rooms.sitting import Aborted, Around, Place, Sitting, Timing, room_tag
@@ -83,7 +84,7 @@ class Rooms:
         """One device sits in a room once: whoever joins, leaves or begins an epoch does so alone."""
         self.seats: dict[str, Seat] = {}
         self.invited: dict[str, tuple[Descriptor, DeviceId]] = {}
-        self._ways = Ways(peers.send, self._serve)
+        self._ways = Ways(peers.send, self._serve, self._slow)
         self._doors: Doors | None = None
         self._port = 0
         self._turned = asyncio.Event()
@@ -91,6 +92,10 @@ class Rooms:
         self._background = Background()
         self._loop: asyncio.AbstractEventLoop
         self.epoch = epoch_of(clock.wall())
+
+    def _slow(self, peer: DeviceId) -> bool:
+        link = self._endpoint.links.get(peer)
+        return link is not None and by_radio(link.address[0])
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -24,6 +24,7 @@ class Way:
     def __init__(self, ways: Ways, key: Key) -> None:
         self._ways, self._key = ways, key
         self.peer, self.unread = key[0], 0
+        self.slow = ways.slow(key[0])
         self._inbox = Inbox()
 
     def post(self, data: bytes) -> None:
@@ -55,10 +56,15 @@ class Way:
 
 
 class Ways:
-    """All of them. `send` queues a message for a linked peer; `serve` gets what a peer opened."""
+    """All of them. `send` queues a message for a linked peer; `serve` gets what a peer opened; `slow`: linked by radio."""
 
-    def __init__(self, send: Callable[[DeviceId, RoomWord], bool], serve: Callable[[Way], Awaitable[None]]) -> None:
-        self._send, self._serve = send, serve
+    def __init__(
+        self,
+        send: Callable[[DeviceId, RoomWord], bool],
+        serve: Callable[[Way], Awaitable[None]],
+        slow: Callable[[DeviceId], bool] = lambda peer: False,
+    ) -> None:
+        self._send, self._serve, self.slow = send, serve, slow
         self._ways: dict[Key, Way] = {}
         self._numbers = itertools.count(1)
         self._background = Background()

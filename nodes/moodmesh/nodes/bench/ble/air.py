@@ -1,6 +1,7 @@
 """The air that virtual radios share: in this process, and for others over loopback, one HCI connection a radio.
 
-It takes no time and loses nothing. `python -m moodmesh.nodes.bench.ble.air [PATH]` serves one: its first line says where.
+It takes no time and loses nothing. As a process: `python -m moodmesh.nodes.bench.ble.air [PATH [plain]]`, whose first line
+says where.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from bumble.transport.common import StreamPacketSource
 HOST = "127.0.0.1"
 ACL_BYTES = 251
 """What a radio of Bluetooth 4.2 or later sends as one packet."""
+_LATER = LeFeatureMask.LE_EXTENDED_ADVERTISING | LeFeatureMask.LL_PRIVACY
 
 
 class _Link(LocalLink):
@@ -56,10 +58,7 @@ class _Link(LocalLink):
 
 
 class _Controller(Controller):
-    """One that forgets a connection it was to make, when told so. It claims nothing that Bumble does by half: of one with
-    these features, Linux waits for another kind of event when it connects."""
-
-    le_features = Controller.le_features & ~(LeFeatureMask.LE_EXTENDED_ADVERTISING | LeFeatureMask.LL_PRIVACY)
+    """One that forgets a connection it was to make, when told so."""
 
     def on_hci_le_create_connection_cancel_command(
         self, _command: HCI_LE_Create_Connection_Cancel_Command
@@ -69,9 +68,11 @@ class _Controller(Controller):
 
 
 class Air:
-    """Whoever joins hears whoever else did."""
+    """Whoever joins hears whoever else did. `plain`: with what a radio of Bluetooth 4.2 has; of one with more, Linux waits for
+    another kind of event when it connects than Bumble sends."""
 
-    def __init__(self) -> None:
+    def __init__(self, plain: bool = False) -> None:
+        self._features = Controller.le_features & ~(_LATER if plain else LeFeatureMask(0))
         self._link = _Link()  # type: ignore[no-untyped-call]
         self._numbers = itertools.count(1)
 
@@ -81,6 +82,7 @@ class Air:
         address = Address(f"F0:F1:F2:00:{number >> 8:02X}:{number & 255:02X}", Address.PUBLIC_DEVICE_ADDRESS)
         controller = _Controller(f"radio {number}", source, sink, self._link, address)
         controller.le_acl_data_packet_length = ACL_BYTES
+        controller.le_features = self._features
         return controller
 
     def leave(self, controller: Controller) -> None:
@@ -135,12 +137,12 @@ class _Plug(asyncio.Protocol):
         self._air.leave(self._controller)
 
 
-async def main(path: str = "") -> None:
+async def main(path: str = "", plain: str = "") -> None:
     """Serve until killed."""
-    async with Air().serving(path) as where:
+    async with Air(bool(plain)).serving(path) as where:
         print(where, flush=True)
         await asyncio.get_running_loop().create_future()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:2]))
+    asyncio.run(main(*sys.argv[1:3]))

@@ -19,14 +19,13 @@ from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
 from bleak.exc import BleakError
 from bleak.uuids import normalize_uuid_str
 from bumble.core import UUID, AdvertisingData, BaseBumbleError
-from bumble.device import Advertisement, Connection, Device, Peer
+from bumble.device import Advertisement, AdvertisingSet, Connection, Device, Peer
 from bumble.gatt import Characteristic, CharacteristicValue, Service
 from bumble.hci import (
     Address,
     HCI_LE_Create_Connection_Cancel_Command,
     HCI_LE_Create_Connection_Command,
     OwnAddressType,
-    Role,
 )
 from bumble.host import Host
 from bumble.transport import open_transport
@@ -103,8 +102,6 @@ class Radio:
 
         connection.on(Connection.EVENT_DISCONNECTION, lost)
         self._linked.set()
-        if connection.role == Role.PERIPHERAL:
-            self.peripheral.taken()
 
 
 @contextlib.asynccontextmanager
@@ -300,6 +297,8 @@ class BumblePeripheral:
                 await device.start_advertising(
                     advertising_data=raw, advertising_interval_min=INTERVAL_MS, advertising_interval_max=INTERVAL_MS
                 )
+                assert device.legacy_advertising_set is not None
+                device.legacy_advertising_set.on(AdvertisingSet.EVENT_TERMINATION, self._taken)
 
     async def notify(self, lane: int, value: bytes) -> None:
         """To every subscriber; BlueZ, too, cuts short what one of them cannot take."""
@@ -319,8 +318,8 @@ class BumblePeripheral:
         """The radio lost a connection."""
         self._hooks.gone(device)
 
-    def taken(self) -> None:
-        """Somebody connected, which ends the advertisement: BlueZ begins it anew."""
+    def _taken(self, _status: int) -> None:
+        """Somebody connected, which ended the advertisement: BlueZ begins it anew."""
         task = asyncio.get_running_loop().create_task(self._again())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -328,7 +327,7 @@ class BumblePeripheral:
     async def _again(self) -> None:
         async with self._set_up:
             shown = self._radio.device.legacy_advertising_set
-            if self._open and shown is not None and not shown.enabled:
+            if self._open and shown is not None:  # whatever it says: it may take an older beginning for the newer end
                 await shown.start()
 
     def _lane(self, number: int, uuid: str) -> Characteristic[bytes]:

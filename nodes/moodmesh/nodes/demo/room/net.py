@@ -89,7 +89,7 @@ class Wire:
 
     def __init__(self, net: Net, device: int, place: Place) -> None:
         self._net, self._device, self._place = net, device, place
-        self.receive, self.close, self.address = place.receive, place.close, place.address
+        self.receive, self.close, self.address, self.slow = place.receive, place.close, place.address, place.slow
 
     def post(self, data: bytes) -> None:
         """Into the other's inbox."""
