@@ -28,7 +28,7 @@ class Sent(NamedTuple):
 class Net:
     """`lost`: whether a message of a device gets nowhere; `by_radio`: which devices have no other way to the others."""
 
-    def __init__(self, clock: Clock, lost: Callable[[int, bytes], bool], by_radio: frozenset[int]) -> None:
+    def __init__(self, clock: Clock, lost: Callable[[int, bytes], bool], by_radio: frozenset[int] = frozenset()) -> None:
         self.clock, self.lost, self.by_radio = clock, lost, by_radio
         self.sittings: list[Sitting] = []
         self.log: list[Sent] = []

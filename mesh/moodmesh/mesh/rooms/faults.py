@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from moodmesh.privacy.sums.decoding import Undecodable, decode, off
 from moodmesh.privacy.sums.field import Residues, residues
+from moodmesh.privacy.sums.later import np
 
 from .holder import CHALLENGES, Proposal
 from .transcript import Draw, verified

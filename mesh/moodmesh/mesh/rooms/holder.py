@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from moodmesh.privacy.sums.decoding import Undecodable, decode
 from moodmesh.privacy.sums.field import Residues, residues
+from moodmesh.privacy.sums.later import np
 
 from .transcript import MOST_RELAYS, Channel, Draw, Keys, Roster, digest, u16, verified
 from .wire import HASH, SIG, Item, Malformed, bitmap, members_of, numbers, split

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-import numpy as np
-
 from moodmesh.privacy.sums.decoding import Undecodable, decode
 from moodmesh.privacy.sums.field import Residues, lift, residues, uniform
+from moodmesh.privacy.sums.later import np
 from moodmesh.privacy.sums.shamir import share
 
 from .faults import Checks, Faults

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from .field import P, Residues, apart, inverses, powers, product, uniform
+from .later import np
 from .shamir import combine
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Undecodable(ValueError):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from .later import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 P = 2**31 - 1
 """The modulus of the protocol (room-mood §4); tests also use a small one."""
-Residues = NDArray[np.int64]
+Residues: TypeAlias = "NDArray[np.int64]"
 _HALF = 16  # products of a residue with 16 bits sum up to 2^16 of them within 63 bits
 
 

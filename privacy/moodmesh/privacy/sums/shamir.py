@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from .field import P, Residues, apart, inverses, powers, product, residues, uniform
+from .later import np
 
 
 def points(count: int) -> Residues:
