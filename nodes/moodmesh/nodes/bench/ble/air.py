@@ -1,7 +1,7 @@
 """The air that virtual radios share: in this process, and for others over loopback, one HCI connection a radio.
 
-It takes no time and loses nothing. As a process: `python -m moodmesh.nodes.bench.ble.air [PATH [plain]]`, whose first line
-says where.
+It takes no time, unless it is given a rate, and loses nothing. As a process:
+`python -m moodmesh.nodes.bench.ble.air [PATH [plain [RATE]]]`, each of which may be empty, whose first line says where.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 from bumble import ll
-from bumble.controller import Controller
+from bumble.controller import Connection, Controller
 from bumble.core import PhysicalTransport
 from bumble.hci import (
     Address,
+    HCI_AclDataPacket,
     HCI_ErrorCode,
     HCI_LE_Create_Connection_Cancel_Command,
     HCI_StatusReturnParameters,
@@ -34,6 +36,20 @@ _LATER = LeFeatureMask.LE_EXTENDED_ADVERTISING | LeFeatureMask.LL_PRIVACY
 
 class _Link(LocalLink):
     """As in a real air, whoever answers an advertisement first has the connection, and two radios have one at most."""
+
+    rate = math.inf
+    """Bytes a second that two radios pass to each other, both directions together."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._free: dict[frozenset[str], float] = {}
+
+    def passed(self, connection: Connection, size: int) -> float:
+        """When a packet of this size is through, after those before it; by the clock of the loop."""
+        two = frozenset((str(connection.self_address), str(connection.peer_address)))
+        start = max(asyncio.get_running_loop().time(), self._free.get(two, 0.0))
+        self._free[two] = start + size / self.rate
+        return self._free[two]
 
     def send_acl_data(
         self, sender_controller: Controller, destination_address: Address, transport: PhysicalTransport, data: bytes
@@ -66,14 +82,24 @@ class _Controller(Controller):
         self.pending_le_connection = None
         return HCI_StatusReturnParameters(HCI_ErrorCode.SUCCESS)
 
+    def on_hci_acl_data_packet(self, packet: HCI_AclDataPacket) -> None:
+        """The host hears that it is sent when it is: what waits before that, waits there."""
+        connection, link = self.find_connection_by_handle(packet.connection_handle), self.link
+        if connection is None or not isinstance(link, _Link) or link.rate == math.inf:
+            super().on_hci_acl_data_packet(packet)
+        else:
+            through = link.passed(connection, len(packet.data))
+            asyncio.get_running_loop().call_at(through, super().on_hci_acl_data_packet, packet)
+
 
 class Air:
     """Whoever joins hears whoever else did. `plain`: with what a radio of Bluetooth 4.2 has; of one with more, Linux waits for
-    another kind of event when it connects than Bumble sends."""
+    another kind of event when it connects than Bumble sends. `rate`: bytes a second that two of them pass to each other."""
 
-    def __init__(self, plain: bool = False) -> None:
+    def __init__(self, plain: bool = False, rate: float = math.inf) -> None:
         self._features = Controller.le_features & ~(_LATER if plain else LeFeatureMask(0))
-        self._link = _Link()  # type: ignore[no-untyped-call]
+        self._link = _Link()
+        self._link.rate = rate
         self._numbers = itertools.count(1)
 
     def join(self, source: Any = None, sink: Any = None) -> Controller:
@@ -137,12 +163,12 @@ class _Plug(asyncio.Protocol):
         self._air.leave(self._controller)
 
 
-async def main(path: str = "", plain: str = "") -> None:
+async def main(path: str = "", plain: str = "", rate: str = "inf") -> None:
     """Serve until killed."""
-    async with Air(bool(plain)).serving(path) as where:
+    async with Air(bool(plain), float(rate)).serving(path) as where:
         print(where, flush=True)
         await asyncio.get_running_loop().create_future()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:3]))
+    asyncio.run(main(*sys.argv[1:4]))
