@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -36,10 +37,10 @@ class Aired(Daemon):
 
 
 @contextmanager
-def aired(root: Path, *names: str, changed: str = "") -> Iterator[tuple[Aired, ...]]:
-    """Daemons in one air, running."""
+def aired(root: Path, *names: str, changed: str = "", rate: float = math.inf) -> Iterator[tuple[Aired, ...]]:
+    """Daemons in one air, running. `rate`: bytes a second that two of them pass to each other."""
     with ExitStack() as stack:
-        serving = stack.enter_context(subprocess.Popen(AIR, stdout=subprocess.PIPE, text=True))
+        serving = stack.enter_context(subprocess.Popen((*AIR, "", "", str(rate)), stdout=subprocess.PIPE, text=True))
         stack.callback(serving.kill)
         assert serving.stdout is not None
         air = serving.stdout.readline().strip()

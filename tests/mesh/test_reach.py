@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from moodmesh.mesh import pipe
+from moodmesh.mesh.ble import lane
 from moodmesh.mesh.clock import SystemClock
 from moodmesh.mesh.dialling import ordered
 from moodmesh.mesh.errors import DialFailed, NoWindow
@@ -30,6 +33,7 @@ from moodmesh.mesh.tls import read_rid
 from .support import Device, paired
 from .test_pairing import COST, Kept, make_window, me
 
+SECOND = 12_000  # bytes, as placement takes a radio for
 Adopt = Callable[[socket.socket, str], None]
 
 
@@ -47,6 +51,31 @@ class Wires:
         ours.setblocking(False)
         self.plugged[device, port](theirs, "wire/someone")
         return ours
+
+
+class Narrow(Wires):
+    """Streams through a lane's sockets, and 512 bytes a millisecond; nothing passes while `open` is not set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.passed = asyncio.Event(), 0
+        self.open.set()
+        self.pumps: list[asyncio.Task[None]] = []
+
+    async def stream(self, device: str, port: int) -> socket.socket:
+        (ours, near), (far, theirs) = lane._pair(), lane._pair()
+        self.plugged[device, port](theirs, "wire/someone")
+        self.pumps += [asyncio.create_task(self._pump(*ends)) for ends in ((near, far), (far, near))]
+        return ours
+
+    async def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with source, contextlib.suppress(OSError):
+            while data := await loop.sock_recv(source, 512):
+                await self.open.wait()
+                await asyncio.sleep(0.001)
+                self.passed += len(data)
+                await loop.sock_sendall(sink, data)
 
 
 @pytest.fixture
@@ -99,6 +128,48 @@ async def test_a_short_word_overtakes_a_long_one(wires: Wires, monkeypatch: pyte
         assert (first.kind, second.kind) == ("word", CHUNK)
         assert second.body == chunk
         assert max(sizes) == PIECE + 1
+
+
+async def ahead_of_a_word() -> int:
+    """Bytes that a slow radio passes before a short word that is sent when a long one has been on its way for a while."""
+    wires = Narrow()
+    with reachable("wire", wires):
+        async with paired() as (ann, bob), asyncio.timeout(10):
+            link = await ann.endpoint.links.dial(bob.identity.id, [plug(wires, bob)])
+            wires.open.clear()
+            sending = asyncio.create_task(link.send(Envelope(CHUNK, os.urandom(36) + os.urandom(CHUNK_BYTES))))
+            await asyncio.sleep(0.1)
+            before, word = wires.passed, asyncio.create_task(link.send(Envelope("word", b"{}")))
+            wires.open.set()
+            assert (await bob.events.got.get()).kind == "word"
+            passed = wires.passed - before
+            await word
+        await asyncio.gather(sending, *wires.pumps, return_exceptions=True)
+    return passed
+
+
+async def test_a_slow_radio_has_a_second_of_bytes_ahead_of_a_word_at_most() -> None:
+    assert await ahead_of_a_word() < 2 * SECOND
+
+
+async def test_mutation_looking_at_the_buffer_of_tls_alone_has_it_wait_for_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipe, "_unwritten", lambda transport: transport.get_write_buffer_size())
+    assert await ahead_of_a_word() > 5 * SECOND
+
+
+async def test_what_nobody_waits_for_fails_in_silence(wires: Wires) -> None:
+    loop, complaints = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda loop, context: complaints.append(context))
+    async with paired() as (ann, bob):
+        link = await ann.endpoint.links.dial(bob.identity.id, [plug(wires, bob)])
+        sending = asyncio.create_task(link.send(Envelope(CHUNK, os.urandom(36) + os.urandom(CHUNK_BYTES))))
+        await asyncio.sleep(0.01)
+        sending.cancel()
+        await link.close()
+    del sending
+    await asyncio.sleep(0.02)
+    gc.collect()
+    assert not complaints
 
 
 async def test_a_link_moves_to_a_network_and_stays_there(wires: Wires) -> None:

@@ -25,7 +25,9 @@ class Pieces:
     async def send(self, frame: Frame) -> None:
         """Send one frame, all of it also when the caller gives up: half a frame would spoil the next; `PipeClosed`."""
         if frame.binary or len(frame.data) > PIECE:
-            await asyncio.shield(self._in_pieces(frame))
+            task = asyncio.ensure_future(self._in_pieces(frame))
+            task.add_done_callback(_noted)
+            await asyncio.shield(task)
         else:
             await self._pipe.send(frame)
 
@@ -51,3 +53,9 @@ class Pieces:
     async def close(self, code: int = CLOSED, reason: str = "") -> None:
         """Close within half a second (idempotent)."""
         await self._pipe.close(code, reason)
+
+
+def _noted(task: asyncio.Task[None]) -> None:
+    """Whoever gave up does not ask why it failed, and nobody else needs to know."""
+    if not task.cancelled():
+        task.exception()

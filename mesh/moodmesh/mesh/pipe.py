@@ -127,7 +127,7 @@ class WebSocketPipe:
 
     async def _written(self) -> None:
         """What waits in a buffer would make the next message late."""
-        while self._transport.get_write_buffer_size() > 0 and not self._transport.is_closing():  # noqa: ASYNC110 - nobody tells
+        while _unwritten(self._transport) > 0 and not self._transport.is_closing():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(_LOOK_S)
 
     async def receive(self) -> Frame:
@@ -170,6 +170,13 @@ class WebSocketPipe:
     def _gone(self) -> None:
         self._ending = True
         self.closed.set()
+
+
+def _unwritten(transport: asyncio.Transport) -> int:
+    """Bytes that wait for a socket. TLS hands them to a transport below it, which holds 64 KiB more and which asyncio shows to
+    nobody: seconds of a radio."""
+    below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    return transport.get_write_buffer_size() + (below.get_write_buffer_size() if below is not None else 0)
 
 
 def in_words(code: int, said: str) -> str:
