@@ -224,12 +224,11 @@ async def dialled_in(
     """Whether eve, who learnt the secret of a pair but has another key, is taken for bob when she dials ann over a lane."""
     async with aired("ann", "bob", "eve") as (ann, bob, eve):
         change(ann, bob, eve)
-        ann.device.befriend(bob.device)
+        ann.device.pairs.add(pair_with(bob.device.identity, SECRET))
         ann.show()
         await eve.until_heard(ann)
-        (pair,) = ann.device.pairs
         posing = Identity(bob.device.identity.id, eve.device.identity.credential)
-        eve.device.pairs.add(dataclasses.replace(pair_with(ann.device.identity), k_pair=pair.k_pair))
+        eve.device.pairs.add(pair_with(ann.device.identity, SECRET))
         dialler = pipe.WebSocketDialler(tls.PeerTls(posing, eve.device.pairs, eve.device.endpoint.rids), CAPS)
         monkeypatch.setattr(eve.device.endpoint.links, "_dialler", dialler)
         try:

@@ -42,6 +42,7 @@ INTERVAL_MS = 100.0
 """Between two advertisements."""
 AHEAD = 32
 """Packets of a radio on their way before a write waits."""
+_ASSIGNED = "-0000-1000-8000-00805f9b34fb"
 _PROPERTIES = {
     Characteristic.Properties.READ: "read",
     Characteristic.Properties.WRITE: "write",
@@ -285,10 +286,8 @@ class BumblePeripheral:
 
     async def advertise(self, data: bytes) -> None:
         """Show this service data from now on."""
-        shown = [
-            (AdvertisingData.FLAGS, bytes((6,))),
-            (AdvertisingData.SERVICE_DATA_128_BIT_UUID, UUID(SERVICE).to_bytes() + data),
-        ]
+        kind, uuid = _service_data(SERVICE)
+        shown = [(AdvertisingData.FLAGS, bytes((6,))), (kind, uuid + data)]
         device, raw = self._radio.device, bytes(AdvertisingData(shown))
         async with self._set_up:
             if device.legacy_advertising_set is not None:
@@ -349,6 +348,13 @@ def _create(address: Address) -> HCI_LE_Create_Connection_Command:
 
 def _text(address: Address) -> str:
     return address.to_string(with_type_qualifier=False)
+
+
+def _service_data(uuid: str) -> tuple[int, bytes]:
+    """Which kind of service data a UUID has, and how it is written there: one that is assigned is short, as with BlueZ."""
+    if uuid.startswith("0000") and uuid.endswith(_ASSIGNED):
+        return AdvertisingData.SERVICE_DATA_16_BIT_UUID, UUID(uuid[4:8]).to_bytes()
+    return AdvertisingData.SERVICE_DATA_128_BIT_UUID, UUID(uuid).to_bytes()
 
 
 def _uuid(uuid: UUID) -> str:
