@@ -163,6 +163,16 @@ async def test_a_flood_of_strangers_costs_bounded_memory() -> None:
         assert len(rig.finder._presence._known) <= 256
 
 
+async def test_a_flood_of_strangers_shown_twice_costs_bounded_memory() -> None:
+    """What is no news waits for its batch."""
+    async with running(quiet=True) as rig:
+        for number in range(10_000):
+            said, address = other(), f"C0:00:00:00:{number >> 8:02X}:{number & 255:02X}"
+            for _ in range(2):
+                rig.hears(said, address=address)
+        assert len(rig.finder._batch) <= module.MOST_TOLD
+
+
 async def test_the_radio_that_goes_ends_the_run_with_its_reason() -> None:
     rig = Rig()
     rig.peripheral.gone = Unavailable("the adapter was pulled", "plug it in")

@@ -105,6 +105,20 @@ async def test_an_idle_lane_is_anybodys_and_one_with_a_stream_is_not(rig: Rig) -
     assert (await rig.greet(EVE, 3)).kind is Kind.WELCOME
 
 
+async def test_a_lane_is_idle_from_the_end_of_its_last_stream_on(rig: Rig) -> None:
+    """Its central takes it for its own for some seconds more: nobody else may have it within them."""
+    await rig.greet(ANN, 3)
+    rig.say(3, ANN, Kind.OPEN, 0, bytes((PORT,)))
+    await settle()
+    await rig.clock.advance(3 * IDLE_S)
+    rig.opened[0][1].close()
+    await settle(100)
+    assert rig.lanes.streams(ANN) == 0
+    assert (await rig.greet(EVE, 3)).kind is Kind.BUSY
+    await rig.clock.advance(IDLE_S + 1)
+    assert (await rig.greet(EVE, 3)).kind is Kind.WELCOME
+
+
 async def test_who_greets_anew_begins_anew(rig: Rig) -> None:
     await rig.greet(ANN, 3)
     rig.say(3, ANN, Kind.OPEN, 0, bytes((PORT,)))

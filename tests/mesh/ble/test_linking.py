@@ -109,7 +109,7 @@ async def devices() -> AsyncIterator[list[Device]]:
 async def watched(epochs: int, rotate: Callable[[Rids], None] = Rids.rotate) -> list[list[bytes]]:
     """What each of two devices has on the air, epoch by epoch."""
     async with devices() as both:
-        return [[await one.epoch(rotate) for _ in range(epochs)] for one in both]
+        return [[await one.epoch(rotate) for _ in range(epochs + 1)][1:] for one in both]  # the first may be half set up
 
 
 def bits(data: bytes) -> list[int]:

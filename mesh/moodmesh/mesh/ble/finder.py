@@ -143,7 +143,9 @@ class BleFinder:
         self._told.pop(key, None)
         self._told[key] = said, sighting.at
         if len(self._told) > MOST_TOLD:
-            del self._told[next(iter(self._told))]
+            oldest = next(iter(self._told))
+            del self._told[oldest]
+            self._batch.pop(oldest, None)
         self._seen(sighting)
 
     async def _deliver(self) -> None:

@@ -78,6 +78,8 @@ class Lanes:
         most = max(SMALLEST, min(hello.most, self._most))
 
         async def send(frame: bytes) -> None:
+            if (now := self._held.get(number)) is not None and now.lane is lane:
+                now.used = self._clock.now()  # it may be we who end its last stream, after a long silence of its holder
             await self._notify(number, frame)
 
         lane = Lane(send, most, lambda port, sock: self._accept(device, port, sock), lambda why: self._ended(number, lane))
