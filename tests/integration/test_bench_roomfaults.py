@@ -40,6 +40,7 @@ def test_strings_in_common_are_told_from_chance() -> None:
     assert [one.who for one in compare(said) if one.linked] == ["b", "c"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_room_that_is_struck_tells_right_sums_or_says_why() -> None:
     found, links = bench.play(STRUCK, 3, DEVICES, DEVICES[:3])  # too few of a sort to tell what links their epochs

@@ -49,6 +49,7 @@ def traces(place: Path) -> list[Any]:
     return [*place.glob(f"{PREFIX}*"), *inhabitants(place)]
 
 
+@pytest.mark.slow
 def test_five_daemons_tell_and_one_is_killed(tmp_path: Path) -> None:
     picture = tmp_path / "room.png"
     done = subprocess.run(

@@ -168,7 +168,7 @@ async def heard_by_a_circle(node: Callable[..., Node]) -> tuple[Seat, list[Any],
             served.append(first)
 
         seat.sitting.serve = serve  # type: ignore[method-assign, assignment]
-    way = Way(cast(Any, SimpleNamespace(end=lambda key: None)), (BEN, True, 1))
+    way = Way(cast(Any, SimpleNamespace(end=lambda key: None, slow=lambda peer: False)), (BEN, True, 1))
     way.heard(encode(Message(Step.HERE, False, 0, EPOCH, US.id, bytes(4))))
     await anna.rooms._serve(way)
     said = [m for m in anna.said if isinstance(m, RoomMember)]

@@ -186,7 +186,10 @@ async def delivered(wrong: str, number: int) -> tuple[bytes, bool]:
 
 @pytest.mark.parametrize("number", [2, 3, 17, 60])
 @pytest.mark.parametrize("wrong", [wrong for wrong in WRONGS if wrong != "swapped"])
-async def test_a_frame_gone_wrong_ends_the_lane_and_no_wrong_byte_arrives(wrong: str, number: int) -> None:
+async def test_a_frame_gone_wrong_ends_the_lane_and_no_wrong_byte_arrives(
+    wrong: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "GAP_S", 0.3)
     came, ended = await delivered(wrong, number)
     assert ended
     assert len(came) < len(SENT)

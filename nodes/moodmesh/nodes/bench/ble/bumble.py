@@ -296,8 +296,10 @@ class BumblePeripheral:
                 await device.start_advertising(
                     advertising_data=raw, advertising_interval_min=INTERVAL_MS, advertising_interval_max=INTERVAL_MS
                 )
-                assert device.legacy_advertising_set is not None
-                device.legacy_advertising_set.on(AdvertisingSet.EVENT_TERMINATION, self._taken)
+                if (shows := device.legacy_advertising_set) is not None:  # a plain radio has none, and begins not anew
+                    shows.on(AdvertisingSet.EVENT_TERMINATION, self._taken)
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise asyncio.CancelledError  # which Bumble loses now and then (asyncio.wait_for of Python 3.11)
 
     async def notify(self, lane: int, value: bytes) -> None:
         """To every subscriber; BlueZ, too, cuts short what one of them cannot take."""
