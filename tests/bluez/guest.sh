@@ -32,8 +32,10 @@ until [ "$(ls /sys/class/bluetooth | wc -l)" -ge "$CONTROLLERS" ]; do sleep 0.1;
 chrt -f 20 bluetoothd -n > $logs/bluetoothd.log 2>&1 &
 echo $! > /run/bluetoothd.pid
 up "bluetoothd $(bluetoothd --version), Linux $(uname -r), $CONTROLLERS controllers"
+IFS='
+' # the words of the environment have spaces
 cd "$CHECKOUT" && "$PYTHON" -m pytest --import-mode=importlib -o addopts= -o filterwarnings= -o cache_dir=/tmp/cache -p pytest_asyncio.plugin \
-    -p pytest_timeout -rA --junitxml=$logs/results.xml $OPTIONS $MODULES > $logs/pytest.log 2>&1
+    -p pytest_timeout -rA --junitxml=$logs/results.xml $WORDS > $logs/pytest.log 2>&1
 result=$?
 cp $logs/* $here
 up "pytest ended with $result"

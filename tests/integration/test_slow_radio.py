@@ -44,6 +44,15 @@ def test_two_devices_that_paired_do_a_small_job(two: tuple[Aired, ...]) -> None:
     assert (done["status"], len(done["attempts"])) == ("SUCCEEDED", 1)
 
 
+@pytest.mark.parametrize("kilobytes", [20, 50])
+def test_what_would_be_one_long_message_on_a_network_loses_no_link(two: tuple[Aired, ...], kilobytes: int) -> None:
+    ann, ben = two
+    before = lost(ann), lost(ben)
+    done = ann.ended(ann.submit("emotion.text", LONG[: kilobytes * 1000], on="ben"), 120)
+    assert (done["status"], len(done["attempts"])) == ("SUCCEEDED", 1)
+    assert (lost(ann), lost(ben)) == before
+
+
 def test_300_kb_cross_in_about_the_time_foretold_and_no_beat_is_late(two: tuple[Aired, ...]) -> None:
     ann, ben = two
     ann.ended(ann.submit("emotion.text", WORDS, on="ben"), 60)

@@ -118,7 +118,7 @@ class Link:
 
     def __init__(self, world: World, us: Node, peer: Node) -> None:
         self.world, self.us, self.them, self.peer = world, us, peer, peer.id
-        self.address, self.slow = ("10.0.0.1", 1), False
+        self.address, self.slow, self.pieces = ("10.0.0.1", 1), False, 0
         self.other: Link
         self.inbox: asyncio.Queue[Envelope | None] = asyncio.Queue()
         self.closed, self._last = False, 0.0

@@ -9,6 +9,7 @@ from .address import Address
 from .clock import Clock, within
 from .errors import BadMessage
 from .frames import Caps, decode, encode
+from .pieces import Pieces
 from .pipe import BAD_MESSAGE, CLOSED, FORGOTTEN, Pipe, PipeClosed
 from .reach import PEER, by_radio
 from .seams import DeviceId, Envelope, LinkClosed
@@ -40,6 +41,11 @@ class PeerLink:
     def slow(self) -> bool:
         """Whether it is by radio."""
         return by_radio(self._pipe.host)
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of long messages came by radio."""
+        return self._pipe.pieces if isinstance(self._pipe, Pieces) else 0
 
     @property
     def rid(self) -> bytes:

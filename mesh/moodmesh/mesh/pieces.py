@@ -21,6 +21,8 @@ class Pieces:
         self.peer: DeviceId = pipe.peer
         self.host = pipe.host
         self._pipe, self._turn, self._came = pipe, asyncio.Lock(), bytearray()
+        self.pieces = 0
+        """How many came."""
 
     async def send(self, frame: Frame) -> None:
         """Send one frame, all of it also when the caller gives up: half a frame would spoil the next; `PipeClosed`."""
@@ -44,6 +46,7 @@ class Pieces:
             if not frame.binary:
                 return frame
             self._came += frame.data[1:]
+            self.pieces += 1
             if frame.data[:1] not in (b"\x00", b"\x01", b"\x02", b"\x03") or len(self._came) > CHUNK_HEAD + CHUNK_BYTES:
                 raise BadMessage("a piece of no frame")
             if not frame.data[0] & _MORE:

@@ -22,6 +22,8 @@ from moodmesh.tasks.models import Card, ModelStore
 from moodmesh.tasks.task import Task
 
 MODEL_ANSWER_S = 10.0
+INLINE_RADIO_BYTES = 4096
+"""Where somebody is linked by radio: longer, and a message would hold up those after it for seconds."""
 
 
 class NodeBlobs:
@@ -39,7 +41,7 @@ class NodeBlobs:
 
     async def put(self, data: bytes) -> Blob:
         """Keep bytes (see `Blobs`)."""
-        if len(data) <= INLINE_BYTES:
+        if len(data) <= (INLINE_RADIO_BYTES if self._peers.slow() else INLINE_BYTES):
             return Blob.of(data)
         try:
             artefact = await asyncio.to_thread(self.store.put, data)

@@ -26,7 +26,7 @@ from moodmesh.nodes.access import Access
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.jobs.desk import STALL_S
 from moodmesh.nodes.jobs.executor import LEASE_S, Executor
-from moodmesh.nodes.jobs.network import Neighbour
+from moodmesh.nodes.jobs.network import ANSWER_RADIO_S, ANSWER_S, Neighbour
 from moodmesh.nodes.jobs.pooled import heard, pool_for
 from moodmesh.nodes.jobs.pursuit import RESTART_WAIT_S
 from moodmesh.nodes.jobs.submitter import Submitter
@@ -64,7 +64,7 @@ from moodmesh.nodes.woken import woken
 
 BEAT_LIVE_S, BEAT_IDLE_S = 1.0, 10.0
 LOST_S, ABSENT_S = 4.5, 25.0  # lost half a second before the lease ends: elsewhere within 5 s
-UNREAD_S = 30.0  # as long as a link may be silent
+UNREAD_S, UNREAD_RADIO_S = 30.0, 300.0  # the first: as long as a link may be silent
 DOCUMENT_GAP_S = 0.2
 PULSE_S = 1.0
 RECONNECT_S = 0.3  # one dial and its handshake; what a crash then took away runs elsewhere within 0.5 s
@@ -204,6 +204,15 @@ class Peers:
         found = (doc.variants.get(variant) for doc in docs if doc is not None)
         return [v.mean for v in found if v is not None and not v.guess and v.mean > 0]
 
+    def patience(self, peer: DeviceId) -> float:
+        """Seconds within which a message there is answered: by radio one may wait for pieces of others."""
+        p = self.peers.get(peer)
+        return ANSWER_RADIO_S if p is not None and p.link is not None and p.link.slow else ANSWER_S
+
+    def slow(self) -> bool:
+        """Whether somebody is linked by radio."""
+        return any(p.link is not None and p.link.slow for p in self.peers.values())
+
     def silent(self, peer: DeviceId) -> None:
         """A reservation was not answered: nothing more goes there until something is heard."""
         if (p := self.peers.get(peer)) is not None and not p.here:
@@ -340,7 +349,7 @@ class Peers:
             while True:
                 envelope = await out.get()
                 try:
-                    async with asyncio.timeout(UNREAD_S):
+                    async with asyncio.timeout(UNREAD_RADIO_S if link.slow else UNREAD_S):
                         await link.send(envelope)
                 except BadMessage as error:  # over its cap: a fault of ours, and no reason to lose the link
                     log.error("not sent: %s", error)
@@ -434,6 +443,7 @@ class Peers:
 
     async def _beats(self, p: Peer, link: PeerLink) -> None:
         """Beat every second while an attempt is live on the link, else every ten; close it when it was silent too long."""
+        pieces = link.pieces
         while True:
             before, limit = self._clock.now(), LOST_S if p.live_since is not None else ABSENT_S
             wait = min(BEAT_LIVE_S if p.live_since is not None else BEAT_IDLE_S, max(0.01, limit - p.silent(before)))
@@ -443,6 +453,8 @@ class Peers:
             if now - before > wait + STALL_S:  # this process stood still: judge nobody, count anew
                 log.warning("the event loop stood still for %.1f s", now - before - wait)
                 p.heard = now
+            if link.pieces != pieces:  # a long message is on its way, and a beat behind it
+                pieces, p.heard = link.pieces, now
             if not self._live(p):
                 p.live_since = None
             if p.silent(now) >= (ABSENT_S if p.live_since is None else LOST_S):

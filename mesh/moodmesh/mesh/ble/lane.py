@@ -104,14 +104,14 @@ class Lane:
             return self.close("a frame was cut short on the way")
         if (frame.seq - self._heard) % 256 >= EARLY or frame.seq in self._early:
             return self.close("a frame was lost or doubled on the way")
-        self._early[frame.seq] = frame
+        self._early[frame.seq], heard = frame, self._heard
         while (due := self._early.pop(self._heard % 256, None)) is not None and self.why is None:
             self._heard += 1
             self._take(due)
-        if self._gap is not None:
+        if self._gap is not None and (heard != self._heard or self.why is not None):
             self._gap.cancel()
             self._gap = None
-        if self._early and self.why is None:
+        if self._early and self._gap is None and self.why is None:
             lost = "a frame was lost on the way"
             self._gap = asyncio.get_running_loop().call_later(GAP_S, self.close, lost)
         return None

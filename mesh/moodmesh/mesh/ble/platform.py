@@ -18,7 +18,8 @@ SCANS_ONLY = f"programs cannot advertise on this platform: this device {UNSEEN}"
 
 @contextlib.asynccontextmanager
 async def open_radio(adapter: str) -> AsyncIterator[tuple[Central, Peripheral | None]]:
-    """The central and, where there may be one, the peripheral of an adapter (empty: the first that is on); `Unavailable`."""
+    """The central and, if there may be one, the peripheral of an adapter; empty: of those that are on that which can do most.
+    `Unavailable`."""
     if sys.platform == "linux" and not (RADIOS.is_dir() and any(RADIOS.iterdir())):
         raise no_radio()
     from moodmesh.mesh.ble.adapters import adapters
@@ -33,7 +34,7 @@ async def open_radio(adapter: str) -> AsyncIterator[tuple[Central, Peripheral | 
 
     if not found:
         raise no_adapter(adapter) if adapter else no_radio()
-    chosen = next((one for one in found if one.powered), found[0])
+    chosen = max(found, key=lambda one: (one.powered, one.central, one.peripheral))
     if not chosen.powered:
         raise await asyncio.to_thread(switched_off, chosen.name)
     yield Central(chosen.name), BluezPeripheral(chosen.name) if chosen.peripheral else None

@@ -12,6 +12,8 @@ from moodmesh.nodes.messages import Blob, Message
 from moodmesh.nodes.placement.pull import Heap, Waiting
 from moodmesh.nodes.placement.view import Device
 
+ANSWER_S, ANSWER_RADIO_S = 1.0, 10.0
+
 
 class Network(Protocol):
     """Messages to peers and to this device itself; what it knows of each."""
@@ -41,6 +43,9 @@ class Network(Protocol):
 
     def tell_pool(self, peer: DeviceId) -> None:
         """Tell one peer now."""
+
+    def patience(self, peer: DeviceId) -> float:
+        """Seconds within which a message there is answered."""
 
     def silent(self, peer: DeviceId) -> None:
         """A reservation there was not answered: no further ones until something is heard."""

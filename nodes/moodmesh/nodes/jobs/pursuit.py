@@ -48,7 +48,6 @@ from moodmesh.nodes.placement.score import Placement, Row
 from moodmesh.nodes.rates import MOST_HAND_S
 from moodmesh.nodes.woken import woken
 
-RESERVE_TIMEOUT_S = 1.0
 WITHDRAW_TIMEOUT_S = 10.0
 RESTART_WAIT_S = 5.0
 SAID_S = 0.3  # a word of a device that has just been linked takes a way there and back
@@ -230,7 +229,7 @@ class Pursuit:
             input_bytes=job.spec.input_bytes, result_bytes=job.spec.result_bytes, personal=job.spec.personal,
             waited=bounded_s(job.age_s(self._desk.clock.wall())), taken=live.taken,
         )  # fmt: skip
-        live.answer_by = self._desk.clock.now() + RESERVE_TIMEOUT_S
+        live.answer_by = self._desk.clock.now() + self._desk.net.patience(a.device)
         await self._handle(live, None if self._desk.net.send(a.device, message) else Over("LOST", "no link"))
 
     # -- following -----------------------------------------------------------------------------------------------------
@@ -263,10 +262,10 @@ class Pursuit:
             if live.moving_to is not None and live.move_by <= now:
                 await self._handle(live, Over("LOST", f"asked back, it did not answer within {WITHDRAW_TIMEOUT_S:.0f} s"))
             elif live.moving_to is not None and live.answer_by is not None and live.answer_by <= now:
-                live.answer_by = now + RESERVE_TIMEOUT_S
+                live.answer_by = now + self._desk.net.patience(live.attempt.device)
                 self._desk.net.send(live.attempt.device, Withdraw(job=self.job.id, attempt=live.attempt.number))
             elif live.answer_by is not None and live.answer_by <= now:
-                limit = RESTART_WAIT_S if live.resumed else RESERVE_TIMEOUT_S
+                limit = RESTART_WAIT_S if live.resumed else self._desk.net.patience(live.attempt.device)
                 self._desk.net.silent(live.attempt.device)
                 await self._handle(live, Over("LOST", f"no answer within {limit:.0f} s"))
             elif live.hedge_at is not None and live.hedge_at <= now:

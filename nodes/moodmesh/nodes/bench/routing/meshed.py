@@ -15,7 +15,8 @@ from moodmesh.nodes.bench.routing.board import Board
 from moodmesh.nodes.bench.routing.documents import capability, changed, priors
 from moodmesh.nodes.bench.routing.engine import LATENCY_S, SIZES, Attempt, Box, Run
 from moodmesh.nodes.bench.routing.world import NAMES, moved
-from moodmesh.nodes.jobs.pursuit import LOOK_HELD_S, LOOK_S, RESERVE_TIMEOUT_S
+from moodmesh.nodes.jobs.network import ANSWER_S
+from moodmesh.nodes.jobs.pursuit import LOOK_HELD_S, LOOK_S
 from moodmesh.nodes.messages import Capability, Dynamic
 from moodmesh.nodes.placement.hedge import Budget, free, hedge_after, second
 from moodmesh.nodes.placement.hold import hold
@@ -183,7 +184,7 @@ class Meshed:
         if attempt.state == "dead":
             return
         if not seat.box.up:
-            self.run.after(RESERVE_TIMEOUT_S, self._unanswered, desk, attempt)
+            self.run.after(ANSWER_S, self._unanswered, desk, attempt)
             return
         seat.queue.append(attempt)
         self._pump(seat)
@@ -311,7 +312,7 @@ class Meshed:
     def _given(self, desk: Desk, seat: Seat, boot: int, attempt: Attempt) -> None:
         """The job is here with its input: it takes the slot that was kept for it."""
         if seat.box.boot != boot:
-            self.run.after(RESERVE_TIMEOUT_S, self._unanswered, desk, attempt)
+            self.run.after(ANSWER_S, self._unanswered, desk, attempt)
             return
         seat.held -= 1
         if attempt.state == "dead":

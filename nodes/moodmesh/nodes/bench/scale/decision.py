@@ -31,7 +31,7 @@ def decision_s(devices: int, runs: int, changed: int = 1) -> tuple[list[float], 
         for other in rig.others:
             p = rig.peers.peers[other.id]
             p.capability, p.dynamic = documents(rig, draw)
-            p.link, p.dynamic_at = cast(Any, SimpleNamespace(peer=other.id)), SystemClock().now()
+            p.link, p.dynamic_at = cast(Any, SimpleNamespace(peer=other.id, slow=False)), SystemClock().now()
             said += [p.capability.model_dump_json(), p.dynamic.model_dump_json()]
         jobs = [_job(rig, n, draw) for n in range(runs)]
         heard = list(rig.peers.peers.values())[1:]

@@ -24,6 +24,8 @@ LOAD, WARM_S, IDLE_S, BUSY_S = 0.7, 20.0, 120.0, 30.0
 class Bystander:
     """The far end of a link: answers heartbeats, and asks for the jobs it is told to."""
 
+    slow, pieces = False, 0
+
     def __init__(self, peer: DeviceId, heard: Counter[str]) -> None:
         self.peer, self.address, self._heard = peer, ("10.0.0.1", 1), heard
         self._inbox: asyncio.Queue[Envelope | None] = asyncio.Queue()
