@@ -16,7 +16,6 @@ from moodmesh.mesh.binding import EVERYWHERE
 from moodmesh.mesh.clock import Clock, within
 from moodmesh.mesh.endpoint import Endpoint
 from moodmesh.mesh.errors import MeshError
-from moodmesh.mesh.reach import by_radio
 from moodmesh.mesh.rooms.doors import Doors, PipePlace, ask
 from moodmesh.mesh.rooms.member import Declined, Opened
 from moodmesh.mesh.rooms.sitting import Aborted, Around, Place, Sitting, Timing, room_tag
@@ -95,7 +94,7 @@ class Rooms:
 
     def _slow(self, peer: DeviceId) -> bool:
         link = self._endpoint.links.get(peer)
-        return link is not None and by_radio(link.address[0])
+        return link is not None and link.slow
 
     async def run(self) -> None:
         """Until cancelled."""
