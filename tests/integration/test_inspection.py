@@ -11,7 +11,7 @@ import pytest
 from integration.daemons import Daemon, daemons, traces
 
 TEXT = b"The purple heron of Zanzibar made me weep."
-LONG, SHORT = (TEXT + b"\n") * 8_000, (TEXT + b"\n") * 1_000
+LONG, SHORT = (TEXT + b"\n") * 24_000, (TEXT + b"\n") * 1_000  # a long one is near the largest there may be
 SETTINGS = {"jobs__benchmark": "false"}
 
 pytestmark = pytest.mark.timeout(120)
