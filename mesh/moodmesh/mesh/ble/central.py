@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import socket
@@ -24,6 +25,8 @@ from .frames import LARGEST, NONCE, SMALLEST, Greeting, Kind, decode
 from .lane import Lane, LaneClosed
 from .payload import SERVICE
 from .radio import LANE_UUIDS, Heard
+
+log = logging.getLogger(__name__)
 
 CONNECT_S = 20.0
 TRIES = 3
@@ -202,7 +205,7 @@ class Central:
         if greeting.kind is Kind.BUSY:
             await client.stop_notify(characteristic)
             return None
-        lane = Lane(send, min(most, greeting.most), closed=lambda why: self._ended(address, client, characteristic))
+        lane = Lane(send, min(most, greeting.most), closed=lambda why: self._ended(address, client, characteristic, why))
         return lane
 
     async def _until_idle(self, address: str, lane: Lane) -> None:
@@ -216,12 +219,13 @@ class Central:
         if (held := self._lanes.get(address)) is not None and held.client is client:
             held.lane.close("the device is out of reach of Bluetooth")
 
-    def _ended(self, address: str, client: BleakClient, characteristic: BleakGATTCharacteristic) -> None:
+    def _ended(self, address: str, client: BleakClient, characteristic: BleakGATTCharacteristic, why: str) -> None:
         """The connection goes with the lane, but not from under streams that the device has to us: then it listens no more,
         for the lane may be another's soon."""
         if (held := self._lanes.get(address)) is not None and held.client is client:
             held.watch.cancel()
             del self._lanes[address]
+        log.info("a connection that this device made by Bluetooth ended: %s", why)
         shared = self.shared(address)
         ending = self._ending[address] = self._spawn(
             self._let_go(client, characteristic) if shared else self._disconnect(client)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from moodmesh.mesh.clock import Clock
 
 from .frames import LARGEST, SMALLEST, Greeting, Kind, decode
 from .lane import Lane
+
+log = logging.getLogger(__name__)
 
 LANES = 7
 IDLE_S = 20.0
@@ -82,15 +85,16 @@ class Lanes:
                 now.used = self._clock.now()  # it may be we who end its last stream, after a long silence of its holder
             await self._notify(number, frame)
 
-        lane = Lane(send, most, lambda port, sock: self._accept(device, port, sock), lambda why: self._ended(number, lane))
+        lane = Lane(send, most, lambda port, sock: self._accept(device, port, sock), lambda why: self._ended(number, lane, why))
         self._held[number] = _Held(device, lane, self._clock.now())
         return self._answer(number, Greeting(Kind.WELCOME, hello.nonce, most))
 
     def _idle(self, held: _Held) -> bool:
         return held.lane.streams == 0 and self._clock.now() - held.used > IDLE_S
 
-    def _ended(self, number: int, lane: Lane) -> None:
+    def _ended(self, number: int, lane: Lane, why: str) -> None:
         """By itself: its central would speak on into nothing."""
+        log.info("a connection that another device made by Bluetooth ended: %s", why)
         if (held := self._held.get(number)) is not None and held.lane is lane:
             del self._held[number]
             if self._drop is not None and held.device not in self._drops:
