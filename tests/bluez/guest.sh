@@ -31,12 +31,14 @@ done
 until [ "$(ls /sys/class/bluetooth | wc -l)" -ge "$CONTROLLERS" ]; do sleep 0.1; done
 chrt -f 20 bluetoothd -n > $logs/bluetoothd.log 2>&1 &
 echo $! > /run/bluetoothd.pid
+while sleep 5; do cp -u $logs/* $here; done & # what is known by then, should this machine be ended
 up "bluetoothd $(bluetoothd --version), Linux $(uname -r), $CONTROLLERS controllers"
 IFS='
 ' # the words of the environment have spaces
 cd "$CHECKOUT" && "$PYTHON" -m pytest --import-mode=importlib -o addopts= -o filterwarnings= -o cache_dir=/tmp/cache -p pytest_asyncio.plugin \
     -p pytest_timeout -rA --junitxml=$logs/results.xml $WORDS > $logs/pytest.log 2>&1
 result=$?
+kill $!
 cp $logs/* $here
 up "pytest ended with $result"
 exit $result

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from moodmesh.nodes.cli.client import Client
 pytestmark = pytest.mark.timeout(220)
 NAMES = ("ann", "ben", "cleo")
 WAIT_S = 90.0
+LOGS = Path("/run/logs")
 BEGAN = time.monotonic()
 
 
@@ -46,6 +48,8 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Patient, .
     found = tuple(
         Patient(root / name, name, mesh__adapter=f"hci{number}", jobs__benchmark="false") for number, name in enumerate(NAMES)
     )
+    for daemon in found:
+        daemon.log = LOGS / f"{daemon.name}.log"
     for daemon in found[:2]:  # they know cleo from before, by no address that is good
         introduce([Home(d.home, d.name, 1, d.identity) for d in (daemon, found[2])])
     starts = []
@@ -58,7 +62,6 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Patient, .
     yield found
     for daemon in found:
         daemon.kill(signal.SIGTERM)
-        print(f"--- {daemon.name}\n{daemon.log.read_text()[-3000:]}")
 
 
 def paired(host: Patient, guest: Patient, near: bool) -> None:
