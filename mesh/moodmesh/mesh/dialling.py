@@ -16,7 +16,7 @@ from .reach import by_radio
 STAGGER_S = 0.15
 JITTER_S = 0.15
 BACKOFF_S = (0.5, 60.0)
-MOST_ADDRESSES = 8
+MOST_ADDRESSES, MOST_BY_RADIO = 8, 4
 RADIO_LAST_S = 1.0
 """What a network answers in this time is not asked for by radio."""
 
@@ -33,9 +33,11 @@ def backoff(failures: int, draw: float) -> float:
 
 
 def ordered(addresses: Iterable[Address]) -> tuple[Address, ...]:
-    """The first eight without repeats, IPv6 link-local in front, those behind a radio last."""
-    newest = tuple(dict.fromkeys(addresses))[:MOST_ADDRESSES]
-    return tuple(sorted(newest, key=lambda address: (by_radio(address[0]), not address[0].lower().startswith("fe80"))))
+    """The first eight without repeats, IPv6 link-local in front; then the first four of those behind a radio."""
+    newest = tuple(dict.fromkeys(addresses))
+    near = [address for address in newest if not by_radio(address[0])][:MOST_ADDRESSES]
+    far = [address for address in newest if by_radio(address[0])][:MOST_BY_RADIO]
+    return (*sorted(near, key=lambda address: not address[0].lower().startswith("fe80")), *far)
 
 
 async def open_pipe(dialler: Dialler, pair: Pair, address: Address, rid: bytes | None) -> Pipe:

@@ -14,6 +14,7 @@ from moodmesh.mesh.ble import central as module
 from moodmesh.mesh.ble.central import KNOWN, Central
 from moodmesh.mesh.ble.lane import LaneClosed
 from moodmesh.mesh.ble.payload import SERVICE
+from moodmesh.mesh.ble.presence import STALE_S
 from moodmesh.mesh.ble.radio import Heard
 
 SHOWN = b"\x40" + bytes(9)
@@ -80,3 +81,12 @@ async def test_asking_for_many_devices_that_are_not_there_leaves_nothing_behind(
             await central.stream(f"nobody {number}", 1)
     await asyncio.sleep(0)
     assert not central._connecting
+
+
+async def test_who_was_heard_too_long_ago_is_not_tried() -> None:
+    now = 0.0
+    central = Central("hci0", Crowd, now=lambda: now)
+    async with central.scanning(lambda heard: None):
+        now = STALE_S + 1
+        with pytest.raises(LaneClosed, match="not in range"):
+            await central.stream("friend", 1)

@@ -15,6 +15,7 @@ from aiohttp import web
 from mesh.support import pair_with
 from moodmesh.mesh import dialling, pipe, reach, tls
 from moodmesh.mesh.acceptor import Acceptor, settle
+from moodmesh.mesh.ble import central
 from moodmesh.mesh.certificates import Credential, epoch_credential
 from moodmesh.mesh.errors import CertificateRefused, DialFailed
 from moodmesh.mesh.frames import Caps
@@ -174,6 +175,20 @@ async def test_a_relay_does_not_keep_the_true_device_away(mute: bool, monkeypatc
         assert (await bob.until_heard(eve)) == shown
         for sock in taken:
             sock.close()
+
+
+async def test_six_that_show_it_and_answer_nobody_do_not_keep_the_true_device_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack: ann's advertisement from six addresses at which nobody is any more; then ann is near."""
+    monkeypatch.setattr(central, "CONNECT_S", 0.5)
+    async with aired("ann", "bob", *(f"eve{number}" for number in range(6))) as (ann, bob, *eves):
+        shown = await copied(ann, bob, eves[0])
+        for eve in eves:
+            await eve.radio.peripheral.advertise(shown)
+            await bob.until_heard(eve)
+            eve.radio.leave()
+        ann.start()
+        link = await bob.device.events.up.get()
+        assert link.address == bob.at(ann)
 
 
 async def test_what_is_replayed_after_its_epoch_cuts_no_link_and_is_not_dialled_beside_one() -> None:

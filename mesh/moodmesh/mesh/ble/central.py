@@ -24,11 +24,14 @@ from bleak.exc import BleakError
 from .frames import LARGEST, NONCE, SMALLEST, Greeting, Kind, decode
 from .lane import Lane, LaneClosed
 from .payload import SERVICE
+from .presence import STALE_S
 from .radio import LANE_UUIDS, Heard
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 20.0
+CONNECT_S, LONGEST_S = 8.0, 20.0
+"""How long a connection may take: twice as long after each that came to nothing."""
 TRIES = 3
 """Connections fail now and then; BlueZ 5.66 also takes one for lost that was there before the kernel had told it so."""
 GREETING_S = 5.0
@@ -36,6 +39,15 @@ IDLE_S = 10.0
 """A connection without a stream is kept so long: the next stream would pay for a new one."""
 KNOWN = 256
 """Devices that may be connected to: of more, those heard last."""
+
+
+@dataclass
+class _Device:
+    """One that was heard: how often in a row it did not answer, and when it was heard last."""
+
+    device: BLEDevice
+    at: float = 0.0
+    silent: int = 0
 
 
 class _Unsteady(LaneClosed):
@@ -61,16 +73,16 @@ class Central:
         scanner: type[BaseBleakScanner] | None = None,
         client: type[BaseBleakClient] | None = None,
         shared: Callable[[str], bool] = lambda address: False,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._adapter, self._scanner, self._client, self.shared = adapter, scanner, client, shared
-        self._devices: dict[str, BLEDevice] = {}
+        self._now = now
+        self._devices: dict[str, _Device] = {}
         self._lanes: dict[str, _Held] = {}
         self._connecting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._one = asyncio.Lock()  # BlueZ fails two connects of an adapter at once
+        self._turns = Turns()  # BlueZ fails two connects of an adapter at once
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: dict[str, asyncio.Task[None]] = {}
-        self.took = 0.0, 0.0
-        """Seconds that the last connection took, and its greeting."""
 
     @contextlib.asynccontextmanager
     async def scanning(self, heard: Callable[[Heard], None]) -> AsyncIterator[None]:
@@ -78,8 +90,8 @@ class Central:
 
         def detected(device: BLEDevice, shown: AdvertisementData) -> None:
             if (data := shown.service_data.get(SERVICE)) is not None:
-                self._devices.pop(device.address, None)
-                self._devices[device.address] = device
+                known = self._devices[device.address] = self._devices.pop(device.address, _Device(device))
+                known.device, known.at = device, self._now()
                 if len(self._devices) > KNOWN:
                     del self._devices[next(iter(self._devices))]
                 heard(Heard(device.address, bytes(data), float(shown.rssi)))
@@ -105,29 +117,28 @@ class Central:
             lane = held.lane if held is not None else await self._connect(address)
             return await lane.open(port)
 
-    def connected(self) -> tuple[str, ...]:
-        """The devices with a lane now."""
-        return tuple(self._lanes)
-
     async def connect(self, address: str) -> BleakClient:
         """A bare connection to a device; whoever asks for it ends it. `LaneClosed`."""
-        device = self._devices.get(address)
-        if device is None:
+        known = self._devices.get(address)
+        if known is None or self._now() - known.at > STALE_S:
             raise LaneClosed("that device is not in range of Bluetooth now")
         client = BleakClient(
-            device,
+            known.device,
             lambda gone: self._lost(address, gone),
             services=[SERVICE],
-            timeout=CONNECT_S,
+            timeout=min(LONGEST_S, CONNECT_S * 2**known.silent),
             bluez={"adapter": self._adapter},
             backend=self._client,
         )
         if (ending := self._ending.get(address)) is not None:
             await asyncio.wait({ending})  # BlueZ would take the old connection for the new one, and then cut it
-        async with self._or_none(client), self._one:
-            began = time.monotonic()
-            await client.connect()
-            self.took = time.monotonic() - began, 0.0
+        async with self._or_none(client), self._turns.take(known.silent):
+            try:
+                await client.connect()
+            except TimeoutError:
+                known.silent += 1
+                raise
+        known.silent = 0
         return client
 
     def hang_up(self, address: str) -> None:
@@ -143,12 +154,10 @@ class Central:
 
     async def _once(self, address: str) -> Lane:
         client = await self.connect(address)
-        began = time.monotonic()
         async with self._or_none(client):
             lane = await self._greet(address, client)
             if lane.why is not None:
                 raise LaneClosed(lane.why)
-        self.took = self.took[0], time.monotonic() - began
         self._lanes[address] = _Held(client, lane, self._spawn(self._until_idle(address, lane)))
         return lane
 

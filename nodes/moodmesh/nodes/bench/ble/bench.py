@@ -19,7 +19,6 @@ QUICK_ROUNDS, QUICK_RUNS, QUICK_ECHOES, QUICK_SIZE = 3, 1, 20, 50_000
 WAIT_S = 30.0
 ROWS = {
     "connect": "connect, and read what it offers",
-    "greeting": "greeting: a lane is ours",
     "stream": "from the wish for a stream to its first echo, all of that in it",
     "handshake": "mutual TLS over a stream, to its first echo",
     "rtt": "round trip of 1 KiB over a stream",

@@ -126,7 +126,6 @@ class Figures:
     """Seconds, and kB (1000 bytes) a second, of each time it was done."""
 
     connect: list[float] = field(default_factory=list)
-    greeting: list[float] = field(default_factory=list)
     stream: list[float] = field(default_factory=list)
     """From the wish to the echo of a byte, connection and greeting in it."""
     handshake: list[float] = field(default_factory=list)
@@ -156,9 +155,6 @@ async def measure(central: Central, address: str, runs: int, echoes: int, size: 
         async with _connection(central, address, Port.ECHO) as (reader, writer):
             await _echo(reader, writer, b"x")
             found.stream.append(time.monotonic() - began)
-            connect, greeting = central.took
-            found.connect.append(connect)
-            found.greeting.append(greeting)
             found.rtt += await _echoes(reader, writer, echoes)
         await _handshakes(central, address, echoes, found)
         async with _connection(central, address, Port.SINK) as (reader, writer):
@@ -184,7 +180,9 @@ async def _handshakes(central: Central, address: str, echoes: int, found: Figure
 
 async def _bare(central: Central, address: str, echoes: int, size: int, found: Figures) -> None:
     """The link's own limit: writes without response, and notifications, as fast as the stack takes them."""
+    began = time.monotonic()
     client = await central.connect(address)
+    found.connect.append(time.monotonic() - began)
     try:
         lane = next(c for s in client.services for c in s.characteristics if c.uuid == LANE_UUIDS[RAW_LANE])
         found.frame = min(LARGEST, lane.max_write_without_response_size)
@@ -213,7 +211,7 @@ async def _bare(central: Central, address: str, echoes: int, size: int, found: F
             found.raw_lost += 1 - came[0] / (count * found.frame) if count > 1 else 0.0
             return came[0] / (came[1] - began) / 1000
 
-        await client.start_notify(lane, notified, bluez={"use_start_notify": False})
+        await client.start_notify(lane, notified)
         began = time.monotonic()
         for _ in range(count):
             await client.write_gatt_char(lane, _COUNT + bytes(found.frame - 2), response=False)
