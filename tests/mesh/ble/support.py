@@ -70,7 +70,7 @@ class Line:
                 self.accepted.put_nowait(sock)
             return port == PORT
 
-        self.central, self.peripheral = Lane(to_peripheral, self.most), Lane(to_central, self.most, accept)
+        self.central, self.peripheral = Lane(to_peripheral, self.most), Lane(to_central, self.most, accept, central=False)
 
     async def stream(self) -> tuple[End, End]:
         """Both ends of a new stream."""

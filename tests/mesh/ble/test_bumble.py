@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -50,7 +51,7 @@ class Device:
             return port == PORT
 
         self.lanes = Lanes(self.radio.peripheral.notify, accept, SystemClock())
-        self.central = Central("hci0", self.radio.scanner, self.radio.client, lambda a: self.lanes.streams(a) > 0)
+        self.central = Central("hci0", self.radio.scanner, self.radio.client, self.lanes.lane, accept)
 
     @contextlib.asynccontextmanager
     async def shown(self, data: bytes = SHOWN) -> AsyncIterator[None]:
@@ -247,15 +248,29 @@ async def test_two_devices_that_dial_each_other_at_once_share_one_connection_and
         assert len(ann.radio.links) == len(bob.radio.links) == 1
 
 
+async def test_a_lane_carries_the_streams_that_either_end_opens() -> None:
+    async with devices() as (ann, bob), bob.shown(OTHER):
+        await ann.until_heard(OTHER)
+        first = await bob.stream(ann)
+        others = await asyncio.gather(*(one.stream(other) for one, other in ((ann, bob), (bob, ann)) * 3))
+        for ours, theirs in (first, *others):
+            await asyncio.gather(ours.say(DATA[:9000]), theirs.say(DATA[-9000:]))
+            assert await theirs.reader.readexactly(9000) == DATA[:9000]
+            assert await ours.reader.readexactly(9000) == DATA[-9000:]
+        assert (len(bob.central._lanes), len(ann.central._lanes)) == (1, 0)
+        for end in (*first, *itertools.chain.from_iterable(others)):
+            await end.close()
+
+
 async def idle_is_cut(shared: bool, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether a device with an idle lane cuts the one connection while the other has a stream over it."""
     monkeypatch.setattr(module, "IDLE_S", 1)
     async with devices() as (ann, bob), bob.shown(OTHER):
-        if not shared:
-            bob.central.shared = lambda address: False
         await ann.until_heard(OTHER)
-        idle = await bob.stream(ann)
-        used = await ann.stream(bob)
+        idle, used = await asyncio.gather(bob.stream(ann), ann.stream(bob))
+        assert len(ann.central._lanes) == len(bob.central._lanes) == 1, "at once: neither could wait for the other's"
+        if not shared:
+            bob.central.theirs = lambda device: None
         for end in idle:
             await end.close()
         read = asyncio.create_task(used[1].reader.read(1))

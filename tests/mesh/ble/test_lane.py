@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from moodmesh.mesh.ble import frames, lane
 from moodmesh.mesh.ble.frames import LARGEST, SMALLEST, Framed, Kind, credit
-from moodmesh.mesh.ble.lane import STREAMS, WINDOW, Lane, LaneClosed
+from moodmesh.mesh.ble.lane import HALF, STREAMS, WINDOW, Lane, LaneClosed
 
 from .support import PORT, End, Line, Numbered, Tamper, line, settle, stuck
 
@@ -299,7 +299,7 @@ async def test_who_breaks_the_rules_loses_the_lane(kind: Kind, body: bytes, why:
 async def flood(kinds: list[Kind], count: int) -> tuple[int, str | None]:
     """Bytes that a lane grows by under frames of these kinds, and why it ended: nobody reads, and nothing is sent."""
     kept: list[object] = []
-    victim = Lane(stuck, LARGEST, silent_accept(kept))
+    victim = Lane(stuck, LARGEST, silent_accept(kept), central=False)
     far, draw = Numbered(victim), random.Random(2)
     for number in range(STREAMS):
         far.say(Kind.OPEN, number, b"\x05")
@@ -311,7 +311,7 @@ async def flood(kinds: list[Kind], count: int) -> tuple[int, str | None]:
     try:
         for turn in range(count):
             kind = draw.choice(kinds)
-            stream = draw.randrange(STREAMS, 256) if kind is Kind.OPEN else draw.randrange(STREAMS)
+            stream = draw.randrange(STREAMS, HALF) if kind is Kind.OPEN else draw.randrange(STREAMS)
             far.say(kind, stream, {Kind.OPEN: b"\x05", Kind.DATA: bytes(100), Kind.CREDIT: credit(0), Kind.CLOSE: b""}[kind])
             if turn % 100 == 0:
                 await asyncio.sleep(0)

@@ -25,7 +25,7 @@ async def listening() -> AsyncIterator[tuple[Lane, list[socket.socket]]]:
     async def send(frame: bytes) -> None:
         pass
 
-    lane = Lane(send, 100, lambda port, sock: opened.append(sock) is None)
+    lane = Lane(send, 100, lambda port, sock: opened.append(sock) is None, central=False)
     yield lane, opened
     lane.close("done")
     await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)

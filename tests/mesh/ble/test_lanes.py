@@ -87,9 +87,11 @@ async def test_a_lane_that_somebody_has_is_busy_and_another_is_not(rig: Rig) -> 
 async def test_who_is_gone_has_its_lane_no_more(rig: Rig) -> None:
     await rig.greet(ANN, 3)
     rig.say(3, ANN, Kind.OPEN, 0, bytes((PORT,)))
-    assert (rig.lanes.streams(ANN), rig.lanes.streams(BOB)) == (1, 0)
+    lane = rig.lanes.lane(ANN)
+    assert lane is not None
+    assert (lane.streams, rig.lanes.lane(BOB)) == (1, None)
     rig.lanes.gone(ANN)
-    assert rig.lanes.streams(ANN) == 0
+    assert rig.lanes.lane(ANN) is None
     assert await rig.read() == b""
     assert (await rig.greet(BOB, 3)).kind is Kind.WELCOME
 
@@ -113,7 +115,9 @@ async def test_a_lane_is_idle_from_the_end_of_its_last_stream_on(rig: Rig) -> No
     await rig.clock.advance(3 * IDLE_S)
     rig.opened[0][1].close()
     await settle(100)
-    assert rig.lanes.streams(ANN) == 0
+    lane = rig.lanes.lane(ANN)
+    assert lane is not None
+    assert lane.streams == 0
     assert (await rig.greet(EVE, 3)).kind is Kind.BUSY
     await rig.clock.advance(IDLE_S + 1)
     assert (await rig.greet(EVE, 3)).kind is Kind.WELCOME

@@ -64,7 +64,9 @@ class _Held:
 class Central:
     """One adapter as central. `scanner` and `client` replace bleak's backends for a platform.
 
-    `shared(address)`: whether that device has streams to us; BlueZ has one connection for both, and it is not cut then.
+    `theirs(device)`: the lane that it has to us, which carries our streams as well. BlueZ has one connection for both, does not
+    get over two devices that connect to each other at once, and cuts for both what either hangs up. `accept`: as of `Lane`, for
+    streams that a device opens over a lane of ours.
     """
 
     def __init__(
@@ -72,11 +74,12 @@ class Central:
         adapter: str,
         scanner: type[BaseBleakScanner] | None = None,
         client: type[BaseBleakClient] | None = None,
-        shared: Callable[[str], bool] = lambda address: False,
+        theirs: Callable[[str], Lane | None] = lambda device: None,
+        accept: Callable[[str, int, socket.socket], bool] = lambda device, port, sock: False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._adapter, self._scanner, self._client, self.shared = adapter, scanner, client, shared
-        self._now = now
+        self._adapter, self._scanner, self._client = adapter, scanner, client
+        self.theirs, self.accept, self._now = theirs, accept, now
         self._devices: dict[str, _Device] = {}
         self._lanes: dict[str, _Held] = {}
         self._connecting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -114,7 +117,7 @@ class Central:
         """A stream to a listener of a device: our end of it. OSError says why there is none."""
         async with self._connecting.setdefault(address, asyncio.Lock()):
             held = self._lanes.get(address)
-            lane = held.lane if held is not None else await self._connect(address)
+            lane = held.lane if held is not None else self.theirs(address) or await self._connect(address)
             return await lane.open(port)
 
     async def connect(self, address: str) -> BleakClient:
@@ -214,7 +217,12 @@ class Central:
         if greeting.kind is Kind.BUSY:
             await client.stop_notify(characteristic)
             return None
-        lane = Lane(send, min(most, greeting.most), closed=lambda why: self._ended(address, client, characteristic, why))
+        lane = Lane(
+            send,
+            min(most, greeting.most),
+            lambda port, sock: self.accept(address, port, sock),
+            lambda why: self._ended(address, client, characteristic, why),
+        )
         return lane
 
     async def _until_idle(self, address: str, lane: Lane) -> None:
@@ -235,7 +243,7 @@ class Central:
             held.watch.cancel()
             del self._lanes[address]
         log.info("a connection that this device made by Bluetooth ended: %s", why)
-        shared = self.shared(address)
+        shared = (theirs := self.theirs(address)) is not None and theirs.streams > 0
         ending = self._ending[address] = self._spawn(
             self._let_go(client, characteristic) if shared else self._disconnect(client)
         )

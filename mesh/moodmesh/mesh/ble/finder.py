@@ -75,6 +75,7 @@ class BleFinder:
         try:
             async with self._opened() as (central, peripheral):
                 self.trouble = {"this device": UNSEEN} if peripheral is None else {}
+                central.accept = self._come
                 with reachable(self._name, central):
                     async with central.scanning(self._heard), asyncio.TaskGroup() as group:
                         group.create_task(self._deliver())
@@ -84,13 +85,8 @@ class BleFinder:
             raise _first(errors) from None
 
     async def _be_seen(self, peripheral: Peripheral, central: Central) -> None:
-        lanes = Lanes(
-            peripheral.notify,
-            lambda device, port, sock: self._accept(f"{self._name}/{device}", port, sock),
-            self._clock,
-            drop=peripheral.drop,
-        )
-        central.shared = lambda address: lanes.streams(address) > 0
+        lanes = Lanes(peripheral.notify, self._come, self._clock, drop=peripheral.drop)
+        central.theirs = lanes.lane
         try:
             async with peripheral.open(Hooks(lanes.written, lanes.gone)):
                 while True:
@@ -101,6 +97,9 @@ class BleFinder:
                     await self._pause()
         finally:
             lanes.close()
+
+    def _come(self, device: str, port: int, sock: socket.socket) -> bool:
+        return self._accept(f"{self._name}/{device}", port, sock)
 
     async def _pause(self) -> None:
         try:

@@ -3,7 +3,7 @@
     HELLO    version 1 | nonce 8 | most 2       the central asks for the lane; `most`: bytes of a frame it can take
     WELCOME  nonce 8 | most 2                   it is the central's
     BUSY     nonce 8                            another one has it
-    OPEN     seq | stream | port 1              the central opens a stream to a listener
+    OPEN     seq | stream | port 1              either end opens a stream to a listener of the other
     DATA     seq | stream | size 2 | bytes      within the credit given; `size` shows a frame that was cut short
     CREDIT   seq | stream | bytes 2             so many bytes were taken, and may be sent again
     CLOSE    seq | stream                       nothing comes any more

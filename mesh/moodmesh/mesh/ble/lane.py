@@ -14,7 +14,8 @@ from .frames import DATA_HEAD, Framed, Kind, credit
 
 WINDOW = 4096
 """Bytes of a stream that may be on their way, or wait at the far end."""
-STREAMS = 8
+STREAMS, HALF = 8, 128
+"""Streams at once; whose number is below 128 was opened by the central, any other by the peripheral."""
 EARLY, GAP_S = 64, 5.0
 """Frames that may come before their turn, and how long the missing one may take."""
 _KERNEL = 4096  # what waits in a socket is late: a heartbeat comes after it
@@ -58,7 +59,9 @@ class Lane:
         most: int,
         accept: Callable[[int, socket.socket], bool] = lambda port, sock: False,
         closed: Callable[[str], None] = lambda why: None,
+        central: bool = True,
     ) -> None:
+        self._first = 0 if central else HALF
         self._send, self._most, self._accept, self._on_closed = send, most, accept, closed
         self._streams: dict[int, _Stream] = {}
         self._turn = asyncio.Lock()
@@ -77,10 +80,10 @@ class Lane:
         """A new stream to a listener of the far end: our end of it; `LaneClosed`."""
         if self.why is not None:
             raise LaneClosed(self.why)
-        free = [number for number in range(256) if (self._last + 1 + number) % 256 not in self._streams]
-        if self.streams >= STREAMS or not free:
+        if self.streams >= STREAMS:
             raise LaneClosed("too many streams to that device at once")
-        number = self._last = (self._last + 1 + free[0]) % 256
+        turn = (self._first + (self._last + 1 + step) % HALF for step in range(HALF))
+        number = self._last = next(number for number in turn if number not in self._streams)
         ours, theirs = _pair()
         stream = self._streams[number] = _Stream(theirs)
         try:
@@ -149,8 +152,8 @@ class Lane:
             self._on_closed(why)
 
     def _opened(self, frame: Framed, stream: _Stream | None) -> None:
-        if stream is not None:
-            return self.close("a stream was opened twice")
+        if stream is not None or self._first <= frame.stream < self._first + HALF:
+            return self.close("a stream was opened twice, or with a number of this end")
         if self.streams >= STREAMS:
             self._note(Kind.CLOSE, frame.stream)
             return None

@@ -63,9 +63,9 @@ class Lanes:
             if held.device == device:
                 self._free(number, "the device is out of reach")
 
-    def streams(self, device: str) -> int:
-        """How many streams a device has open to us."""
-        return sum(held.lane.streams for held in self._held.values() if held.device == device)
+    def lane(self, device: str) -> Lane | None:
+        """The one that a device holds, if it does."""
+        return next((held.lane for held in self._held.values() if held.device == device), None)
 
     def close(self) -> None:
         """Free every lane."""
@@ -85,7 +85,10 @@ class Lanes:
                 now.used = self._clock.now()  # it may be we who end its last stream, after a long silence of its holder
             await self._notify(number, frame)
 
-        lane = Lane(send, most, lambda port, sock: self._accept(device, port, sock), lambda why: self._ended(number, lane, why))
+        def accept(port: int, sock: socket.socket) -> bool:
+            return self._accept(device, port, sock)
+
+        lane = Lane(send, most, accept, lambda why: self._ended(number, lane, why), central=False)
         self._held[number] = _Held(device, lane, self._clock.now())
         return self._answer(number, Greeting(Kind.WELCOME, hello.nonce, most))
 

@@ -24,7 +24,7 @@ class Worker:
 
     def __init__(self, radio: Radio) -> None:
         self._site = Site(radio.peripheral)
-        self.central = Central("virtual", radio.scanner, radio.client, lambda address: self._site.lanes.streams(address) > 0)
+        self.central = Central("virtual", radio.scanner, radio.client, self._site.lanes.lane)
         self._shown = contextlib.AsyncExitStack()
         self._first: dict[str, tuple[float, str]] = {}
         self._news = asyncio.Event()
