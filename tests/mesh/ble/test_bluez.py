@@ -22,8 +22,13 @@ from moodmesh.mesh.ble.finder import BleFinder
 from moodmesh.mesh.ble.payload import SERVICE, Payload
 from moodmesh.mesh.ble.platform import open_radio
 from moodmesh.mesh.ble.radio import LANE_UUIDS, UNSEEN, Hooks, Unseen
+from moodmesh.mesh.ble.systembus import no_adapter, switched_off
 from moodmesh.mesh.clock import SystemClock
 from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
+from moodmesh.nodes.config import MeshSection
+from moodmesh.nodes.doctor import bluetooth as doctor
+from moodmesh.nodes.doctor.examine import of_daemon
+from moodmesh.nodes.doctor.finding import Finding
 
 pytestmark = pytest.mark.skipif(DAEMON is None, reason=NO_DAEMON)
 OURS, OTHERS, PEER = "F0:00:00:00:00:01", "F0:00:00:00:00:02", "C0:00:00:00:00:09"
@@ -435,3 +440,32 @@ async def test_adapters_are_listed_with_what_they_can(stub: Bluez, tmp_path: Pat
     for setting, kind in (("#Privacy = off", "public"), ("Privacy = off", "public"), ("Privacy = device", "rotating")):
         (tmp_path / "main.conf").write_text(f"[General]\n#Name = BlueZ\n{setting}\n[Policy]\nAutoEnable=true\n")
         assert (await adapters())[0].kind == kind
+
+
+async def test_settings_in_another_encoding_are_read(stub: Bluez, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "SETTINGS", tmp_path / "main.conf")
+    (tmp_path / "main.conf").write_bytes("[General]\nName = Küche\nPrivacy = device\n".encode("latin-1"))
+    assert (await adapters())[0].kind == "rotating"
+
+
+async def test_the_doctor_says_once_what_an_adapter_cannot(stub: Bluez, radios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The running daemon, asked as well, has it in its own list."""
+    monkeypatch.setattr(doctor, "RADIOS", radios)
+
+    async def told(detail: str, state: str = "unavailable", **mesh: str) -> list[Finding]:
+        """All of hci0 or of the whole, when the daemon's finder says so."""
+        part = {"state": state, "detail": detail, "remedy": "do something"}
+        found = await doctor.bluetooth(MeshSection(**mesh))  # type: ignore[arg-type]
+        return [f for f in (*found, *of_daemon({"finder ble": part}, found)) if f.subject != "Bluetooth hci1"]
+
+    stub.radios["hci0"].roles = ("central",)
+    (unseen,) = await told(f"this device: {UNSEEN}", "ok")
+    assert (unseen.state, UNSEEN in unseen.detail) == ("ok", True)
+    stub.radios["hci0"].roles = ("central", "peripheral")
+    other = await told(f"this device: {UNSEEN}: other programs use all", "ok")
+    assert [(f.subject, f.state) for f in other] == [("Bluetooth hci0", "ok"), ("daemon: finder ble", "ok")]
+    for name, mesh in (("hci7", {"adapter": "hci7"}), ("", {"bluetooth": "off"})):
+        detail = no_adapter(name).reason if name else "Bluetooth is switched off"
+        assert [f.detail for f in await told(detail, **mesh)] == [detail]
+    stub.radios["hci0"].powered = False
+    assert [f.detail for f in await told(switched_off("hci0").reason)] == [switched_off("hci0").reason]

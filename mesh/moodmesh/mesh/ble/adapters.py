@@ -58,5 +58,5 @@ def _rotating() -> bool:
     """Whether BlueZ is set to private addresses: it does not say so over D-Bus (`AddressType` is of the lasting one)."""
     settings = configparser.ConfigParser(interpolation=None, strict=False)
     with contextlib.suppress(OSError, configparser.Error):
-        settings.read(SETTINGS)
+        settings.read_string(SETTINGS.read_text("utf-8", errors="replace"))
     return settings.get("General", "Privacy", fallback="off") not in ("off", "")
