@@ -91,6 +91,7 @@ def test_a_running_daemon_is_asked(tmp_path: Path) -> None:
         assert radios["mesh__hello_port"] in found["hello"]["detail"], "the daemon's own flags count"
         assert found["mDNS"]["detail"] == "switched off"
         assert re.search("power.while_active (is|=) no", found["somebody at it"]["detail"])
+        assert [s for s, f in found.items() if "no Bluetooth adapter" in f["detail"]] == ["Bluetooth"], "once is enough"
 
 
 def test_text_has_one_line_a_finding(home: Path) -> None:

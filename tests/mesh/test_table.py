@@ -99,9 +99,39 @@ def test_it_agrees_with_a_list_of_all_that_was_said(said: list[tuple[int, str, s
         assert {key[0] for key in fresh if key[1] == "hello"} <= set(listed)
 
 
+def in_the_air(number: int, signal: float) -> Sighting:
+    return Sighting("ble", number.to_bytes(3, "big"), f"ble/{number}", 1, frozenset(), 0.0, 25.0, signal=signal)
+
+
+def test_a_flood_by_radio_hides_nobody_who_is_nearer() -> None:
+    table, nearest = Table(), (9_999).to_bytes(3, "big")
+    table.put(sighting(), 0)
+    for number in range(2 * LARGEST):
+        table.put(in_the_air(number, -90.0 + number % 20), 0.0)
+    assert not table.put(in_the_air(9_998, -95.0), 0.0), "whoever is farther than all waits"
+    assert table.put(in_the_air(9_999, -50.0), 0.0)
+    for number in range(2 * LARGEST, 4 * LARGEST):
+        table.put(in_the_air(number, -60.0), 0.0)
+    kept = {seen.rid: seen.signal for seen in table.now(0.0)}
+    assert len(kept) == LARGEST + 1, "no more of them, and who is on the network stays"
+    assert kept[nearest] == -50.0
+    assert set(kept.values()) == {None, -50.0, -60.0}, "the nearest are kept"
+
+
+def test_what_was_not_there_or_was_stale_is_new() -> None:
+    table = Table()
+    assert table.put(sighting(at=0), 0)
+    assert not table.put(sighting(at=10), 10)
+    assert table.put(sighting(at=20.1), 20.1), "nobody looked meanwhile"
+    assert not table.put(sighting(at=21, ttl=0), 21)
+    assert table.put(sighting(at=22), 22)
+    for rid in range(1, 2 * LARGEST):
+        assert table.put(sighting(rid, at=22), 22) == (rid < LARGEST), "what is not kept is not new each time it is heard"
+
+
 def test_a_flood_by_one_radio_hides_nobody_on_another() -> None:
     table = Table()
     for number in range(2 * LARGEST):
-        table.put(Sighting("ble", number.to_bytes(3, "big"), f"ble/{number}", 1, frozenset(), 0.0, 25.0), 0.0)
+        table.put(in_the_air(number, -60.0), 0.0)
     table.put(Sighting("hello", b"r" * 16, "10.0.0.7", 4000, frozenset(), 0.0, 10.0), 0.0)
     assert any(seen.rid == b"r" * 16 for seen in table.now(0.0))

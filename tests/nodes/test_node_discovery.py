@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from types import SimpleNamespace
 from typing import Any
 
-from mesh.support import new_identity, pair_with
-from moodmesh.mesh.memory import ManualClock
+import pytest
+
+from mesh.support import Recorder, new_identity, pair_with
+from moodmesh.mesh.ble.payload import SLOT_BYTES
+from moodmesh.mesh.memory import ManualClock, MemoryNet
 from moodmesh.mesh.pairs import Pairs
 from moodmesh.mesh.rid import Rids, pair_tag
 from moodmesh.mesh.seams import Beacon, Sighting
@@ -32,7 +36,7 @@ class Shown:
 def node(pairs: Pairs) -> Any:
     """As much of a node as discovery touches: a store or a book of names is not part of it."""
     sought: list[Any] = []
-    links = SimpleNamespace(seek=lambda *hint: sought.append(hint), get=lambda peer: None)
+    links = SimpleNamespace(seek=lambda *hint, fresh: sought.append((*hint, fresh)), get=lambda peer: None)
     clock = ManualClock()
     endpoint = SimpleNamespace(rids=Rids(clock), port=4000, links=links)
     config = Config(mesh=MeshSection(hello=False, mdns=False))
@@ -77,8 +81,51 @@ def test_a_sighting_with_a_tag_is_dialled_and_changes_nothing_else() -> None:
     found, discovery, _ = opened(pairs)
     discovery._sighted(sighting(pair, b"r" * 16, "192.0.2.66"))
     discovery._sighted(sighting(pair_with(new_identity(), b"x" * 32), b"s" * 16, "192.0.2.67"))
-    assert found.sought == [(pair.peer, [("192.0.2.66", 6666)], b"r" * 16)]
+    assert found.sought == [(pair.peer, [("192.0.2.66", 6666)], b"r" * 16, True)]
     assert list(pairs) == before
+
+
+@pytest.mark.parametrize(("radio", "host", "size"), [("hello", "192.0.2.66", 16), ("ble", "ble/C0:00:00:00:00:01", 3)])
+@pytest.mark.parametrize("away", ["silent", "said goodbye"])
+async def test_who_was_away_and_is_back_is_dialled_at_once_and_nobody_at_each_sighting(
+    monkeypatch: pytest.MonkeyPatch, radio: str, host: str, size: int, away: str
+) -> None:
+    monkeypatch.setattr(random, "random", lambda: 0.5)
+    pairs = Pairs()
+    pairs.add(pair := pair_with(new_identity()))
+    found, discovery, _ = opened(pairs)
+    clock, net = found.clock, MemoryNet(found.clock)
+    links = found.endpoint.links = net.join(new_identity().id, pairs, Recorder())
+    dialled: list[float] = []
+    at = net._at
+    monkeypatch.setattr(net, "_at", lambda address: dialled.append(clock.now()) or at(address))  # nobody is there
+
+    def heard(ttl_s: float = 10.0) -> None:
+        rid = b"r" * size
+        tag = pair_tag(pair.k_pair, rid)[: SLOT_BYTES if size < 16 else None]
+        discovery._sighted(Sighting(radio, rid, host, 6666, frozenset({tag}), clock.now(), ttl_s))
+
+    for _ in range(60):
+        heard()
+        await clock.advance(4)
+    assert 5 <= len(dialled) <= 12, "one that is there all the time is dialled with back-off"
+    tries = len(dialled)
+    while len(dialled) == tries:
+        heard()
+        await clock.advance(1)
+    if away == "silent":
+        await clock.advance(11)
+    else:
+        heard(ttl_s=0)
+        await clock.advance(1)
+    assert len(dialled) == tries + 1
+    for _ in range(8):
+        heard()
+        await clock.advance(1)
+    assert len(dialled) >= tries + 2
+    assert dialled[tries + 1] == pytest.approx(clock.now() - 8, abs=0.5)
+    assert len(dialled) <= tries + 6, "from then on with the first steps of the back-off"
+    await links.close()
 
 
 async def test_a_finder_that_fails_in_a_way_nobody_thought_of_is_told_and_ends_nothing() -> None:

@@ -181,10 +181,10 @@ class Discovery:
         self._show()
 
     def _sighted(self, sighting: Sighting) -> None:
-        self._table.put(sighting, self._node.clock.now())
+        new = self._table.put(sighting, self._node.clock.now())
         if sighting.ttl_s > 0:
             for pair in match(sighting.tags, sighting.rid, self._node.pairs):
-                self._node.endpoint.links.seek(pair.peer, [(sighting.host, sighting.port)], whole(sighting.rid))
+                self._node.endpoint.links.seek(pair.peer, [(sighting.host, sighting.port)], whole(sighting.rid), fresh=new)
         self._news.set()
 
     async def _seek_known(self) -> None:

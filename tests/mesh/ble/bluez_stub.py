@@ -1,4 +1,4 @@
-"""A BlueZ of our own on a private D-Bus: as much of 5.66 as an advertiser, a GATT server and a list of adapters meet.
+"""A BlueZ of our own on a private D-Bus: as much of 5.66 as advertisers, GATT servers, scanners and lists of adapters meet.
 
 It asks a client for its objects, refuses what BlueZ refuses, and follows `PropertiesChanged`; a test plays the radio.
 """
@@ -129,6 +129,18 @@ class Bluez:
         self.radios[name].devices[device] = True
         await self._added(device_path(name, device))
 
+    async def hear(self, name: str, device: str, data: dict[str, bytes], rssi: int) -> None:
+        """An adapter that scans hears the service data of a device."""
+        about = {
+            "Address": Variant("s", device),
+            "Alias": Variant("s", device.replace(":", "-")),
+            "Adapter": Variant("o", f"/org/bluez/{name}"),
+            "ServiceData": Variant("a{sv}", {uuid: Variant("ay", value) for uuid, value in data.items()}),
+            "RSSI": Variant("n", rssi),
+        }
+        body = [device_path(name, device), {"org.bluez.Device1": about}]
+        await self._bus.send(Message.new_signal("/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", body))
+
     async def forget(self, name: str, device: str) -> None:
         """A device that is out of reach is forgotten."""
         del self.radios[name].devices[device]
@@ -176,6 +188,8 @@ class Bluez:
         if message.member == "GetManagedObjects" and message.path == "/":
             self._spawn(self._note())
             return Message.new_method_return(message, "a{oa{sa{sv}}}", [self.objects()])
+        if message.member in ("SetDiscoveryFilter", "StartDiscovery", "StopDiscovery"):
+            return Message.new_method_return(message)
         if message.member in ("RegisterAdvertisement", "RegisterApplication", "Disconnect"):
             self._spawn(self._answer(message))
             return True

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from dbus_fast import Message, Variant
@@ -13,16 +15,25 @@ from dbus_fast.aio import MessageBus
 
 from mesh.ble.bluez_stub import DAEMON, NO_DAEMON, Bluez, Radio, private_bus
 from moodmesh.mesh.ble import adapters as listing
-from moodmesh.mesh.ble import bluez, systembus
+from moodmesh.mesh.ble import bluez, platform, systembus
 from moodmesh.mesh.ble.adapters import Adapter, adapters
 from moodmesh.mesh.ble.bluez import BluezPeripheral
-from moodmesh.mesh.ble.payload import SERVICE
-from moodmesh.mesh.ble.radio import LANE_UUIDS, Hooks
-from moodmesh.mesh.seams import Unavailable
+from moodmesh.mesh.ble.finder import BleFinder
+from moodmesh.mesh.ble.payload import SERVICE, Payload
+from moodmesh.mesh.ble.platform import open_radio
+from moodmesh.mesh.ble.radio import LANE_UUIDS, UNSEEN, Hooks, Unseen
+from moodmesh.mesh.ble.systembus import no_adapter, switched_off
+from moodmesh.mesh.clock import SystemClock
+from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
+from moodmesh.nodes.config import MeshSection
+from moodmesh.nodes.doctor import bluetooth as doctor
+from moodmesh.nodes.doctor.examine import of_daemon
+from moodmesh.nodes.doctor.finding import Finding
 
 pytestmark = pytest.mark.skipif(DAEMON is None, reason=NO_DAEMON)
 OURS, OTHERS, PEER = "F0:00:00:00:00:01", "F0:00:00:00:00:02", "C0:00:00:00:00:09"
 DATA, LATER = bytes(range(10)), bytes(range(10, 20))
+OTHER = Payload(b"abc", (b"def", b"ghi"))
 NONE = Hooks(lambda lane, device, value: None, lambda device: None)
 
 
@@ -246,24 +257,21 @@ async def test_an_adapter_is_pulled_out(stub: Bluez, monkeypatch: pytest.MonkeyP
     assert (await refused()).reason == why.reason
 
 
-async def test_nothing_is_shown_on_an_adapter_without_power(stub: Bluez) -> None:
-    """New data for it may end the service itself."""
-    peripheral, calls = BluezPeripheral("hci0"), Calls()
-    async with peripheral.open(calls.hooks):
+async def test_nothing_is_shown_on_an_adapter_without_power(stub: Bluez, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New data for it may end the service itself. Whoever has some is told why, as the block is: the last that was said."""
+    peripheral, calls, radio = BluezPeripheral("hci0"), Calls(), stub.radios["hci0"]
+    monkeypatch.setattr(bluez, "LAST_WORD_S", 0.3)
+    async with stays(peripheral, calls.hooks) as block:
         await peripheral.advertise(DATA)
         await stub.power("hci0", False)
         await stub.connect("hci0", PEER)
         await stub.disconnect("hci0", PEER)  # by then it has heard of the power
         assert await calls.next() == ("gone", PEER)
-        with pytest.raises(Unavailable):
-            await peripheral.advertise(LATER)
-
-
-async def test_an_adapter_that_cannot_be_seen_says_so(bus: str) -> None:
-    stub = Bluez(bus, hci0=Radio(OURS, managers=False, roles=("central",)))
-    await stub.start()
-    assert "cannot be seen" in (await refused()).reason
-    await stub.stop()
+        later = asyncio.create_task(peripheral.advertise(LATER))
+        await stub.unplug("hci0")
+        assert "is not there" in (await ending(later)).reason
+        assert "is not there" in (await ending(block)).reason
+    assert {"Type": "peripheral", "ServiceData": {SERVICE: LATER}} not in radio.shown.values()
 
 
 async def test_other_programs_may_have_taken_all_advertisements(stub: Bluez) -> None:
@@ -271,11 +279,78 @@ async def test_other_programs_may_have_taken_all_advertisements(stub: Bluez) -> 
     radio.shown = {("other", "/1"): {}, ("other", "/2"): {}}
     peripheral = BluezPeripheral("hci0")
     async with peripheral.open(NONE):
-        with pytest.raises(Unavailable, match="other programs"):
+        with pytest.raises(Unseen, match="other programs"):
             await peripheral.advertise(DATA)
         radio.shown = {}
         await peripheral.advertise(DATA)
         assert len(radio.shown) == 1
+
+
+class Looking:
+    """A finder on the adapter that `open_radio` chooses, running; nothing of it is replaced but the time between two shows."""
+
+    def __init__(self) -> None:
+        self.finder, self.seen = BleFinder(lambda: open_radio(""), lambda *_: False, SystemClock()), asyncio.Queue[Sighting]()
+        self.finder.interval_s = 0.05
+        self.finder.show(Beacon(OTHER.rid[::-1], 4000, ()))
+        self.run = asyncio.create_task(self.finder.run(self.seen.put_nowait))
+
+    async def until(self, trouble: dict[str, str]) -> None:
+        async with asyncio.timeout(5):
+            while self.finder.trouble != trouble:
+                await asyncio.sleep(0.01)
+
+    async def hears(self, stub: Bluez) -> bool:
+        """Whether it still tells of a device that the adapter hears."""
+        await stub.hear("hci0", PEER, {SERVICE: OTHER.encode()}, -60)
+        async with asyncio.timeout(5):
+            return (await self.seen.get()).rid == OTHER.rid
+
+
+@pytest.fixture
+async def looking(stub: Bluez, radios: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Looking]:
+    """On hci0 as it is when the test begins: hci1 is no better."""
+    monkeypatch.setattr(platform, "RADIOS", radios)
+    monkeypatch.setattr(bluez, "LAST_WORD_S", 0.1)
+    del stub.radios["hci1"]
+    found = Looking()
+    yield found
+    found.run.cancel()
+    await asyncio.gather(found.run, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("goes", "why"), [("power", "switched off"), ("adapter", "hci0 is not there")])
+@pytest.mark.parametrize("lacks", [{"managers": False}, {"roles": ["central"]}])
+async def test_an_adapter_that_cannot_be_seen_looks_and_is_watched(
+    stub: Bluez, looking: Looking, lacks: dict[str, Any], goes: str, why: str
+) -> None:
+    """Unwatched, it would be taken for one that hears nobody, for ever."""
+    radio = stub.radios["hci0"] = Radio(OURS, **lacks)
+    await looking.until({"this device": UNSEEN})
+    assert await looking.hears(stub)
+    assert (radio.registrations, radio.lanes) == (0, {})
+    await (stub.power("hci0", False) if goes == "power" else stub.unplug("hci0"))
+    assert why in (await ending(looking.run)).reason
+
+
+async def test_without_a_place_to_show_it_looks_on_and_is_seen_when_there_is_one(stub: Bluez, looking: Looking) -> None:
+    radio = stub.radios["hci0"]
+    radio.shown = {("other", "/1"): {}, ("other", "/2"): {}}
+    await looking.until(
+        {"this device": f"{UNSEEN}: other programs use all that the Bluetooth adapter can show; end one of them"}
+    )
+    assert await looking.hears(stub)
+    del radio.shown["other", "/1"]
+    await stub.until(lambda: radio.registrations == 1)
+    await looking.until({})
+    assert await looking.hears(stub)
+
+
+async def test_elsewhere_than_on_linux_nobody_asks_bluez(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
+    monkeypatch.setattr(platform, "sys", SimpleNamespace(platform="darwin"))
+    async with open_radio("") as (_, peripheral):
+        assert peripheral is None
 
 
 async def test_what_anybody_sends_is_not_taken_for_the_words_of_the_service(stub: Bluez, bus: str) -> None:
@@ -365,3 +440,32 @@ async def test_adapters_are_listed_with_what_they_can(stub: Bluez, tmp_path: Pat
     for setting, kind in (("#Privacy = off", "public"), ("Privacy = off", "public"), ("Privacy = device", "rotating")):
         (tmp_path / "main.conf").write_text(f"[General]\n#Name = BlueZ\n{setting}\n[Policy]\nAutoEnable=true\n")
         assert (await adapters())[0].kind == kind
+
+
+async def test_settings_in_another_encoding_are_read(stub: Bluez, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "SETTINGS", tmp_path / "main.conf")
+    (tmp_path / "main.conf").write_bytes("[General]\nName = Küche\nPrivacy = device\n".encode("latin-1"))
+    assert (await adapters())[0].kind == "rotating"
+
+
+async def test_the_doctor_says_once_what_an_adapter_cannot(stub: Bluez, radios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The running daemon, asked as well, has it in its own list."""
+    monkeypatch.setattr(doctor, "RADIOS", radios)
+
+    async def told(detail: str, state: str = "unavailable", **mesh: str) -> list[Finding]:
+        """All of hci0 or of the whole, when the daemon's finder says so."""
+        part = {"state": state, "detail": detail, "remedy": "do something"}
+        found = await doctor.bluetooth(MeshSection(**mesh))  # type: ignore[arg-type]
+        return [f for f in (*found, *of_daemon({"finder ble": part}, found)) if f.subject != "Bluetooth hci1"]
+
+    stub.radios["hci0"].roles = ("central",)
+    (unseen,) = await told(f"this device: {UNSEEN}", "ok")
+    assert (unseen.state, UNSEEN in unseen.detail) == ("ok", True)
+    stub.radios["hci0"].roles = ("central", "peripheral")
+    other = await told(f"this device: {UNSEEN}: other programs use all", "ok")
+    assert [(f.subject, f.state) for f in other] == [("Bluetooth hci0", "ok"), ("daemon: finder ble", "ok")]
+    for name, mesh in (("hci7", {"adapter": "hci7"}), ("", {"bluetooth": "off"})):
+        detail = no_adapter(name).reason if name else "Bluetooth is switched off"
+        assert [f.detail for f in await told(detail, **mesh)] == [detail]
+    stub.radios["hci0"].powered = False
+    assert [f.detail for f in await told(switched_off("hci0").reason)] == [switched_off("hci0").reason]

@@ -1,11 +1,10 @@
-"""Which Bluetooth adapters this machine has."""
+"""Which Bluetooth adapters this machine has, on Linux."""
 
 from __future__ import annotations
 
 import asyncio
 import configparser
 import contextlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,25 +17,23 @@ SETTINGS = Path("/etc/bluetooth/main.conf")
 
 @dataclass(frozen=True)
 class Adapter:
-    """One adapter: `name` as `BluezPeripheral` and `Central` take it, "" for the only one that a system shows.
+    """One adapter: `name` as `BluezPeripheral` and `Central` take it.
 
     `kind` of its address, which everybody near can see: the maker's (public) or one of its own (static) as long as it lives, or
-    one that BlueZ is set to change every 15 minutes (rotating); unknown elsewhere than on Linux, where the system decides.
+    one that BlueZ is set to change every 15 minutes (rotating).
     `central`: it can look and connect; `peripheral`: it can be seen and connected to.
     """
 
     name: str
     address: str
     powered: bool
-    kind: Literal["public", "static", "rotating", "unknown"]
+    kind: Literal["public", "static", "rotating"]
     central: bool
     peripheral: bool
 
 
 async def adapters() -> tuple[Adapter, ...]:
     """All of them by name; `Unavailable` when there is nobody to ask."""
-    if sys.platform != "linux":
-        return (Adapter("", "", True, "unknown", True, False),)  # bleak says whether it works when it is used
     from .systembus import connected
 
     async with connected(lambda message: None) as bus:
@@ -44,18 +41,16 @@ async def adapters() -> tuple[Adapter, ...]:
 
 
 async def _listed(bus: SystemBus) -> tuple[Adapter, ...]:
-    from .systembus import ADAPTER, GATT_MANAGER, SHOW_MANAGER
+    from .systembus import ADAPTER, shows
 
     objects, rotating = await bus.objects(), await asyncio.to_thread(_rotating)
     found = []
     for path, interfaces in sorted(objects.items()):
         if (told := interfaces.get(ADAPTER)) is not None:
             kind: Literal["public", "static"] = "static" if told.get("AddressType") == "random" else "public"
-            roles = told.get("Roles", [])
-            seen = "peripheral" in roles and {GATT_MANAGER, SHOW_MANAGER} <= interfaces.keys()
-            address, powered = told.get("Address", ""), bool(told.get("Powered"))
-            name = path.rpartition("/")[2]
-            found.append(Adapter(name, address, powered, "rotating" if rotating else kind, "central" in roles, seen))
+            name, address, powered = path.rpartition("/")[2], told.get("Address", ""), bool(told.get("Powered"))
+            central = "central" in told.get("Roles", [])
+            found.append(Adapter(name, address, powered, "rotating" if rotating else kind, central, shows(interfaces)))
     return tuple(found)
 
 
@@ -63,5 +58,5 @@ def _rotating() -> bool:
     """Whether BlueZ is set to private addresses: it does not say so over D-Bus (`AddressType` is of the lasting one)."""
     settings = configparser.ConfigParser(interpolation=None, strict=False)
     with contextlib.suppress(OSError, configparser.Error):
-        settings.read(SETTINGS)
+        settings.read_string(SETTINGS.read_text("utf-8", errors="replace"))
     return settings.get("General", "Privacy", fallback="off") not in ("off", "")

@@ -18,7 +18,7 @@ from dbus_fast.unpack import unpack_variants
 from moodmesh.mesh.seams import Unavailable
 
 from .payload import SERVICE, SIZE
-from .radio import LANE_UUIDS, Hooks
+from .radio import LANE_UUIDS, UNSEEN, Hooks, Unseen
 from .systembus import (
     ADAPTER,
     BLUEZ,
@@ -33,6 +33,7 @@ from .systembus import (
     no_adapter,
     no_bus,
     no_service,
+    shows,
     switched_off,
 )
 
@@ -44,7 +45,10 @@ Watched = dict[str, dict[str, Variant]]
 
 
 class BluezPeripheral:
-    """`Peripheral` of one adapter, "hci0" say. Opened by one block at a time, which ends with `Unavailable`."""
+    """`Peripheral` of one adapter, "hci0" say. Opened by one block at a time, which ends with `Unavailable`.
+
+    An adapter that cannot be seen is watched all the same.
+    """
 
     def __init__(self, adapter: str) -> None:
         self._adapter, self._path = adapter, f"/org/bluez/{adapter}"
@@ -55,6 +59,7 @@ class BluezPeripheral:
         self._hooks = Hooks(lambda lane, device, value: None, lambda device: None)
         self._addresses: dict[str, str] = {}  # of the devices of this adapter, by path
         self._data: bytes | None = None
+        self._shows = False
         self._turn = asyncio.Lock()
         self._why: Callable[[], Unavailable] | None = None
         self._limit = asyncio.timeout(None)
@@ -75,13 +80,14 @@ class BluezPeripheral:
                     self._bus, self._owner = None, ""  # whatever comes now comes too late
                     if self._later is not None:
                         self._later.cancel()
+                        self._later = None
         except TimeoutError:
             if self._why is None:
                 raise
             raise await asyncio.to_thread(self._why) from None
 
     async def advertise(self, data: bytes) -> None:
-        """Show service data from now on, connectable, in place of what was shown; `Unavailable`.
+        """Show service data from now on, connectable, in place of what was shown; `Unavailable`, `Unseen`.
 
         31 bytes hold the flags (3), the head and UUID of the data (18), and 10 more: hence neither a name nor a list of UUIDs.
         """
@@ -89,6 +95,8 @@ class BluezPeripheral:
             raise ValueError(f"{len(data)} bytes do not fit an advertisement: at most {SIZE} do")
         async with self._turn:
             bus = await self._opened()
+            if not self._shows:
+                raise Unseen(UNSEEN, "")
             shown, self._data = self._data, data
             if shown is not None:
                 return await bus.send(_changed(self._show, SHOWN, {"ServiceData": _service_data(data)}))
@@ -123,15 +131,17 @@ class BluezPeripheral:
             raise no_adapter(self._adapter)
         if not adapter[ADAPTER].get("Powered"):
             raise await asyncio.to_thread(switched_off, self._adapter)
-        if not {GATT_MANAGER, SHOW_MANAGER} <= adapter.keys():
-            raise Unavailable(f"the Bluetooth adapter {self._adapter} cannot be seen by others", "use one with Bluetooth LE")
         for path, interfaces in objects.items():
             self._met(path, interfaces)
-        await bus.call(self._path, GATT_MANAGER, "RegisterApplication", "oa{sv}", self._gatt, {})
+        self._shows = shows(adapter)
+        if self._shows:
+            await bus.call(self._path, GATT_MANAGER, "RegisterApplication", "oa{sv}", self._gatt, {})
 
     async def _opened(self) -> SystemBus:
         if self._bus is not None:
             return self._bus
+        if self._later is not None and self._why is None:
+            await asyncio.sleep(LAST_WORD_S)
         if self._why is not None:
             raise await asyncio.to_thread(self._why)
         raise Unavailable("Bluetooth is switched off", "switch it on")

@@ -17,7 +17,7 @@ from moodmesh.mesh.seams import Beacon, Sighting, Unavailable
 from .lanes import Lanes
 from .payload import ID_BYTES, SIZE, SLOT_BYTES, SLOTS, Payload, decode
 from .presence import STALE_S, Presence
-from .radio import UNSEEN, Heard, Hooks, Peripheral
+from .radio import UNSEEN, Heard, Hooks, Peripheral, Unseen
 
 if TYPE_CHECKING:  # bleak is loaded where there is a radio
     from .central import Central
@@ -31,9 +31,9 @@ class BleFinder:
     """Implements `Finder`. `interval_s` is the gear: how often the counter moves, for some scanners tell only of changes.
 
     In the quiet gear what is no news is handled in batches; the scanner runs on, for starting one anew can take 20 s.
-    `opened`: the central and the peripheral of an adapter; without the latter this device looks and connects, and is seen by
-    nobody. `accept` gets each stream that another
-    device opens: its host, the port it names (`reach`), and the socket; it says whether there is such a listener.
+    `opened`: the central and the peripheral of an adapter; without the latter, and while it shows nothing (`Unseen`), this
+    device looks and connects, and `trouble` says so. `accept` gets each stream that another device opens: its host, the port
+    it names (`reach`), and the socket; it says whether there is such a listener.
     """
 
     radio = "ble"
@@ -92,14 +92,21 @@ class BleFinder:
                 while True:
                     self._again.clear()
                     if self._beacon is not None:
-                        await peripheral.advertise(self._payload(self._beacon).encode())
-                        self._counter += 1
+                        await self._advertise(peripheral, self._beacon)
                     await self._pause()
         finally:
             lanes.close()
 
     def _come(self, device: str, port: int, sock: socket.socket) -> bool:
         return self._accept(f"{self._name}/{device}", port, sock)
+
+    async def _advertise(self, peripheral: Peripheral, beacon: Beacon) -> None:
+        try:
+            await peripheral.advertise(self._payload(beacon).encode())
+        except Unseen as why:  # tried again with the next: what is in the way may go
+            self.trouble = {"this device": "; ".join(filter(None, (why.reason, why.remedy)))}
+        else:
+            self._counter, self.trouble = self._counter + 1, {}
 
     async def _pause(self) -> None:
         try:

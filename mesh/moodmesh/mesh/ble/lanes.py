@@ -16,7 +16,8 @@ from .lane import Lane
 
 log = logging.getLogger(__name__)
 
-LANES = 7
+LANES = 12
+"""A room of ten, and whoever else is linked; how many connections there can be is for the adapter to say."""
 IDLE_S = 20.0
 """A lane without a stream is anybody's after so long."""
 _LATE = 4 * LANES  # answers that wait to be sent

@@ -20,6 +20,10 @@ RADIOS = Path("/sys/class/bluetooth")
 UNSEEN = "looks and connects, and is seen by others on the network alone"
 
 
+class Unseen(Unavailable):
+    """This device is not shown now; it looks and connects all the same. The remedy is empty where there is none."""
+
+
 def no_radio() -> Unavailable:
     """There is none at all."""
     return Unavailable("this machine has no Bluetooth adapter that Linux knows", "plug one in, or use the network")
@@ -46,10 +50,10 @@ class Peripheral(Protocol):
     """The side of one adapter that is seen and connected to. Errors of the radio are `OSError`; `Unavailable` from `open`."""
 
     def open(self, hooks: Hooks) -> AbstractAsyncContextManager[None]:
-        """Offer our service, one characteristic a lane, until the block ends."""
+        """Offer our service, one characteristic a lane, until the block ends; `Unavailable` out of it when the radio goes."""
 
     async def advertise(self, data: bytes) -> None:
-        """Show this service data from now on, in place of what was shown; connectable. `Unavailable`."""
+        """Show this service data from now on, in place of what was shown; connectable. `Unavailable`, `Unseen`."""
 
     async def notify(self, lane: int, value: bytes) -> None:
         """Send one notification on a lane, to whoever subscribed to it."""

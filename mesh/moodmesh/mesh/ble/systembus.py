@@ -15,7 +15,7 @@ from dbus_fast.unpack import unpack_variants
 
 from moodmesh.mesh.seams import Unavailable
 
-from .radio import RADIOS, no_radio
+from .radio import RADIOS, UNSEEN, Unseen, no_radio
 
 BLUEZ, DBUS = "org.bluez", "org.freedesktop.DBus"
 ADAPTER, DEVICE = f"{BLUEZ}.Adapter1", f"{BLUEZ}.Device1"
@@ -94,6 +94,11 @@ async def connected(heard: Heard, lost: Callable[[], None] = lambda: None) -> As
         await asyncio.gather(end, return_exceptions=True)
 
 
+def shows(adapter: dict[str, dict[str, Any]]) -> bool:
+    """Whether an adapter, by its interfaces, can be seen and connected to."""
+    return "peripheral" in adapter[ADAPTER].get("Roles", []) and {GATT_MANAGER, SHOW_MANAGER} <= adapter.keys()
+
+
 def no_bus() -> Unavailable:
     """There is no system bus."""
     return _service(
@@ -133,7 +138,7 @@ def refusal(name: str, text: str) -> Unavailable:
         case "NoReply" | "TimedOut" | "Timeout":
             return Unavailable("the Bluetooth service does not answer", RESTART)
         case "NotPermitted":  # RegisterAdvertisement: "Maximum advertisements reached"
-            return Unavailable("other programs use all that the Bluetooth adapter can show", "end one of them")
+            return Unseen(f"{UNSEEN}: other programs use all that the Bluetooth adapter can show", "end one of them")
         case "Busy" | "InProgress":
             return Unavailable("the Bluetooth service is busy with something else", "try again in a moment")
         case "NotReady":

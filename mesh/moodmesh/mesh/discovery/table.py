@@ -41,20 +41,32 @@ class Table:
         self._sizes: Counter[str] = Counter()
         """By radio: each has its own share, so that a flood on one hides nobody on another."""
 
-    def put(self, sighting: Sighting, now: float) -> None:
-        """Add or renew; a `ttl_s` of 0 removes. When full, what is stale goes first, then newcomers are dropped."""
+    def put(self, sighting: Sighting, now: float) -> bool:
+        """Add or renew, and whether it is new: it was not there, or stale. A `ttl_s` of 0 removes.
+
+        When full, what is stale goes first, then the weakest by that radio if a newcomer's signal is stronger (the nearest
+        stays); any other newcomer is dropped.
+        """
         key = (sighting.rid, sighting.radio, sighting.host)
         if sighting.ttl_s <= 0:
             if self._drop(key) and sighting.radio == "hello":
                 self._drop((sighting.rid, "mdns", sighting.host))
-            return
-        if key not in self._by_key:
+            return False
+        before = self._by_key.get(key)
+        if before is None:
             if self._sizes[sighting.radio] >= LARGEST:
                 self._expire(now)
-            if self._sizes[sighting.radio] >= LARGEST:
-                return
+            if self._sizes[sighting.radio] >= LARGEST and not self._gives_way(sighting):
+                return False
             self._sizes[sighting.radio] += 1
         self._by_key[key] = sighting
+        return before is None or now - before.at > before.ttl_s
+
+    def _gives_way(self, newcomer: Sighting) -> bool:
+        """Drop the weakest by the radio of a newcomer if that is nearer."""
+        kept = [(s.signal, key) for key, s in self._by_key.items() if s.radio == newcomer.radio and s.signal is not None]
+        weakest, key = min(kept, default=(0.0, None))
+        return key is not None and newcomer.signal is not None and weakest < newcomer.signal and self._drop(key)
 
     def _drop(self, key: tuple[bytes, str, str]) -> bool:
         if self._by_key.pop(key, None) is None:

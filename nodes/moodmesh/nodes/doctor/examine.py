@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from moodmesh.nodes.cli.client import Client
 from moodmesh.nodes.config import Config, load
 from moodmesh.nodes.doctor.bluetooth import bluetooth
 from moodmesh.nodes.doctor.device import device
-from moodmesh.nodes.doctor.finding import Finding, broken, missing, ok
+from moodmesh.nodes.doctor.finding import Finding, State, broken, ok
 from moodmesh.nodes.doctor.network import network
 from moodmesh.nodes.doctor.software import software
 from moodmesh.nodes.errors import NoDaemon, NodeError
@@ -39,12 +40,20 @@ def examine(home: Path) -> list[Finding]:
     findings += asyncio.run(network(config.mesh, status))
     findings += asyncio.run(bluetooth(config.mesh))
     findings += software(config, home)
-    for name, part in (parts or {}).items():
+    findings += of_daemon(parts or {}, findings)
+    findings += [broken(f"peer {p['name']}", p["trouble"], "see the sentence before") for p in peers if p["trouble"]]
+    return findings
+
+
+def of_daemon(parts: Mapping[str, Mapping[str, str]], told: Sequence[Finding]) -> list[Finding]:
+    """What a running daemon says of its parts: what failed, and what a finder lacks unless that was told before."""
+    findings = []
+    for name, part in parts.items():
         if part["state"] == "failed":
             findings.append(broken(f"daemon: {name}", part["detail"], part["remedy"]))
-        elif name.startswith("finder ") and part["state"] != "ok":
-            findings.append(missing(f"daemon: {name}", part["detail"], part["remedy"]))
-    findings += [broken(f"peer {p['name']}", p["trouble"], "see the sentence before") for p in peers if p["trouble"]]
+        elif name.startswith("finder ") and part["detail"] and not any(part["detail"] in finding.detail for finding in told):
+            state: State = "ok" if part["state"] == "ok" else "missing"
+            findings.append(Finding(f"daemon: {name}", state, part["detail"], part["remedy"]))
     return findings
 
 
