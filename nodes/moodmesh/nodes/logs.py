@@ -43,4 +43,5 @@ def configure(level: str) -> None:
     root.setLevel(level.upper())
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("bleak").setLevel(logging.WARNING)
     logging.getLogger("zeroconf").setLevel(logging.ERROR)

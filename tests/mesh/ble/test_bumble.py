@@ -262,6 +262,62 @@ async def test_a_lane_carries_the_streams_that_either_end_opens() -> None:
             await end.close()
 
 
+class Hangs(list[BleakClient]):
+    """What BlueZ makes of a connection to a device that connects to us at the same time; hanging up cuts the one there is."""
+
+    def __init__(self, one: Device, other: Device) -> None:
+        self._one, self._other = one, other
+        self.cut = 0
+        plain = one.radio.client
+
+        async def connect(client: Any, pair: bool, **_: Any) -> None:
+            self.append(client)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cut += bool(one.radio.links)
+                await one.radio.peripheral.drop(other.radio.address)
+                raise
+
+        one.central._client = type("Hanging", (plain,), {"connect": connect})
+
+
+async def at_once(monkeypatch: pytest.MonkeyPatch, change: Callable[[Device], None] = lambda device: None) -> tuple[bool, int]:
+    """Whether a device whose connect hangs reaches the one that connects to it, and how often that connection was cut."""
+    monkeypatch.setattr(module, "CONNECT_S", 1.0)
+    async with devices() as (ann, bob), bob.shown(OTHER):
+        await ann.until_heard(OTHER)
+        hanging = Hangs(ann, bob)
+        change(ann)
+        asking = asyncio.ensure_future(ann.central.stream(bob.radio.address, PORT))
+        while not hanging:
+            await asyncio.sleep(0.01)
+        ends = await bob.stream(ann)
+        reached = False
+        with contextlib.suppress(OSError):
+            (await asking).close()
+            (await bob.accepted.get())[1].close()
+            reached = True
+        cut = hanging.cut
+        for end in ends:
+            await end.close()
+        bob.central.hang_up(ann.radio.address)
+    return reached, cut
+
+
+async def test_of_two_that_connect_at_once_one_may_hang_and_uses_the_connection_of_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert await at_once(monkeypatch) == (True, 0)
+
+
+async def test_mutation_without_looking_for_it_the_connection_of_the_other_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blind(device: Device) -> None:
+        device.central.theirs = lambda address: None
+
+    assert await at_once(monkeypatch, blind) == (False, 1)
+
+
 async def idle_is_cut(shared: bool, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether a device with an idle lane cuts the one connection while the other has a stream over it."""
     monkeypatch.setattr(module, "IDLE_S", 1)

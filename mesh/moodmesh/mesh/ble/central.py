@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
 import socket
@@ -34,7 +35,7 @@ CONNECT_S, LONGEST_S = 8.0, 20.0
 """How long a connection may take: twice as long after each that came to nothing."""
 TRIES = 3
 """Connections fail now and then; BlueZ 5.66 also takes one for lost that was there before the kernel had told it so."""
-GREETING_S = 5.0
+GREETING_S, LOOK_S = 5.0, 0.1
 IDLE_S = 10.0
 """A connection without a stream is kept so long: the next stream would pay for a new one."""
 KNOWN = 256
@@ -48,6 +49,10 @@ class _Device:
     device: BLEDevice
     at: float = 0.0
     silent: int = 0
+
+
+class _Came(Exception):
+    """The device connected to us while we connected to it."""
 
 
 class _Unsteady(LaneClosed):
@@ -64,8 +69,8 @@ class _Held:
 class Central:
     """One adapter as central. `scanner` and `client` replace bleak's backends for a platform.
 
-    `theirs(device)`: the lane that it has to us, which carries our streams as well. BlueZ has one connection for both, does not
-    get over two devices that connect to each other at once, and cuts for both what either hangs up. `accept`: as of `Lane`, for
+    `theirs(device)`: the lane that it has to us, which carries our streams as well. BlueZ has one connection for both, lets one
+    of two hang that connect to each other at once, and cuts for both what either hangs up. `accept`: as of `Lane`, for
     streams that a device opens over a lane of ours.
     """
 
@@ -129,20 +134,49 @@ class Central:
             known.device,
             lambda gone: self._lost(address, gone),
             services=[SERVICE],
-            timeout=min(LONGEST_S, CONNECT_S * 2**known.silent),
+            timeout=math.inf,  # it would hang up
             bluez={"adapter": self._adapter},
             backend=self._client,
         )
+        limit = min(LONGEST_S, CONNECT_S * 2**known.silent)
         if (ending := self._ending.get(address)) is not None:
             await asyncio.wait({ending})  # BlueZ would take the old connection for the new one, and then cut it
         async with self._or_none(client), self._turns.take(known.silent):
             try:
-                await client.connect()
+                await self._made(address, client, limit)
             except TimeoutError:
                 known.silent += 1
                 raise
         known.silent = 0
         return client
+
+    async def _made(self, address: str, client: BleakClient, limit: float) -> None:
+        """Connect, unless the device comes to us meanwhile: then the attempt is left to itself, for giving it up would hang up
+        on both; `_Came`, TimeoutError."""
+        connecting = asyncio.ensure_future(client.connect())
+        end = time.monotonic() + limit
+        try:
+            while not connecting.done():
+                if self.theirs(address) is not None:
+                    self._spawn(self._left(address, connecting))
+                    raise _Came
+                if time.monotonic() > end:
+                    raise TimeoutError
+                await asyncio.wait({connecting}, timeout=LOOK_S)
+            await connecting
+        except _Came:
+            raise
+        except BaseException:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            raise
+
+    async def _left(self, address: str, connecting: asyncio.Future[None]) -> None:
+        """Until the lane of the device is gone, and with it the connection."""
+        while self.theirs(address) is not None and not connecting.done():
+            await asyncio.wait({connecting}, timeout=LOOK_S)
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
 
     def hang_up(self, address: str) -> None:
         """End the lane to a device, and its streams, if there is one."""
@@ -150,10 +184,16 @@ class Central:
             held.lane.close("no longer needed")
 
     async def _connect(self, address: str) -> Lane:
-        for _ in range(TRIES - 1):
-            with contextlib.suppress(_Unsteady):
+        for tries in range(TRIES, 0, -1):
+            try:
                 return await self._once(address)
-        return await self._once(address)
+            except _Came:
+                if (lane := self.theirs(address)) is not None:
+                    return lane
+            except _Unsteady:
+                if tries == 1:
+                    raise
+        raise LaneClosed("it came, and was gone again")
 
     async def _once(self, address: str) -> Lane:
         client = await self.connect(address)
@@ -175,6 +215,8 @@ class Central:
         except (BleakError, EOFError) as error:
             await self._disconnect(client)
             raise _Unsteady(str(error) or "the connection broke") from error
+        except _Came:
+            raise
         except BaseException:
             await self._disconnect(client)
             raise

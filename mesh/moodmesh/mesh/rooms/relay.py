@@ -38,11 +38,12 @@ class Gathering:
         params: Callable[[int], Params] | None = None,
         welcome: Callable[[bytes], bool] = lambda e_pub: True,
         accepts: Callable[[Roster], None] = lambda roster: None,
+        step_s: float = STEP_S,
     ) -> None:
         """`places`: who is there, and where each can be reached; with `params`, signatures of S2 are checked; `welcome`:
         whether the owner of a key is let in; `accepts`: whether this device takes part in such a roster, `Declined`."""
         self.run, self._expected, self._until = run, dict(places), until
-        self._params, self._welcome, self._accepts = params, welcome, accepts
+        self._params, self._welcome, self._accepts, self._step_s = params, welcome, accepts, step_s
         self._joined: dict[Any, bytes] = {}
         self._seats: tuple[Seat, ...] = ()
         self._roster: Roster | None = None
@@ -93,7 +94,7 @@ class Gathering:
         self._seats = seated(body for body in self._joined.values() if self._welcome(Seat.read(body).e_pub))
         bodies = {seat.body for seat in self._seats}
         self._joined = {place: body for place, body in self._joined.items() if body in bodies}
-        self._until = now + STEP_S
+        self._until = now + self._step_s
         try:
             if self._params is not None:
                 self._roster = Roster(self.run, self._seats, self._params(len(self._seats)))
@@ -122,10 +123,10 @@ class Gathering:
 class Relay:
     """What comes after the draw, through the member of this device."""
 
-    def __init__(self, member: Member, until: float) -> None:
+    def __init__(self, member: Member, until: float, step_s: float = STEP_S) -> None:
         """`until`: when everybody has had their chance to share."""
         assert member.draw is not None
-        self._member, self._draw = member, member.draw
+        self._member, self._draw, self._step_s = member, member.draw, step_s
         self._places: dict[int, Any] = {}
         self._members: dict[Any, int] = {}
         self._said: dict[Step, dict[int, bytes]] = {step: {} for step in Step}
@@ -219,7 +220,7 @@ class Relay:
 
     def _advance(self, now: float) -> list[Out]:
         step, self._step = self._step, _NEXT.get(self._step, Step.SUM)
-        self._until = None if step is Step.SUM else now + STEP_S
+        self._until = None if step is Step.SUM else now + self._step_s
         match step:
             case Step.SHARES:
                 return self._boxes()

@@ -8,7 +8,7 @@ import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import randbelow
 from typing import Any, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from moodmesh.mesh.seams import LinkClosed
 from .member import Declined, Member, Opened, Person
 from .relay import MOST_AGAIN, STEP_S, Gathering, Out, Relay
 from .transcript import MOST_RELAYS, Run, label
-from .wire import Malformed, Message, Step, decode, encode, pack, unpack
+from .wire import Item, Malformed, Message, Step, decode, encode, pack, unpack
 
 T = TypeVar("T")
 LOOK_S, FORGIVEN_S = 1.0, 5.0
@@ -68,13 +68,18 @@ class Around(Protocol):
 class Timing:
     """Seconds. `coming`: from the wish for a run to its start, for others to be here; `gather`: how long joining takes at most;
     `slot`: from the draw to the first share that leaves, and `spread`: by how much more each may wait, whatever its mood;
-    `within`: the latest end."""
+    `step`: how long each of the others takes at most; `within`: the latest end."""
 
     coming: float = 1.0
     gather: float = 1.5
     slot: float = 0.0
     spread: float = 0.3
+    step: float = STEP_S
     within: float = 60.0
+
+    def by_radio(self) -> Timing:
+        """Where somebody is by radio, as the gatherer says when it starts: everybody has the same patience."""
+        return replace(self, gather=3 * self.gather, step=3 * self.step, within=2 * self.within)
 
 
 class Aborted(Exception):
@@ -113,6 +118,7 @@ class Sitting:
     ) -> None:
         self.room, self.epoch = room, epoch
         self._person, self._around, self._clock, self._timing = person, around, clock, timing or Timing()
+        self._pace = self._timing
         self._carry, self._enough = carry or _at_once, enough
         self._here: dict[Place, tuple[bytes, int]] = {}
         """Where each of those at this gatherer can be reached, and the last attempt that it says it saw."""
@@ -183,7 +189,7 @@ class Sitting:
         self._again = self._clock.now() + FORGIVEN_S
         member, where = await self._set_up()
         self._member = member
-        self._shared_by = self._clock.now() + self._timing.slot + self._timing.spread
+        self._shared_by = self._clock.now() + self._pace.slot + self._pace.spread
         self._drawn.set()
         return await self._open(member, where)
 
@@ -229,7 +235,7 @@ class Sitting:
         try:
             while True:
                 reading = reading or asyncio.ensure_future(place.receive())
-                limit = LOOK_S if member is None else self._timing.gather + 2 * STEP_S
+                limit = LOOK_S if member is None else self._pace.gather + 2 * self._pace.step
                 try:
                     message = decode(await within(self._clock, limit, _kept(reading)))
                 except TimeoutError:
@@ -244,6 +250,7 @@ class Sitting:
                 if message.step is Step.START and self._seen < message.attempt <= 1 + MOST_AGAIN:
                     self._wanted.clear()
                     before, self._seen = self._seen, message.attempt
+                    self._pace = self._timing.by_radio() if unpack(message.body) else self._timing
                     member = Member(Run(self.room, self.epoch, message.attempt), self._person)
                     self._say(place, await self._carry(member.join))
                 elif message.step is Step.WHERE:
@@ -270,8 +277,8 @@ class Sitting:
     async def _open(self, member: Member, where: dict[int, bytes]) -> Opened:
         """Through the relays in the order that the draw gave them, with the same words for each."""
         assert member.draw is not None
-        end = self._clock.now() + self._timing.within
-        slot = self._clock.now() + self._timing.slot + self._timing.spread * randbelow(1 << 20) / (1 << 20)
+        end = self._clock.now() + self._pace.within
+        slot = self._clock.now() + self._pace.slot + self._pace.spread * randbelow(1 << 20) / (1 << 20)
         for relay in itertools.islice(member.draw.relays, MOST_RELAYS):
             try:
                 place = await self._way(None if relay == member.index else where.get(relay, b""))
@@ -294,7 +301,7 @@ class Sitting:
     async def _followed(self, member: Member, place: Place, end: float) -> None:
         """Until the sum is read, or the relay brought no further step for longer than it may take: what it says again buys it
         no time."""
-        silent = self._timing.spread + 2 * STEP_S + 1.0
+        silent = self._pace.spread + 2 * self._pace.step + 1.0
         until, lapses = self._clock.now() + silent, math.inf
         steps: set[Step] = set()
         while member.opened is None:
@@ -313,7 +320,7 @@ class Sitting:
                 steps.add(message.step)
                 until = self._clock.now() + silent
                 if message.step is Step.PROPOSAL and said:
-                    lapses = self._clock.now() + STEP_S  # for the votes of all reporters; then with those that came
+                    lapses = self._clock.now() + self._pace.step  # for the votes of all reporters; then with those that came
 
     async def _way(self, address: bytes | None) -> Place:
         """To another device, or to the coordinator in this one."""
@@ -348,10 +355,10 @@ class Sitting:
             async with self._busy:
                 self._post(await self._carry(gathering.hear, place, message, self._clock.now()))
         else:
-            await within(self._clock, 2 * STEP_S, self._drawn.wait())
+            await within(self._clock, 2 * self._pace.step, self._drawn.wait())
             assert self._member is not None
             if self._relay is None:
-                self._relay = Relay(self._member, max(self._clock.now(), self._shared_by) + STEP_S)
+                self._relay = Relay(self._member, max(self._clock.now(), self._shared_by) + self._pace.step, self._pace.step)
             async with self._busy:
                 self._post(await self._carry(self._relay.hear, place, message, self._clock.now()))
         self._tick_later()
@@ -380,10 +387,13 @@ class Sitting:
                 place.close()  # whoever has an attempt left may find another gatherer, and the others hear that it is over
             return
         run = Run(self.room, self.epoch, attempt)
-        until, person = self._clock.now() + self._timing.gather, self._person
-        places = {place: at for place, (at, _) in itertools.islice(here.items(), person.most())}
-        self._gathering = Gathering(run, places, until, person.params, person.welcome, person.accepts)
-        data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, pack([])))
+        places, person = {place: at for place, (at, _) in itertools.islice(here.items(), self._person.most())}, self._person
+        slow = any(place.slow for place in places)
+        pace = self._timing.by_radio() if slow else self._timing
+        until = self._clock.now() + pace.gather
+        self._gathering = Gathering(run, places, until, person.params, person.welcome, person.accepts, pace.step)
+        said = pack([Item(0, b"")] if slow else [])
+        data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, said))
         self._post([Out(place, data) for place in places])
         self._tick_later()
 
