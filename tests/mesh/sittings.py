@@ -26,10 +26,13 @@ class Sent(NamedTuple):
 
 
 class Net:
-    """`lost`: whether a message of a device gets nowhere; `by_radio`: which devices have no other way to the others."""
+    """`lost`: whether a message of a device gets nowhere; `by_radio`: which devices have no other way to the others, and that a
+    message takes them `late` seconds."""
 
-    def __init__(self, clock: Clock, lost: Callable[[int, bytes], bool], by_radio: frozenset[int] = frozenset()) -> None:
-        self.clock, self.lost, self.by_radio = clock, lost, by_radio
+    def __init__(
+        self, clock: Clock, lost: Callable[[int, bytes], bool], by_radio: frozenset[int] = frozenset(), late: float = 0.0
+    ) -> None:
+        self.clock, self.lost, self.by_radio, self.late = clock, lost, by_radio, late
         self.sittings: list[Sitting] = []
         self.log: list[Sent] = []
         self.tasks: list[asyncio.Future[None]] = []
@@ -41,13 +44,17 @@ class Wire:
     def __init__(self, net: Net, by: int, to: int, place: Place) -> None:
         self._net, self._by, self._to, self._place = net, by, to, place
         self.receive, self.close, self.address = place.receive, place.close, place.address
-        self.slow = bool({by, to} & net.by_radio)
+        self.slow, self._sent = bool({by, to} & net.by_radio), 0
 
     def post(self, data: bytes) -> None:
         assert len(data) >= ENVELOPE_BYTES
         self._net.log.append(Sent(round(self._net.clock.now(), 6), self._by, self._to, data[1], len(data)))
         if not self._net.lost(self._by, data):
-            self._place.post(data)
+            if self.slow and self._net.late:
+                self._sent += 1  # in their order, which timers of the same time do not keep
+                asyncio.get_running_loop().call_later(self._net.late + self._sent / 1000, self._place.post, data)
+            else:
+                self._place.post(data)
 
 
 class Spot:
@@ -85,15 +92,16 @@ def sat(
     people: Iterable[Person],
     lost: Callable[[int, bytes], bool] = lambda by, data: False,
     by_radio: Iterable[int] = (),
+    late: float = 0.0,
 ) -> Told:
-    """All of them through one epoch; a run is wanted after a second."""
+    """All of them through one epoch; a run is wanted after a second, or once everybody is here for sure."""
 
     async def story() -> Told:
         clock: Any = LoopClock(asyncio.get_running_loop())
-        net = Net(clock, lost, frozenset(by_radio))
+        net = Net(clock, lost, frozenset(by_radio), late)
         net.sittings = [Sitting(ROOM, EPOCH, p, Spot(net, i), clock, carry=carried) for i, p in enumerate(people)]
         tasks = [asyncio.ensure_future(s.take_part()) for s in net.sittings]
-        await clock.sleep(1)
+        await clock.sleep(1 + late)
         net.sittings[0].want()
         await asyncio.wait(tasks, timeout=200)
         for task in tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moodmesh.mesh.rooms.member import Declined, Opened
+from moodmesh.mesh.rooms.sitting import Timing
 from moodmesh.mesh.rooms.transcript import Roster
 
 from .rooms import Someone, moods
@@ -57,3 +58,18 @@ def test_who_is_there_by_radio_is_in_small_rooms_alone(come: int, by_radio: rang
     found = [one for one in told.opened if isinstance(one, Opened)]
     assert {len(one.contributors) for one in found} == {len(found)}
     assert len(found) == least
+
+
+def told_by_radio() -> set[int]:
+    """How many are told of, where two of five are by radio, and a message takes two seconds there."""
+    told = sat([Someone(value) for value in moods(5)], by_radio=(1, 3), late=2.0)
+    return {len(o.draw.roster.seats) if isinstance(o, Opened) else 0 for o in told.opened}
+
+
+def test_everybody_has_patience_with_those_by_radio() -> None:
+    assert told_by_radio() == {5}
+
+
+def test_mutation_with_the_patience_of_a_network_they_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Timing, "by_radio", lambda timing: timing)
+    assert 5 not in told_by_radio()

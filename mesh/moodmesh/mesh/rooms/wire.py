@@ -46,7 +46,7 @@ class Step(IntEnum):
     SUM = 8
     """R3: the share of the sum."""
     START = 9
-    """The coordinator begins an attempt, with new keys from everyone. Says nothing but its number."""
+    """The coordinator begins an attempt, with new keys from everyone. An item says that somebody is by radio."""
     HERE = 10
     """A member is in the room: the last attempt it saw, whether one is wanted now, and where it can be reached itself."""
     WHERE = 11
