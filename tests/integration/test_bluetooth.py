@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from moodmesh.nodes.placement.view import RADIO
+
 from .daemons import CLI, Daemon
 from .test_bad_input import window
 from .test_rooms import early, feels, joined, told
@@ -108,16 +110,17 @@ def test_a_circle_of_three_and_no_room_of_two_by_radio(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_strangers_tell_a_rough_mean_by_radio(tmp_path: Path) -> None:
-    """Each reaches the gatherer that it sees, and the relays that the gatherer names."""
-    with aired(tmp_path, "a", "b", "c", "d", "e", changed=early()) as found:
+@pytest.mark.parametrize("people", [5, 10])
+def test_strangers_tell_a_rough_mean_by_radio(tmp_path: Path, people: int) -> None:
+    """Each reaches the gatherer that it sees, and the relays that the gatherer names; asked as soon as the last has joined."""
+    with aired(tmp_path, *"abcdefghij"[:people], changed=early(), rate=RADIO) as found:
         for daemon in found:
             feels(daemon, 0.6, 0.2)
         room = joined(found[0], "cafe", "on-demand", eps=4, open=True)
         for daemon in found[1:]:
             daemon.client.post("rooms", "join", body={"room": room["code"], "agreed": True})
         found[2].client.post("rooms", "cafe", "ask")
-        assert {told(daemon, "cafe", 60)["last"]["n"] for daemon in found} == {5}
+        assert {told(daemon, "cafe", 60)["last"]["n"] for daemon in found} == {people}
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from moodmesh.mesh import links, pipe
+from moodmesh.mesh import pipe
 from moodmesh.mesh.ble import lane
 from moodmesh.mesh.clock import SystemClock
 from moodmesh.mesh.dialling import ordered
@@ -106,31 +106,6 @@ async def test_a_link_is_dialled_by_radio_with_the_rid_read_there(wires: Wires) 
         assert await up(bob)
         await link.send(Envelope("word", b'{"a":1}'))
         assert (await bob.events.got.get()).body == b'{"a":1}'
-
-
-async def test_by_radio_the_one_whose_id_comes_later_lets_the_other_dial(
-    wires: Wires, monkeypatch: pytest.MonkeyPatch, no_turn_by_radio: float
-) -> None:
-    """Two radios that connect to each other at once get in each other's way."""
-    assert no_turn_by_radio > 0
-    async with paired() as both:
-        first, later = sorted(both, key=lambda device: device.identity.id)
-        dialled: list[str] = []
-        stream = wires.stream
-
-        async def noted(device: str, port: int) -> socket.socket:
-            dialled.append(device)
-            return await stream(device, port)
-
-        monkeypatch.setattr(wires, "stream", noted)
-        monkeypatch.setattr(links, "RADIO_TURN_S", 1.0)
-        dialling = [
-            asyncio.create_task(one.endpoint.links.dial(other.identity.id, [plug(wires, other)]))
-            for one, other in ((first, later), (later, first))
-        ]
-        made = await asyncio.gather(*dialling)
-        assert made[1] is later.endpoint.links.get(first.identity.id)
-        assert set(dialled) == {later.identity.id[:8]}
 
 
 async def test_a_short_word_overtakes_a_long_one(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:

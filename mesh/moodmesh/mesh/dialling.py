@@ -19,8 +19,6 @@ BACKOFF_S = (0.5, 60.0)
 MOST_ADDRESSES, MOST_BY_RADIO = 8, 4
 RADIO_LAST_S = 1.0
 """What a network answers in this time is not asked for by radio."""
-RADIO_TURN_S = 5.0
-"""By radio the device whose id comes later lets the other go first: BlueZ does not get over two that connect to each other."""
 
 
 def jitter(us: str, peer: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from .address import Address
 from .clock import Clock, within
-from .dialling import BACKOFF_S, RADIO_TURN_S, backoff, jitter, open_pipe, ordered, race
+from .dialling import BACKOFF_S, backoff, jitter, open_pipe, ordered, race
 from .errors import BadMessage, DialFailed, DuplicateIdentity, Forgotten, Incompatible, MeshError, NotPaired
 from .frames import Caps, decode, encode
 from .link import PeerLink
@@ -137,14 +137,7 @@ class Links:
             async with self._places:
                 better = self._better(peer, addresses)
                 link = self.get(peer)
-                if link is not None and not better:
-                    return link
-                try:
-                    return await self._dial(pair, ordered(better), rid)
-                except DialFailed:
-                    if (link := self.get(peer)) is None:
-                        raise
-                    return link  # the peer dialled meanwhile
+                return link if link is not None and not better else await self._dial(pair, ordered(better), rid)
 
     def seek(self, peer: DeviceId, addresses: Iterable[Address], rid: bytes | None = None, fresh: bool = False) -> None:
         """Dial with back-off until linked, again whenever the link is lost; from a link by radio until there is a network.
@@ -166,15 +159,8 @@ class Links:
         await asyncio.gather(*self._seekers.values(), *self._tasks, return_exceptions=True)
 
     async def _dial(self, pair: Pair, addresses: tuple[Address, ...], rid: bytes | None) -> PeerLink:
-        async def opened(address: Address) -> Pipe:
-            if by_radio(address[0]) and self._us > pair.peer:
-                await self._clock.sleep(RADIO_TURN_S)
-                if self.get(pair.peer) is not None:
-                    raise DialFailed("it is linked by now")
-            return await open_pipe(self._dialler, pair, address, rid)
-
         try:
-            pipe = await race(self._clock, addresses, opened)
+            pipe = await race(self._clock, addresses, lambda address: open_pipe(self._dialler, pair, address, rid))
         except DialFailed as error:
             if not isinstance(self.troubles.get(pair.peer), Forgotten):  # its own word is worth more than a guess
                 self._set_trouble(pair.peer, error if error.stranger and self.get(pair.peer) is None else None)

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from secrets import randbelow
 from typing import Any, Protocol, TypeVar
@@ -79,7 +79,8 @@ class Timing:
 
     def by_radio(self) -> Timing:
         """Where somebody is by radio, as the gatherer says when it starts: everybody has the same patience."""
-        return replace(self, gather=3 * self.gather, step=3 * self.step, within=2 * self.within)
+        longer = {name: 3 * getattr(self, name) for name in ("coming", "gather", "step")}
+        return replace(self, **longer, within=2 * self.within)
 
 
 class Aborted(Exception):
@@ -371,7 +372,7 @@ class Sitting:
             raise Malformed("an attempt that there cannot have been")
         self._here[place] = place.address(body[2:]), seen
         if wanted and self._start_at is None and (self._gathering is None or self._gathering.done):
-            self._start_at = self._clock.now() + self._timing.coming
+            self._start_at = self._clock.now() + self._pace_of(self._here).coming
         if self._start_at is not None and len(self._here) >= self._enough:
             self._start()
         self._tick_later()
@@ -388,14 +389,16 @@ class Sitting:
             return
         run = Run(self.room, self.epoch, attempt)
         places, person = {place: at for place, (at, _) in itertools.islice(here.items(), self._person.most())}, self._person
-        slow = any(place.slow for place in places)
-        pace = self._timing.by_radio() if slow else self._timing
+        pace = self._pace_of(places)
         until = self._clock.now() + pace.gather
         self._gathering = Gathering(run, places, until, person.params, person.welcome, person.accepts, pace.step)
-        said = pack([Item(0, b"")] if slow else [])
+        said = pack([] if pace is self._timing else [Item(0, b"")])
         data = encode(Message(Step.START, True, run.attempt, self.epoch, self.room, said))
         self._post([Out(place, data) for place in places])
         self._tick_later()
+
+    def _pace_of(self, places: Iterable[Place]) -> Timing:
+        return self._timing.by_radio() if any(place.slow for place in places) else self._timing
 
     def _able(self) -> dict[Place, tuple[bytes, int]]:
         """Who can take part: those by radio in a small room alone."""
