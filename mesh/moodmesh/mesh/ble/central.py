@@ -141,7 +141,7 @@ class Central:
         limit = min(LONGEST_S, CONNECT_S * 2**known.silent)
         if (ending := self._ending.get(address)) is not None:
             await asyncio.wait({ending})  # BlueZ would take the old connection for the new one, and then cut it
-        async with self._or_none(client), self._turns.take(known.silent):
+        async with self._or_none(address, client), self._turns.take(known.silent):
             try:
                 await self._made(address, client, limit)
             except TimeoutError:
@@ -153,6 +153,8 @@ class Central:
     async def _made(self, address: str, client: BleakClient, limit: float) -> None:
         """Connect, unless the device comes to us meanwhile: then the attempt is left to itself, for giving it up would hang up
         on both; `_Came`, TimeoutError."""
+        if self.theirs(address) is not None:
+            raise _Came
         connecting = asyncio.ensure_future(client.connect())
         end = time.monotonic() + limit
         try:
@@ -197,7 +199,7 @@ class Central:
 
     async def _once(self, address: str) -> Lane:
         client = await self.connect(address)
-        async with self._or_none(client):
+        async with self._or_none(address, client):
             lane = await self._greet(address, client)
             if lane.why is not None:
                 raise LaneClosed(lane.why)
@@ -205,20 +207,20 @@ class Central:
         return lane
 
     @contextlib.asynccontextmanager
-    async def _or_none(self, client: BleakClient) -> AsyncIterator[None]:
-        """Disconnect when the block fails."""
+    async def _or_none(self, address: str, client: BleakClient) -> AsyncIterator[None]:
+        """Hang up when the block fails."""
         try:
             yield
         except TimeoutError as error:
-            await self._disconnect(client)
+            await self._let_go(address, client)
             raise LaneClosed("the device did not answer over Bluetooth") from error
         except (BleakError, EOFError) as error:
-            await self._disconnect(client)
+            await self._let_go(address, client)
             raise _Unsteady(str(error) or "the connection broke") from error
         except _Came:
             raise
         except BaseException:
-            await self._disconnect(client)
+            await self._let_go(address, client)
             raise
 
     async def _greet(self, address: str, client: BleakClient) -> Lane:
@@ -279,25 +281,22 @@ class Central:
             held.lane.close("the device is out of reach of Bluetooth")
 
     def _ended(self, address: str, client: BleakClient, characteristic: BleakGATTCharacteristic, why: str) -> None:
-        """The connection goes with the lane, but not from under streams that the device has to us: then it listens no more,
-        for the lane may be another's soon."""
         if (held := self._lanes.get(address)) is not None and held.client is client:
             held.watch.cancel()
             del self._lanes[address]
         log.info("a connection that this device made by Bluetooth ended: %s", why)
-        shared = (theirs := self.theirs(address)) is not None and theirs.streams > 0
-        ending = self._ending[address] = self._spawn(
-            self._let_go(client, characteristic) if shared else self._disconnect(client)
-        )
+        ending = self._ending[address] = self._spawn(self._let_go(address, client, characteristic))
         ending.add_done_callback(lambda _: self._ending.pop(address) if self._ending.get(address) is ending else None)
 
-    async def _let_go(self, client: BleakClient, characteristic: BleakGATTCharacteristic) -> None:
+    async def _let_go(self, address: str, client: BleakClient, lane: BleakGATTCharacteristic | None = None) -> None:
+        """Hang up, but not from under streams that the device has to us: then listen no more on a lane, for it may be another's
+        soon."""
+        theirs = self.theirs(address)
         with contextlib.suppress(BleakError, OSError, EOFError, TimeoutError):
-            await client.stop_notify(characteristic)
-
-    async def _disconnect(self, client: BleakClient) -> None:
-        with contextlib.suppress(BleakError, OSError, EOFError, TimeoutError):
-            await client.disconnect()
+            if theirs is None or theirs.streams == 0:
+                await client.disconnect()
+            elif lane is not None:
+                await client.stop_notify(lane)
 
     async def _close(self) -> None:
         for held in list(self._lanes.values()):
