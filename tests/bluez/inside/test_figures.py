@@ -58,9 +58,7 @@ async def test_figures() -> None:
     report = Report("ble-bluez", quick=False)
     fill(report, found, {name: v if isinstance(v, list) else [v] for name, v in asdict(figures).items()})
     version = subprocess.run(["bluetoothd", "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    report.notes += [
-        f"BlueZ {version}, virtual radios, Linux {os.uname().release} in an emulated machine (QEMU without KVM), some 20"
-    ]
+    report.notes += [f"BlueZ {version}, virtual radios, Linux {os.uname().release} in an emulated machine (QEMU without KVM),"]
     report.notes += ["some 20 times slower than its host: no radio, no time on the air. Compare rows with each other."]
     report.write(KEPT)
     print("\n".join(report.text()))

@@ -152,7 +152,7 @@ async def again_after_hanging_up(central: Callable[[Central], None]) -> bool:
         central(bob.central)
         for end in await bob.stream(ann):
             await end.close()
-        bob.central.hang_up(ann.radio.address)
+        bob.central._lanes[ann.radio.address].lane.close("no longer needed")
         assert not bob.central._lanes
         with contextlib.suppress(OSError):
             ours, theirs = await bob.stream(ann)
@@ -301,7 +301,7 @@ async def at_once(monkeypatch: pytest.MonkeyPatch, change: Callable[[Device], No
         cut = hanging.cut
         for end in ends:
             await end.close()
-        bob.central.hang_up(ann.radio.address)
+        await bob.central.hang_up(ann.radio.address)
     return reached, cut
 
 

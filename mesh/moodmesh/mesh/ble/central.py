@@ -31,7 +31,7 @@ from .turns import Turns
 
 log = logging.getLogger(__name__)
 
-CONNECT_S, LONGEST_S = 8.0, 20.0
+CONNECT_S, LONGEST_S = 10.0, 20.0
 """How long a connection may take: twice as long after each that came to nothing."""
 TRIES = 3
 """Connections fail now and then; BlueZ 5.66 also takes one for lost that was there before the kernel had told it so."""
@@ -139,8 +139,7 @@ class Central:
             backend=self._client,
         )
         limit = min(LONGEST_S, CONNECT_S * 2**known.silent)
-        if (ending := self._ending.get(address)) is not None:
-            await asyncio.wait({ending})  # BlueZ would take the old connection for the new one, and then cut it
+        await self._ended_before(address)
         async with self._or_none(address, client), self._turns.take(known.silent):
             try:
                 await self._made(address, client, limit)
@@ -180,10 +179,16 @@ class Central:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
 
-    def hang_up(self, address: str) -> None:
-        """End the lane to a device, and its streams, if there is one."""
+    async def hang_up(self, address: str) -> None:
+        """End the lane to a device, and its streams, if there is one, and wait for the end of the connection."""
         if (held := self._lanes.get(address)) is not None:
             held.lane.close("no longer needed")
+        await self._ended_before(address)
+
+    async def _ended_before(self, address: str) -> None:
+        """BlueZ would take the old connection for the new one, and then cut it."""
+        if (ending := self._ending.get(address)) is not None:
+            await asyncio.wait({ending})
 
     async def _connect(self, address: str) -> Lane:
         for tries in range(TRIES, 0, -1):

@@ -163,7 +163,7 @@ async def measure(central: Central, address: str, runs: int, echoes: int, size: 
         async with _connection(central, address, Port.SOURCE) as (reader, writer):
             seconds = await _timed(_echo(reader, writer, size.to_bytes(4, "little"), size))
             found.down.append(size / seconds / 1000)
-        central.hang_up(address)
+        await central.hang_up(address)
         await _bare(central, address, echoes, size, found)
     return found
 
