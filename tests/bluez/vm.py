@@ -44,7 +44,8 @@ MODULES = (
 )
 IMPORTED = (
     "moodmesh.nodes.cli.main, moodmesh.nodes.daemon, moodmesh.nodes.pool.worker, moodmesh.tasks.emotion.text.runner, "
-    "numpy, pytest, pytest_asyncio, pytest_timeout, moodmesh.mesh.ble.bluez, moodmesh.mesh.ble.central, moodmesh.nodes.bench.ble.bench"
+    "moodmesh.mesh.ble.bluez, moodmesh.mesh.ble.central, moodmesh.nodes.bench.ble.bench, "
+    "numpy, pytest, pytest_asyncio, pytest_timeout"
 )
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
