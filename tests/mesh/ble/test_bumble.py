@@ -15,7 +15,7 @@ import pytest
 from bleak import BleakClient
 
 from moodmesh.mesh.ble import central as centrals
-from moodmesh.mesh.ble import central as module
+from moodmesh.mesh.ble import lanes as held
 from moodmesh.mesh.ble.central import Central
 from moodmesh.mesh.ble.frames import NONCE, Framed, Greeting, Kind
 from moodmesh.mesh.ble.lane import LaneClosed
@@ -218,6 +218,27 @@ async def test_when_all_lanes_are_taken_it_says_so_and_a_free_one_is_found() -> 
             await end.close()
 
 
+async def test_a_lane_whose_holder_is_silent_for_long_is_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here there is one. Its central has let go of it by then, and asks anew."""
+    monkeypatch.setattr(centrals, "LANE_UUIDS", LANE_UUIDS[:1])
+    monkeypatch.setattr(centrals, "IDLE_S", 1)
+    monkeypatch.setattr(held, "IDLE_S", 1.5)
+    async with devices(3) as (ann, bob, cid):
+        for end in await bob.stream(ann):
+            await end.close()
+        with pytest.raises(OSError, match="taken"):
+            await cid.stream(ann)
+        await asyncio.sleep(2)
+        assert not bob.central._lanes
+        ends = await cid.stream(ann)
+        with pytest.raises(OSError, match="taken"):
+            await bob.stream(ann)
+        await ends[0].say(b"mine")
+        assert await ends[1].reader.readexactly(4) == b"mine"
+        for end in ends:
+            await end.close()
+
+
 async def test_the_peripheral_off_and_on() -> None:
     async with devices(show=False) as (ann, bob):
         for shown in (SHOWN, OTHER):
@@ -284,7 +305,7 @@ class Hangs(list[BleakClient]):
 
 async def at_once(monkeypatch: pytest.MonkeyPatch, change: Callable[[Device], None] = lambda device: None) -> tuple[bool, int]:
     """Whether a device whose connect hangs reaches the one that connects to it, and how often that connection was cut."""
-    monkeypatch.setattr(module, "CONNECT_S", 1.0)
+    monkeypatch.setattr(centrals, "CONNECT_S", 1.0)
     async with devices() as (ann, bob), bob.shown(OTHER):
         await ann.until_heard(OTHER)
         hanging = Hangs(ann, bob)
@@ -320,7 +341,7 @@ async def test_mutation_without_looking_for_it_the_connection_of_the_other_is_cu
 
 async def idle_is_cut(shared: bool, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether a device with an idle lane cuts the one connection while the other has a stream over it."""
-    monkeypatch.setattr(module, "IDLE_S", 1)
+    monkeypatch.setattr(centrals, "IDLE_S", 1)
     async with devices() as (ann, bob), bob.shown(OTHER):
         await ann.until_heard(OTHER)
         idle, used = await asyncio.gather(bob.stream(ann), ann.stream(bob))
@@ -388,7 +409,7 @@ async def test_a_device_that_greets_every_lane_leaves_the_others_theirs() -> Non
 
 
 async def test_a_device_that_answers_no_greeting_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GREETING_S", 0.2)
+    monkeypatch.setattr(centrals, "GREETING_S", 0.2)
     async with devices() as (ann, bob):
         monkeypatch.setattr(ann.lanes, "_answer", lambda number, greeting: None)
         with pytest.raises(LaneClosed, match="did not answer"):
