@@ -67,6 +67,9 @@ class Spot:
     def seen(self) -> Sequence[tuple[bytes, bytes]]:
         return [(i.to_bytes(16, "big"),) * 2 for i in range(len(self._net.sittings)) if i != self._number]
 
+    def slow(self) -> bool:
+        return bool(self._net.by_radio)
+
     async def open(self, address: bytes) -> Place:
         mine, its = local()
         other = int.from_bytes(address, "big")

@@ -29,6 +29,9 @@ class Alone:
     def seen(self) -> list[tuple[bytes, bytes]]:
         return [(bytes([9]) * 16, b"x")]
 
+    def slow(self) -> bool:
+        return False
+
     async def open(self, address: bytes) -> Any:
         raise LinkClosed("refused")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from types import SimpleNamespace
@@ -141,3 +142,32 @@ async def test_a_finder_that_fails_in_a_way_nobody_thought_of_is_told_and_ends_n
     assert (part.state, "KeyError" in part.detail) == ("failed", True)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_finder_that_fails_while_the_node_stops_is_not_tried_again(turns: int) -> None:
+    """A radio may go with the machine; a TaskGroup of Python 3.11 then loses that it was to end."""
+    gone, runs = asyncio.Event(), 0
+
+    class Going(Shown):
+        async def run(self, seen: Any) -> None:
+            nonlocal runs
+            runs += 1
+            with contextlib.suppress(BaseExceptionGroup):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._go())
+            raise OSError("the radio is gone")
+
+        async def _go(self) -> None:
+            await gone.wait()
+            raise OSError("the radio is gone")
+
+    _, discovery, _ = opened()
+    task = asyncio.create_task(discovery._supervise(Going()))  # type: ignore[arg-type]
+    await asyncio.sleep(0.01)
+    gone.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=1)
+    assert (task.cancelled(), runs) == (True, 1)

@@ -50,7 +50,9 @@ class MeshSection(Section):
     bluetooth: Literal["active", "quiet", "off"] = Field(
         "active", description="Find and reach peers by Bluetooth LE; quiet: save power, and notice them later."
     )
-    adapter: str = Field("", description="Bluetooth adapter, like hci0; empty: the first that is on.", max_length=16)
+    adapter: str = Field(
+        "", description="Bluetooth adapter, like hci0; empty: of those that are on the one that can do most.", max_length=16
+    )
     peers: tuple[str, ...] = Field((), description="HOST:PORT of paired peers that no radio finds.")
 
 

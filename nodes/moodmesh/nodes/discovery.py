@@ -234,6 +234,8 @@ class Discovery:
                 self._found(name, Part("failed", f"{type(error).__name__}: {error}", "the log says where; it is tried again"))
             finally:
                 proof.cancel()
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError  # a TaskGroup of Python 3.11 loses it when one of its tasks fails just then
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await changed(self._node.config.mesh.interfaces, interfaces, self._node.clock)

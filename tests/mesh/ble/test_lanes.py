@@ -213,3 +213,12 @@ async def test_a_radio_that_fails_frees_the_lane() -> None:
     lanes.written(3, ANN, Greeting(Kind.HELLO, bytes(NONCE), LARGEST).encode())
     await settle()
     assert not lanes._held
+
+
+async def test_a_lane_is_there_for_streams_of_this_end_once_its_holder_has_spoken_on_it(rig: Rig) -> None:
+    """Before that the holder may not know yet that it has it: what came to it then would be lost."""
+    await rig.greet(ANN, 3)
+    assert rig.lanes.lane(ANN) is None
+    rig.say(3, ANN, Kind.OPEN, 0, bytes((PORT,)))
+    assert rig.lanes.lane(ANN) is not None
+    await rig.clock.advance(0)

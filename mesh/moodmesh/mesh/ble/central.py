@@ -51,7 +51,7 @@ class _Device:
     silent: int = 0
 
 
-class _Came(Exception):
+class _Came(LaneClosed):
     """The device connected to us while we connected to it."""
 
 
@@ -126,7 +126,7 @@ class Central:
             return await lane.open(port)
 
     async def connect(self, address: str) -> BleakClient:
-        """A bare connection to a device; whoever asks for it ends it. `LaneClosed`."""
+        """A bare connection to a device; whoever asks for it ends it. `LaneClosed`, also when the device comes to us first."""
         known = self._devices.get(address)
         if known is None or self._now() - known.at > STALE_S:
             raise LaneClosed("that device is not in range of Bluetooth now")

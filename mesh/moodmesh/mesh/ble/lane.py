@@ -76,6 +76,11 @@ class Lane:
         """How many are open."""
         return len(self._streams)
 
+    @property
+    def heard(self) -> bool:
+        """Whether the far end has said something: it knows by then that the lane is there."""
+        return self._heard > 0
+
     async def open(self, port: int) -> socket.socket:
         """A new stream to a listener of the far end: our end of it; `LaneClosed`."""
         if self.why is not None:

@@ -65,8 +65,8 @@ class Lanes:
                 self._free(number, "the device is out of reach")
 
     def lane(self, device: str) -> Lane | None:
-        """The one that a device holds, if it does."""
-        return next((held.lane for held in self._held.values() if held.device == device), None)
+        """The one that a device holds, once it speaks on it: what came with the welcome, or before it, it would not hear."""
+        return next((held.lane for held in self._held.values() if held.device == device and held.lane.heard), None)
 
     def close(self) -> None:
         """Free every lane."""

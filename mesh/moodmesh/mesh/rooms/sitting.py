@@ -60,6 +60,9 @@ class Around(Protocol):
     def seen(self) -> Sequence[tuple[bytes, bytes]]:
         """(rid, address) of each other device that shows the tag of the room."""
 
+    def slow(self) -> bool:
+        """Whether some of them are reached by radio."""
+
     async def open(self, address: bytes) -> Place:
         """A way to a device; `LinkClosed`."""
 
@@ -79,8 +82,8 @@ class Timing:
 
     def by_radio(self) -> Timing:
         """Where somebody is by radio, as the gatherer says when it starts: everybody has the same patience."""
-        longer = {name: 3 * getattr(self, name) for name in ("coming", "gather", "step")}
-        return replace(self, **longer, within=2 * self.within)
+        coming, gather, step = 5 * self.coming, 3 * self.gather, 3 * self.step
+        return replace(self, coming=coming, gather=gather, step=step, within=2 * self.within)
 
 
 class Aborted(Exception):
@@ -398,7 +401,8 @@ class Sitting:
         self._tick_later()
 
     def _pace_of(self, places: Iterable[Place]) -> Timing:
-        return self._timing.by_radio() if any(place.slow for place in places) else self._timing
+        slow = self._around.slow() or any(place.slow for place in places)
+        return self._timing.by_radio() if slow else self._timing
 
     def _able(self) -> dict[Place, tuple[bytes, int]]:
         """Who can take part: those by radio in a small room alone."""

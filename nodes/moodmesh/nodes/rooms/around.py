@@ -38,6 +38,10 @@ class Near:
         """Everyone sighted."""
         return [(rid, port.to_bytes(2, "little") + host.encode("ascii", "replace")) for rid, (host, port) in self._sighted()]
 
+    def slow(self) -> bool:
+        """By Bluetooth, where no network is known to lead there."""
+        return any(by_radio(host) for _, (host, _) in self._sighted())
+
     async def open(self, address: bytes) -> PipePlace:
         """To an open listener; `LinkClosed`, also when whoever gathers named a place that is neither sighted nor near: else
         a stranger could send a whole room to any address of the internet."""
@@ -56,6 +60,10 @@ class Paired:
     def seen(self) -> Sequence[tuple[bytes, bytes]]:
         """Those who are here."""
         return [(p.encode("ascii"), p.encode("ascii")) for p in self._others if self._present(p)]
+
+    def slow(self) -> bool:
+        """Linked by radio."""
+        return any(self._ways.slow(p) for p in self._others if self._present(p))
 
     async def open(self, address: bytes) -> Place:
         """To one of them."""

@@ -76,6 +76,10 @@ class Spot:
         """Everybody else."""
         return [(rid, rid) for rid in self._net.rids.values() if rid is not self.rid]
 
+    def slow(self) -> bool:
+        """Nobody is by radio."""
+        return False
+
     async def open(self, address: bytes) -> Place:
         """A way to another device."""
         other = int.from_bytes(address, "big")
