@@ -120,7 +120,11 @@ def test_strangers_tell_a_rough_mean_by_radio(tmp_path: Path, people: int) -> No
         for daemon in found[1:]:
             daemon.client.post("rooms", "join", body={"room": room["code"], "agreed": True})
         found[2].client.post("rooms", "cafe", "ask")
-        assert {told(daemon, "cafe", 60)["last"]["n"] for daemon in found} == {people}
+        try:
+            assert {told(daemon, "cafe", 60)["last"]["n"] for daemon in found} == {people}
+        except AssertionError as error:
+            states = {daemon.name: daemon.client.get("rooms", "cafe")["state"] for daemon in found}
+            raise AssertionError(states) from error
 
 
 @pytest.mark.slow

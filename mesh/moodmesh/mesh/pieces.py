@@ -15,7 +15,7 @@ _MORE, _TEXT = 1, 2
 
 class Pieces:
     """A `Pipe` over another one, both ends of which are such: what is longer than a piece crosses in binary frames that begin
-    with a mark, and short text between them."""
+    with a mark, and short text between them: it overtakes what is longer and was sent before."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.peer: DeviceId = pipe.peer

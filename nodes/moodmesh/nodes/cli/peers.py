@@ -109,7 +109,7 @@ def near(json: Json = False) -> None:
 
     def text() -> list[str]:
         rows = [
-            (d["name"] or "a stranger", d["state"], ", ".join(d["radios"]), ago(d["age_s"]),
+            (d["name"] or "a stranger", d["state"] if d["pairing"] is None else "pairing", ", ".join(d["radios"]), ago(d["age_s"]),
              "" if d["signal"] is None else f"{d['signal']:.0f} dBm", ", ".join(d["addresses"]))
             for d in found["devices"]
         ]  # fmt: skip
