@@ -109,8 +109,8 @@ def near(json: Json = False) -> None:
 
     def text() -> list[str]:
         rows = [
-            (d["name"] or "a stranger", d["state"] if d["pairing"] is None else "pairing", ", ".join(d["radios"]), ago(d["age_s"]),
-             "" if d["signal"] is None else f"{d['signal']:.0f} dBm", ", ".join(d["addresses"]))
+            (d["name"] or "a stranger", d["state"] if d["pairing"] is None else "pairing", ", ".join(d["radios"]),
+             ago(d["age_s"]), "" if d["signal"] is None else f"{d['signal']:.0f} dBm", ", ".join(d["addresses"]))
             for d in found["devices"]
         ]  # fmt: skip
         lines = columns(rows, ("who", "state", "found by", "seen", "signal", "at")) if rows else ["nobody is near"]
