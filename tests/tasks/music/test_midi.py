@@ -91,7 +91,7 @@ BROKEN = {
     "drums only": (smf(played([(0, 9, 36, 64)], 9)), "drums only"),
     "three hours": (
         smf(tempo(30) + played([(n * 28800, n * 28800 + 480, 60, 64) for n in range(91)])),
-        "180 minutes, at most 60",
+        "180 minutes, at most 120",
     ),
     "bars without end": (smf(tempo(1e6) + played([(0, 9, 60, 64), (20_000_000, 20_000_009, 60, 64)])), "more than 5000 bars"),
     "huge": (bytes(midi.MAX_BYTES + 1), "at most 4"),

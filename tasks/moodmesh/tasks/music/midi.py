@@ -19,7 +19,7 @@ TICKS = 480
 """Ticks of a quarter in the files we write."""
 SUB_BEAT = TICKS // 4
 MAX_BYTES = 4 << 20
-MAX_SECONDS = 3600.0
+MAX_SECONDS = 7200.0
 MAX_NOTES = 200_000
 MAX_BARS = 5000
 PROGRAMS = (0, 0, 24, 32, 48)
