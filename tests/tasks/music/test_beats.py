@@ -70,9 +70,8 @@ def test_annotated_beats_become_the_quarters() -> None:
     on_beats = grid.warped(played, truth, 0)
     assert grid.grid_error(on_beats) < 1e-3
     assert quantised(on_beats).notes == scale(16).notes
-    late = quantised(grid.warped(played, truth[6:-5], 2))
-    assert [n.onset for n in late.notes][:3] == [0, 0, 2]
-    assert [n.pitch for n in late.notes] == [n.pitch for n in scale(16).notes]
+    late = quantised(grid.warped(played, truth[1:-1], 3))
+    assert [n[:3] for n in late.notes] == [n[:3] for n in scale(16).notes]
     upbeat = quantised(grid.warped(played, truth, 3))
     assert upbeat.notes[0].onset == 4
 

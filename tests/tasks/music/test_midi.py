@@ -55,6 +55,15 @@ def test_onsets_go_to_the_nearest_sixteenth_and_durations_to_one_bar() -> None:
     assert midi.read(data).notes == (Note(0, 1, 60, 32, 1), Note(1, 1, 64, 0, 16), Note(8, 1, 67, 63, 2))
 
 
+@given(st.integers(1, 2**15 - 1), st.lists(st.integers(0, 2**20), min_size=1, max_size=20))
+def test_any_onset_moves_by_half_a_sixteenth_at_most(division: int, ticks: list[int]) -> None:
+    ticks = sorted(tick % (64 * division) for tick in ticks)
+    data = smf(played([(tick, tick + 1, 40 + n, 64) for n, tick in enumerate(ticks)]), division=division)
+    found = {note.pitch: note.onset for note in midi.read(data).notes}
+    assert len(found) == len(ticks)
+    assert all(abs(found[40 + n] - 4 * tick / division) <= 0.5 for n, tick in enumerate(ticks))
+
+
 def test_a_bar_plays_as_long_as_with_its_tempo_changes() -> None:
     notes = played([(0, 480, 60, 64), (1920, 2400, 60, 64)])
     half_way = b"\x87\x40\xff\x51\x03" + (1_000_000).to_bytes(3, "big")  # 960 ticks in: 60 quarters a minute
@@ -108,6 +117,8 @@ def test_what_cannot_be_read_is_said_with_what_to_do(name: str) -> None:
 def test_odd_files_that_can_be_read_are() -> None:
     stuck = smf(b"\x00\x90\x3c\x40" + played([(0, 480, 62, 64)]))
     assert [note.pitch for note in midi.read(stuck).notes] == [62]
+    foreign = smf(b"\x00\xff\x06\x02\xff\xfe\x00\xff\x03\x02\xff\xfe" + played([(0, 480, 62, 64)]))
+    assert [note.pitch for note in midi.read(foreign).notes] == [62]
     no_tempo = smf(b"\x00\xff\x51\x03\x00\x00\x00" + b"\x00\x90\x3e\x40\x00\x80\x3e\x00")
     assert midi.read(no_tempo) == tidy([Note(0, 1, 62, 32, 1)], [42])
 

@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import mido
@@ -78,6 +79,15 @@ def test_beats_that_are_annotated_cut_a_piece_where_a_bar_is_not_of_four(area: P
     assert figures.notes_kept / figures.notes > 0.8
     assert figures.error_kept < 1e-9
     assert figures.tokens_of_20_bars == pytest.approx(20 * figures.tokens / 8)
+
+
+def test_annotated_beats_that_do_not_fit_give_way_to_those_found(area: Path) -> None:
+    (piece,) = sets.SETS["pop909"](area)
+    assert piece.beats is not None
+    wrong = replace(piece, beats=piece.beats * 0.93 + 0.1)
+    figures = Figures()
+    assert sum(p.score.bars for p in prepared([wrong], figures)) == 8
+    assert figures.error_on_grid == 0
 
 
 def test_passages_whose_grid_is_bad_are_left_out_and_files_that_are_none(area: Path) -> None:

@@ -101,8 +101,8 @@ def _mean(figures: Figures, name: str, of: str, more: int, value: float) -> None
 
 
 def stretches(piece: Piece) -> list[Performance]:
-    """A piece on the beats annotated for it, cut where a bar has not four of them; without any, on a grid that is found."""
-    if piece.beats is None or not piece.downs:
+    """A piece on the beats annotated for it, cut where a bar has not four; on a grid that is found where they do not fit."""
+    if piece.beats is None or not piece.downs or grid_error(warped(piece.played, piece.beats, piece.downs[0])) > MAX_ERROR:
         return [on_a_grid(piece.played)] if len(piece.played.start) > METRE else []
     found, made = piece.beats, list[Performance]()
     start = piece.played.seconds(piece.played.start)
