@@ -1,0 +1,155 @@
+"""MIDI files and scores (systems S16), on symusic.
+
+Any metre is read as sixteenths of its quarters, 16 to a bar. What a `Score` holds is written and read back unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from symusic import core
+
+from moodmesh.tasks.errors import InvalidInput
+from moodmesh.tasks.music import vocabulary as v
+from moodmesh.tasks.music.score import QUARTERS, Note, Score, tidy
+
+TICKS = 480
+"""Ticks of a quarter in the files we write."""
+SUB_BEAT = TICKS // 4
+MAX_BYTES = 4 << 20
+MAX_SECONDS = 7200.0
+MAX_NOTES = 200_000
+MAX_BARS = 5000
+PROGRAMS = (0, 0, 24, 32, 48)
+"""General MIDI program of each track in the files we write: standard kit, grand piano, nylon guitar, acoustic bass, strings."""
+_END = "end of the last bar"
+_DEFAULT_BPM = 120.0
+# General MIDI programs by family of eight: the track that stands for each; percussive and sound effects are left out.
+_FAMILIES = (v.PIANO,) * 3 + (v.GUITAR, v.BASS) + (v.STRINGS,) * 8 + (v.GUITAR,)
+
+
+@dataclass(frozen=True)
+class Performance:
+    """The notes of a MIDI file in the order they begin, before any grid: arrays of equal length.
+
+    `start` and `end` in quarters of the file; `track` as in TRACKS; `velocity` 1..127; `pitch` 21..108 (the rest is left out).
+    `tempo_at` (quarters, from 0) and `tempo` (quarters a minute) are its tempo map; `last` the end that its writer gave.
+    """
+
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    track: NDArray[np.int64]
+    pitch: NDArray[np.int64]
+    velocity: NDArray[np.int64]
+    tempo_at: NDArray[np.float64]
+    tempo: NDArray[np.float64]
+    last: float = 0.0
+
+    def seconds(self, quarters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """When those places of the file are played."""
+        lasting = np.diff(self.tempo_at) * 60 / self.tempo[:-1]
+        passed = np.concatenate([[0.0], np.cumsum(lasting)])
+        piece = np.maximum(np.searchsorted(self.tempo_at, quarters, side="right") - 1, 0)
+        played: NDArray[np.float64] = passed[piece] + (quarters - self.tempo_at[piece]) * 60 / self.tempo[piece]
+        return played
+
+
+def read(data: bytes) -> Score:
+    """The score of a MIDI file; InvalidInput says what is wrong with one that is broken, empty, drums only or too long."""
+    return quantised(performance(data))
+
+
+def performance(data: bytes) -> Performance:
+    """The notes of a MIDI file as played; InvalidInput as for `read`."""
+    if len(data) > MAX_BYTES:
+        raise InvalidInput(f"this MIDI file has {len(data) >> 20} MiB, at most {MAX_BYTES >> 20} are read: cut it")
+    try:
+        file = core.ScoreTick.from_midi(data)
+    except (RuntimeError, ValueError, IndexError, MemoryError, UnicodeError) as wrong:
+        raise InvalidInput(
+            f"not a MIDI file that can be read ({_short(wrong)}): export it anew as a standard MIDI file"
+        ) from None
+    if not 0 < file.tpq < 1 << 15:
+        raise InvalidInput("this MIDI file states no ticks per quarter: export it anew as a standard MIDI file")
+    played = _played(file)
+    if not len(played.start):
+        raise InvalidInput("this MIDI file has no notes that a piano can play (21 to 108): give one that has")
+    if np.all(played.track == v.DRUMS):
+        raise InvalidInput("this MIDI file has drums only: give one with at least one pitched instrument")
+    if len(played.start) > MAX_NOTES:
+        raise InvalidInput(f"this MIDI file has {len(played.start)} notes, at most {MAX_NOTES} are read: cut it")
+    length = float(played.seconds(played.end.max(keepdims=True))[0])
+    if length > MAX_SECONDS:
+        raise InvalidInput(f"this MIDI file lasts {length / 60:.0f} minutes, at most {MAX_SECONDS / 60:.0f} are read: cut it")
+    if played.end.max() > MAX_BARS * QUARTERS:
+        raise InvalidInput(f"this MIDI file has more than {MAX_BARS} bars: cut it")
+    return played
+
+
+def _short(wrong: Exception) -> str:
+    said = str(wrong).removeprefix("MiniMidi: ").split("!")[0].strip()
+    return "".join(character for character in said if character.isprintable())[:80] or type(wrong).__name__
+
+
+def _played(file: core.ScoreTick) -> Performance:
+    columns = []
+    for part in file.tracks:
+        stands = _track(part.program, part.is_drum)
+        if stands is not None and len(part.notes):
+            notes = {name: column.astype(np.int64) for name, column in part.notes.numpy().items()}
+            columns.append(
+                [*(notes[name] for name in ("time", "duration", "pitch", "velocity")), np.full(len(part.notes), stands)]
+            )
+    time, duration, pitch, velocity, track = np.concatenate(columns, 1) if columns else np.zeros((5, 0), np.int64)
+    kept = (pitch >= v.LOWEST) & (pitch <= v.HIGHEST) & (time >= 0) & (duration >= 0) & (velocity > 0)
+    order = np.lexsort((pitch, track, time))
+    order = order[kept[order]]
+    at, bpm = _tempi(file)
+    ends = [mark.time / file.tpq for mark in file.markers if mark.text == _END]
+    start, end = time[order] / file.tpq, (time + duration)[order] / file.tpq
+    return Performance(start, end, track[order], pitch[order], velocity[order], at, bpm, max(ends, default=0.0))
+
+
+def _track(program: int, is_drum: bool) -> int | None:
+    if is_drum:
+        return v.DRUMS
+    return _FAMILIES[program // 8] if 0 <= program // 8 < len(_FAMILIES) else None
+
+
+def _tempi(file: core.ScoreTick) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The tempo map from 0, one tempo a place: the last that the file gives there."""
+    marks = {0: _DEFAULT_BPM} | {mark.time: 60e6 / mark.mspq for mark in file.tempos if mark.time >= 0 and mark.mspq > 0}
+    at = sorted(marks)
+    return np.array(at) / file.tpq, np.array([marks[time] for time in at])
+
+
+def quantised(played: Performance) -> Score:
+    """On the grid of its own quarters: each onset goes to the nearest sixteenth, each bar plays as long as it did."""
+    onset = np.rint(played.start * 4).astype(np.int64)
+    duration = np.clip(np.rint((played.end - played.start) * 4), 1, v.BAR).astype(np.int64)
+    bars = max(int(onset.max()) // v.BAR + 1, min(round(played.last / QUARTERS), MAX_BARS))
+    lines = played.seconds(np.arange(bars + 1, dtype=np.float64) * QUARTERS)
+    tempi = [v.tempo_step(QUARTERS * 60 / lasting) for lasting in np.diff(lines).tolist()]
+    columns = (onset, played.track, played.pitch, played.velocity // 2, duration)
+    return tidy((Note(*row) for row in zip(*(column.tolist() for column in columns), strict=True)), tempi)
+
+
+def write(score: Score) -> bytes:
+    """A standard MIDI file of 480 ticks a quarter in 4/4; `read` gives the same score again."""
+    file = core.ScoreTick(TICKS)
+    file.time_signatures.append(core.TimeSignatureTick(0, 4, 4))
+    for bar, step in enumerate(score.tempi):
+        if bar == 0 or step != score.tempi[bar - 1]:
+            file.tempos.append(core.TempoTick(bar * v.BAR * SUB_BEAT, v.bpm(step)))
+    file.markers.append(core.TextMetaTick(score.length * SUB_BEAT, _END))
+    for track, name in enumerate(v.TRACKS):
+        notes = [note for note in score.notes if note.track == track]
+        if notes:
+            part = core.TrackTick(name, PROGRAMS[track], track == v.DRUMS)
+            for note in notes:
+                at, lasting = note.onset * SUB_BEAT, note.duration * SUB_BEAT
+                part.notes.append(core.NoteTick(at, lasting, note.pitch, v.loudness(note.velocity)))
+            file.tracks.append(part)
+    return file.dumps_midi()
