@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from secrets import randbelow
 from typing import Any, Protocol, TypeVar
@@ -375,7 +375,8 @@ class Sitting:
             raise Malformed("an attempt that there cannot have been")
         self._here[place] = place.address(body[2:]), seen
         if wanted and self._start_at is None and (self._gathering is None or self._gathering.done):
-            self._start_at = self._clock.now() + self._pace_of(self._here).coming
+            slow = self._around.slow() or any(place.slow for place in self._here)
+            self._start_at = self._clock.now() + self._pace_of(slow).coming
         if self._start_at is not None and len(self._here) >= self._enough:
             self._start()
         self._tick_later()
@@ -392,7 +393,7 @@ class Sitting:
             return
         run = Run(self.room, self.epoch, attempt)
         places, person = {place: at for place, (at, _) in itertools.islice(here.items(), self._person.most())}, self._person
-        pace = self._pace_of(places)
+        pace = self._pace_of(any(place.slow for place in places))
         until = self._clock.now() + pace.gather
         self._gathering = Gathering(run, places, until, person.params, person.welcome, person.accepts, pace.step)
         said = pack([] if pace is self._timing else [Item(0, b"")])
@@ -400,8 +401,7 @@ class Sitting:
         self._post([Out(place, data) for place in places])
         self._tick_later()
 
-    def _pace_of(self, places: Iterable[Place]) -> Timing:
-        slow = self._around.slow() or any(place.slow for place in places)
+    def _pace_of(self, slow: bool) -> Timing:
         return self._timing.by_radio() if slow else self._timing
 
     def _able(self) -> dict[Place, tuple[bytes, int]]:
