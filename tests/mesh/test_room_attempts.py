@@ -205,3 +205,54 @@ def test_who_may_not_take_part_says_no_more_than_that_it_is_here_and_costs_the_o
             assert isinstance(one, Opened)
             assert (one.draw.roster.run.attempt, one.draw.roster.n) == (1, 5)
     assert [person.charges for person in people] == [0] * unready + [int(open)] * (6 - unready)
+
+
+def told_late(wishes: int | None = None) -> bool:
+    """Whether a room of five is told that was asked for when one of them was not there yet."""
+
+    async def story() -> bool:
+        clock: Any = LoopClock(asyncio.get_running_loop())
+        net = Net(clock, lambda by, data: False)
+
+        class All(Someone):
+            def params(self, n: int) -> Any:
+                if n < 5:
+                    raise Declined("too small")
+                return super().params(n)
+
+        net.sittings = [Sitting(ROOM, EPOCH, All(value), Spot(net, i), clock) for i, value in enumerate(moods(5))]
+        first = int.from_bytes(gatherers(ROOM, EPOCH, [s._around.rid for s in net.sittings])[0], "big")
+        order = [net.sittings[first], *(s for s in net.sittings if s is not net.sittings[first])]
+
+        async def takes_part(sitting: Sitting) -> Opened:
+            while True:
+                try:
+                    return await sitting.take_part()
+                except (Aborted, Declined):
+                    assert not sitting.spoke
+
+        tasks = [asyncio.ensure_future(takes_part(s)) for s in order[:4]]
+        await clock.sleep(1)
+        order[1].want()
+        if wishes is not None:
+            order[1]._wishes = wishes
+        await clock.sleep(4)
+        tasks.append(asyncio.ensure_future(takes_part(order[4])))
+        await asyncio.wait(tasks, timeout=LONG_S)
+        done = all(task.done() for task in tasks)
+        for task in [*tasks, *net.tasks]:
+            task.cancel()
+        await asyncio.gather(*tasks, *net.tasks, return_exceptions=True)
+        for sitting in net.sittings:
+            await sitting.close()
+        return done
+
+    return run(story(), VirtualLoop())
+
+
+def test_a_wish_outlives_an_attempt_that_was_too_small() -> None:
+    assert told_late()
+
+
+def test_mutation_a_wish_for_one_attempt_is_lost_with_it() -> None:
+    assert not told_late(wishes=0)

@@ -138,6 +138,7 @@ class Sitting:
         self._shared_by = 0.0  # of the draw, not of whoever comes: a relay that takes over has less patience, not more
         self._drawn = asyncio.Event()
         self._wanted = asyncio.Event()
+        self._wishes = 0
         self._busy = asyncio.Lock()
         self._ticking = False
         self._tasks: set[asyncio.Future[None]] = set()
@@ -145,7 +146,8 @@ class Sitting:
     # -- taking part ---------------------------------------------------------------------------------------------------
 
     def want(self) -> None:
-        """Ask for a run now; one at most is opened in an epoch."""
+        """Ask for a run now, and a few times more while too few are here; one at most is opened in an epoch."""
+        self._wishes = MOST_AGAIN
         self._wanted.set()
 
     def want_at(self, when: float) -> None:
@@ -235,7 +237,7 @@ class Sitting:
         reading: asyncio.Future[bytes] | None = None
         member: Member | None = None
         where: dict[int, bytes] = {}
-        before = self._seen
+        before, wished = self._seen, False
         try:
             while True:
                 reading = reading or asyncio.ensure_future(place.receive())
@@ -252,6 +254,7 @@ class Sitting:
                 if (message.room, message.epoch) != (self.room, self.epoch):
                     raise Malformed("of another room or epoch")
                 if message.step is Step.START and self._seen < message.attempt <= 1 + MOST_AGAIN:
+                    wished = self._wanted.is_set()
                     self._wanted.clear()
                     before, self._seen = self._seen, message.attempt
                     self._pace = self._timing.by_radio() if unpack(message.body) else self._timing
@@ -268,6 +271,9 @@ class Sitting:
             self._seen = before  # it has revealed nothing, so nobody learned of a draw with it: the attempt can be made anew
             raise
         finally:
+            if wished and self._wishes and (member is None or member.draw is None):
+                self._wishes -= 1
+                self._wanted.set()
             asking.cancel()
             if reading is not None:
                 reading.cancel()

@@ -37,6 +37,7 @@ from moodmesh.privacy.raw import EmotionVector
 from moodmesh.privacy.release.budget import EPOCH_S, epoch_of, exceeded
 from moodmesh.privacy.release.ledger import Charge, Closed, Ledger, Sent
 from moodmesh.privacy.sums.field import P
+from moodmesh.privacy.sums.later import load
 
 SETTLE_S = 3.0
 """After an epoch began: everybody has shown the new identifiers, and clocks differ a little."""
@@ -363,6 +364,7 @@ class Rooms:
         assert seat.sitting is not None
         room = seat.room.descriptor
         try:
+            await asyncio.to_thread(load)
             await self._clock.sleep(SETTLE_S - min(SETTLE_S, self._clock.wall() % EPOCH_S))
             if room.kind == "ambient":
                 seat.sitting.want_at(self._clock.now() + GATHER_S - SETTLE_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["np"]
+__all__ = ["load", "np"]
 
 
 class _Later:
@@ -18,6 +18,11 @@ class _Later:
         found = getattr(import_module(self._name), name)
         setattr(self, name, found)  # asked for no more
         return found
+
+
+def load() -> None:
+    """Import it now, where nobody waits for it: a small device takes seconds."""
+    import_module("numpy")
 
 
 if TYPE_CHECKING:
