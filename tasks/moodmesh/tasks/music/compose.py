@@ -1,0 +1,143 @@
+"""A composer by rule: pieces for the piano that show the attributes they are asked for, with no model (systems S19).
+
+Always in C major or A minor, one tempo, four quarters a bar. The plan of the whole piece comes first; the bars follow in order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from moodmesh.tasks.errors import InvalidInput
+from moodmesh.tasks.music import accompaniment, melody
+from moodmesh.tasks.music.accompaniment import THICKNESS
+from moodmesh.tasks.music.attributes import Attributes, heard
+from moodmesh.tasks.music.features import sounding
+from moodmesh.tasks.music.form import BarPlan, End, plan, seeded
+from moodmesh.tasks.music.score import Note, Score, tidy
+from moodmesh.tasks.music.vocabulary import BAR, HIGHEST, LOWEST, PIANO, tempo_step, velocity_step
+
+BARS = 64
+"""The most bars of a piece."""
+CENTRES = (45.0, 78.0)
+"""The lowest and the highest mean pitch that two hands are set about; what is wanted beyond comes as near as this."""
+_TRIAL = 16
+"""Bars that the knobs are set by."""
+_FULLNESS = (2.3, 2.85, 3.28, 3.75, 4.3, 5.0, 5.9, 7.0)
+"""Mean notes sounding that stand for each polyphony class."""
+
+
+@dataclass(frozen=True)
+class _Knobs:
+    """What bars are made by: moments a bar, middle pitch, velocity, the share of a slot that sounds, index of THICKNESS."""
+
+    moments: float
+    centre: float
+    velocity: float
+    share: float
+    thick: int
+
+
+def compose(wanted: Attributes, bars: int, seed: int) -> Score:
+    """A piece of 1..64 bars; the same for the same arguments, another for another seed; InvalidInput for other lengths.
+
+    It comes as near to what is wanted as two hands can; tempo and mode are exact.
+    """
+    return _whole(list(composed(wanted, bars, seed)))
+
+
+def composed(wanted: Attributes, bars: int, seed: int) -> Iterator[Score]:
+    """The bars of `compose` in order, each as a score of its own; no note sounds beyond its bar."""
+    if not 1 <= bars <= BARS:
+        raise InvalidInput(f"{bars} bars: a piece has 1 to {BARS}")
+    planned = plan(wanted.minor, bars, seed)
+    return _made(planned, _set(planned, wanted, seed), tempo_step(wanted.bpm), seed)
+
+
+def _whole(bars: list[Score]) -> Score:
+    notes = (note._replace(onset=note.onset + BAR * at) for at, bar in enumerate(bars) for note in bar.notes)
+    return Score(tuple(notes), tuple(step for bar in bars for step in bar.tempi))
+
+
+def _set(planned: tuple[BarPlan, ...], wanted: Attributes, seed: int) -> _Knobs:
+    """Knobs at which the opening of the piece shows what is wanted: each thickness tried, the rest corrected by ear."""
+    centre = min(max(wanted.register, CENTRES[0]), CENTRES[1])
+    aim = replace(wanted, density=max(wanted.density, 0.5), register=centre)
+    knobs = _Knobs(4 * aim.density, centre, wanted.velocity, wanted.articulation, 3)
+    for _ in range(2):
+        knobs = _fitted(planned, aim, knobs, seed)
+        knobs = min(
+            (replace(knobs, thick=thick) for thick in range(len(THICKNESS))), key=lambda k: _fullness_off(planned, aim, k, seed)
+        )
+    return _fitted(planned, aim, knobs, seed)
+
+
+def _tried(planned: tuple[BarPlan, ...], knobs: _Knobs, seed: int) -> Score:
+    return _whole(list(islice(_made(planned, knobs, 0, seed), _TRIAL)))
+
+
+def _fullness_off(planned: tuple[BarPlan, ...], aim: Attributes, knobs: _Knobs, seed: int) -> float:
+    return abs(float(sounding(_tried(planned, knobs, seed)).mean()) - _FULLNESS[aim.polyphony])
+
+
+def _fitted(planned: tuple[BarPlan, ...], aim: Attributes, knobs: _Knobs, seed: int) -> _Knobs:
+    found = heard(_tried(planned, knobs, seed))
+    return replace(
+        knobs,
+        moments=min(max(knobs.moments * aim.density / found.density, 1.0), 16.0),
+        centre=knobs.centre + min(max(aim.register - found.register, -6), 6),
+        velocity=knobs.velocity + aim.velocity - found.velocity,
+        share=min(max(knobs.share + aim.articulation - found.articulation, 0.1), 1.2),
+    )
+
+
+def _made(planned: tuple[BarPlan, ...], knobs: _Knobs, step: int, seed: int) -> Iterator[Score]:
+    """The bars of a plan, each with the melody and the chord of the one before in mind."""
+    middle, thick = round(knobs.centre), THICKNESS[knobs.thick]
+    top = melody.degree(middle + 9)
+    degree, held = top, tuple[int, ...]()
+    figures = {
+        letter: accompaniment.figure(knobs.moments, seeded(seed, letter, "figure"))
+        for letter in {bar.letter for bar in planned}
+    }
+    for number, bar in enumerate(planned):
+        figure = figures[bar.letter]
+        beneath = accompaniment.moments(figure, bar)
+        sung = melody.bar(seed, bar, knobs.moments, beneath, top, degree)
+        struck, held = accompaniment.bar(figure, bar, thick, middle - 7, held)
+        degree = melody.degree(sung[-1].pitch)
+        swell = _swell(bar, number, len(planned))
+        notes = [
+            _note(tone.onset, tone.slot, tone.pitch - down, knobs.velocity + swell + 6 - down / 2, knobs.share)
+            for tone in sung
+            for down in ((0, 12) if thick.melody_octave else (0,))
+        ]
+        floor = min(tone.pitch for tone in sung)
+        notes += [
+            _note(
+                at, slot, pitch if pitch < floor or low else pitch - 12, knobs.velocity + swell - (3 if low else 7), knobs.share
+            )
+            for at, slot, pitch, low in struck
+        ]
+        yield tidy(notes, [step])
+
+
+def _swell(bar: BarPlan, number: int, bars: int) -> float:
+    """Louder towards the middle of a phrase and of the piece, softer at ends."""
+    phrase = 5 * math.sin(math.pi * (bar.place + 0.5) / bar.of)
+    return phrase + 4 * math.sin(math.pi * (number + 0.5) / bars) - 5 - (4 if bar.end >= End.CLOSED else 0)
+
+
+def _note(onset: int, slot: int, pitch: int, velocity: float, share: float) -> Note:
+    """A note of the piano that sounds its share of a slot, strong beats a little longer and louder."""
+    strong = onset % 4 == 0
+    duration = int(slot * share + (0.7 if strong else 0.4))
+    accent = 4 if onset == 0 else 2 if strong else -2
+    step = velocity_step(round(min(max(velocity + accent, 1), 127)))
+    while pitch < LOWEST:
+        pitch += 12
+    while pitch > HIGHEST:
+        pitch -= 12
+    return Note(onset, PIANO, pitch, step, min(max(duration, 1), slot))
