@@ -13,8 +13,7 @@ from itertools import islice
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music import accompaniment, melody
 from moodmesh.tasks.music.accompaniment import THICKNESS
-from moodmesh.tasks.music.attributes import Attributes, heard
-from moodmesh.tasks.music.features import sounding
+from moodmesh.tasks.music.attributes import Attributes, distance, heard
 from moodmesh.tasks.music.form import BarPlan, End, plan, seeded
 from moodmesh.tasks.music.score import Note, Score, tidy
 from moodmesh.tasks.music.vocabulary import BAR, HIGHEST, LOWEST, PIANO, tempo_step, velocity_step
@@ -23,10 +22,8 @@ BARS = 64
 """The most bars of a piece."""
 CENTRES = (45.0, 78.0)
 """The lowest and the highest mean pitch that two hands are set about; what is wanted beyond comes as near as this."""
-_TRIAL = 16
-"""Bars that the knobs are set by."""
-_FULLNESS = (2.3, 2.85, 3.28, 3.75, 4.3, 5.0, 5.9, 7.0)
-"""Mean notes sounding that stand for each polyphony class."""
+_TRIAL, _ROUNDS = 16, 2
+"""Bars that the knobs are set by, and how often for each thickness."""
 
 
 @dataclass(frozen=True)
@@ -62,33 +59,26 @@ def _whole(bars: list[Score]) -> Score:
 
 
 def _set(planned: tuple[BarPlan, ...], wanted: Attributes, seed: int) -> _Knobs:
-    """Knobs at which the opening of the piece shows what is wanted: each thickness tried, the rest corrected by ear."""
+    """The knobs at which the opening of the piece comes nearest to what is wanted; each thickness is tried and corrected."""
     centre = min(max(wanted.register, CENTRES[0]), CENTRES[1])
     aim = replace(wanted, density=max(wanted.density, 0.5), register=centre)
-    knobs = _Knobs(4 * aim.density, centre, wanted.velocity, wanted.articulation, 3)
-    for _ in range(2):
-        knobs = _fitted(planned, aim, knobs, seed)
-        knobs = min(
-            (replace(knobs, thick=thick) for thick in range(len(THICKNESS))), key=lambda k: _fullness_off(planned, aim, k, seed)
-        )
-    return _fitted(planned, aim, knobs, seed)
+    knobs = _Knobs(4 * aim.density, centre, wanted.velocity, wanted.articulation, 0)
+    tried = list[tuple[float, _Knobs]]()
+    for thick in range(len(THICKNESS)):
+        knobs = replace(knobs, thick=thick)
+        for _ in range(_ROUNDS):
+            found = heard(_whole(list(islice(_made(planned, knobs, 0, seed), _TRIAL))))
+            tried.append((distance(aim, replace(found, bpm=aim.bpm, minor=aim.minor)), knobs))
+            knobs = _corrected(knobs, aim, found)
+    return min(tried, key=lambda one: one[0])[1]
 
 
-def _tried(planned: tuple[BarPlan, ...], knobs: _Knobs, seed: int) -> Score:
-    return _whole(list(islice(_made(planned, knobs, 0, seed), _TRIAL)))
-
-
-def _fullness_off(planned: tuple[BarPlan, ...], aim: Attributes, knobs: _Knobs, seed: int) -> float:
-    return abs(float(sounding(_tried(planned, knobs, seed)).mean()) - _FULLNESS[aim.polyphony])
-
-
-def _fitted(planned: tuple[BarPlan, ...], aim: Attributes, knobs: _Knobs, seed: int) -> _Knobs:
-    found = heard(_tried(planned, knobs, seed))
+def _corrected(knobs: _Knobs, aim: Attributes, found: Attributes) -> _Knobs:
     return replace(
         knobs,
         moments=min(max(knobs.moments * aim.density / found.density, 1.0), 16.0),
         centre=knobs.centre + min(max(aim.register - found.register, -6), 6),
-        velocity=knobs.velocity + aim.velocity - found.velocity,
+        velocity=min(max(knobs.velocity + aim.velocity - found.velocity, 1), 127),
         share=min(max(knobs.share + aim.articulation - found.articulation, 0.1), 1.2),
     )
 

@@ -27,7 +27,8 @@ class End(IntEnum):
 class BarPlan(NamedTuple):
     """One bar: its chords (one, or one for each half), its phrase by letter, and where in it the bar stands.
 
-    `again` counts how often the letter was heard before, `place` the bar within its phrase of `of` bars.
+    `again` counts how often the letter was heard before, `place` the bar within its phrase of `of` bars; `leads` is true of
+    the bar before a close, whose last note leads into the tonic.
     """
 
     chords: tuple[Chord, ...]
@@ -36,6 +37,7 @@ class BarPlan(NamedTuple):
     place: int
     of: int
     end: End
+    leads: bool
 
 
 def seeded(seed: int, *names: object) -> Random:
@@ -55,7 +57,8 @@ def plan(minor: bool, bars: int, seed: int) -> tuple[BarPlan, ...]:
         chords = _phrase(minor, letter, closed, of, seed)
         end = End.PIECE if last else End.CLOSED if closed else End.OPEN
         for place, chord in enumerate(chords):
-            made.append(BarPlan(chord, letter, again, place, of, end if place == of - 1 else End.NOTHING))
+            leads = closed and place == of - 2
+            made.append(BarPlan(chord, letter, again, place, of, end if place == of - 1 else End.NOTHING, leads))
     return tuple(made)
 
 

@@ -110,4 +110,4 @@ def voicing(chord: Chord, voices: int, before: Sequence[int], centre: int) -> tu
 def _inner(chord: Chord, voices: int) -> tuple[int, ...]:
     """The tones that matter most beside the bass: third and seventh before fifth and root."""
     root, third, fifth, *seventh = chord.tones
-    return (third, *seventh, fifth, root)[: max(voices, 2)]
+    return (third, *seventh, fifth, root)[:voices]

@@ -13,6 +13,8 @@ from moodmesh.tasks.music.vocabulary import BAR
 REACH = 7
 """Steps of the scale that the melody moves from its centre at most, up or down."""
 _STEPS, _WEIGHTS = (-4, -3, -2, -1, 0, 1, 2, 3, 4), (1, 1, 3, 9, 1.5, 9, 3, 1, 1)
+_LEADING = (2, 4, 7, 8, 11)
+"""Pitch classes a step or a fourth away from a tonic: those that a dominant ends on, in C major and A minor."""
 _IDEAS = ("aab", "aba", "abb", "aac")
 
 
@@ -38,16 +40,19 @@ def split(rng: Random, moments: int, beneath: frozenset[int], start: int = 0, en
         able = [place for place, (a, b) in enumerate(spans) if b - a >= 2]
         if not able:
             break
-        place = rng.choices(able, [(spans[p][1] - spans[p][0]) ** 1.5 for p in able])[0]
+        place = rng.choices(able, [(spans[p][1] - spans[p][0]) ** 2 for p in able])[0]
         a, b = spans[place]
-        quarter = (b - a) // 4
-        cut = (
-            rng.choices((a + (b - a) // 2, b - quarter, a + quarter), (7, 3, 0.5))[0]
-            if quarter and (b - a) % 4 == 0
-            else (a + b) // 2
-        )
+        cut = a + _cut(rng, b - a)
         spans[place : place + 1] = [(a, cut), (cut, b)]
     return tuple(b - a for a, b in spans)
+
+
+def _cut(rng: Random, length: int) -> int:
+    """Where a span is cut: two thirds or one where it has thirds, otherwise its half, or dotted, or (long ones) the reverse."""
+    if length % 3 == 0:
+        return rng.choices((2 * length // 3, length // 3), (3, 1))[0]
+    quarter = length // 4
+    return rng.choices((length // 2, length - quarter, quarter), (7, 3 * (quarter > 0), 0.5 * (quarter > 1)))[0]
 
 
 def motif(rng: Random, moments: float, beneath: frozenset[int]) -> Motif:
@@ -77,6 +82,9 @@ def bar(seed: int, plan: BarPlan, moments: float, beneath: frozenset[int], centr
     first = round((before + 2 * (centre + arch + lift)) / 3)
     onsets = list(accumulate(idea.lengths[:-1], initial=0))
     degrees = _on_chords(plan, idea, onsets, first, centre)
+    if plan.leads:
+        chord = plan.chords[-1]
+        degrees[-1] = _within(chord.nearest(degrees[-1], _LEADING), centre)
     if plan.end >= End.CLOSED:
         chord = plan.chords[-1]
         near = degrees[-2] if len(degrees) > 1 else before
@@ -122,14 +130,22 @@ def _on_chords(plan: BarPlan, idea: Motif, onsets: list[int], first: int, centre
     start = _chord(plan, 0).nearest(first)
     made = [_within(start + step, centre) for step in idea.steps]
     for place, (at, length) in enumerate(zip(onsets, idea.lengths, strict=True)):
+        chord, step = _chord(plan, at), idea.steps[place] - idea.steps[max(place - 1, 0)]
         if at % 4 == 0 or length >= 4:
-            made[place] = _within(_chord(plan, at).nearest(made[place]), centre)
+            made[place] = _within(chord.nearest(made[place]), centre)
+        if step and made[place] == made[place - 1]:
+            made[place] = _within(_moved(chord, made[place], 1 if step > 0 else -1), centre)
     for place, at in enumerate(onsets):
         chord, here = _chord(plan, at), made[place]
         around = made[max(place - 1, 0) : place] + made[place + 1 : place + 2]
         if not chord.holds(here) and any(abs(here - other) > 1 for other in around):
             made[place] = _within(chord.nearest(here), centre)
     return made
+
+
+def _moved(chord: Chord, degree: int, way: int) -> int:
+    """The next tone of the chord that way."""
+    return next(at for at in range(degree + way, degree + 8 * way, way) if chord.holds(at))
 
 
 def _within(degree: int, centre: int) -> int:
