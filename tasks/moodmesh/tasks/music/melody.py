@@ -131,7 +131,7 @@ def _on_chords(plan: BarPlan, idea: Motif, onsets: list[int], first: int, centre
     made = [_within(start + step, centre) for step in idea.steps]
     for place, (at, length) in enumerate(zip(onsets, idea.lengths, strict=True)):
         chord, step = _chord(plan, at), idea.steps[place] - idea.steps[max(place - 1, 0)]
-        if at % 4 == 0 or length >= 4:
+        if at % (BAR // 2) == 0 or length >= 6:
             made[place] = _within(chord.nearest(made[place]), centre)
         if step and made[place] == made[place - 1]:
             made[place] = _within(_moved(chord, made[place], 1 if step > 0 else -1), centre)
