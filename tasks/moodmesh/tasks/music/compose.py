@@ -12,9 +12,10 @@ from itertools import islice
 
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music import accompaniment, melody
-from moodmesh.tasks.music.accompaniment import THICKNESS
+from moodmesh.tasks.music.accompaniment import THICKNESS, Struck
 from moodmesh.tasks.music.attributes import Attributes, distance, heard
 from moodmesh.tasks.music.form import BarPlan, End, plan, seeded
+from moodmesh.tasks.music.melody import Tone
 from moodmesh.tasks.music.score import Note, Score, tidy
 from moodmesh.tasks.music.vocabulary import BAR, HIGHEST, LOWEST, PIANO, tempo_step, velocity_step
 
@@ -98,20 +99,24 @@ def _made(planned: tuple[BarPlan, ...], knobs: _Knobs, step: int, seed: int) -> 
         sung = melody.bar(seed, bar, knobs.moments, beneath, top, degree)
         struck, held = accompaniment.bar(figure, bar, thick, middle - 7, held)
         degree = melody.degree(sung[-1].pitch)
-        swell = _swell(bar, number, len(planned))
-        notes = [
-            _note(tone.onset, tone.slot, tone.pitch - down, knobs.velocity + swell + 6 - down / 2, knobs.share)
-            for tone in sung
-            for down in ((0, 12) if thick.melody_octave else (0,))
-        ]
-        floor = min(tone.pitch for tone in sung)
-        notes += [
-            _note(
-                at, slot, pitch if pitch < floor or low else pitch - 12, knobs.velocity + swell - (3 if low else 7), knobs.share
-            )
-            for at, slot, pitch, low in struck
-        ]
-        yield tidy(notes, [step])
+        loud = knobs.velocity + _swell(bar, number, len(planned))
+        yield tidy([*_right(sung, knobs, loud), *_left(struck, min(tone.pitch for tone in sung), knobs, loud)], [step])
+
+
+def _right(sung: list[Tone], knobs: _Knobs, loud: float) -> Iterator[Note]:
+    """The melody, in octaves where it is thickest."""
+    for onset, slot, pitch in sung:
+        yield _note(onset, slot, pitch, loud + 6, knobs.share)
+        if THICKNESS[knobs.thick].melody_octave:
+            yield _note(onset, slot, pitch - 12, loud, knobs.share)
+
+
+def _left(struck: list[Struck], melody_floor: int, knobs: _Knobs, loud: float) -> Iterator[Note]:
+    """The accompaniment, softer and below the melody; under the pedal it sounds longer."""
+    share = (1 + knobs.share) / 2 if THICKNESS[knobs.thick].pedal else knobs.share
+    for onset, slot, pitch, low in struck:
+        above = pitch >= melody_floor and not low
+        yield _note(onset, slot, pitch - 12 * above, loud - (3 if low else 7), share)
 
 
 def _swell(bar: BarPlan, number: int, bars: int) -> float:
