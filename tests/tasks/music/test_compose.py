@@ -161,9 +161,14 @@ def test_the_plan_has_phrases_that_return_and_end_on_the_tonic(minor: bool, seed
     assert max(bar.again for bar in planned) >= 2
 
 
+def tune(score: Score, bar: int) -> dict[int, int]:
+    """The highest pitch at each place of a bar where a note begins; what lies below A4 is taken for accompaniment."""
+    return {note.beat: note.pitch for note in score.notes if note.bar == bar and note.pitch >= 69}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_phrase_that_returns_is_recognised_and_the_end_is_a_long_tonic(seed: int) -> None:
-    score = compose(wanted(0.6, 0.1), 16, seed)
+    score = compose(wanted(1.0, 0.3), 16, seed)
     planned = plan(False, 16, seed)
     last = max(note for note in score.notes if note.onset == max(n.onset for n in score.notes))
     assert last.pitch % 12 == 0
@@ -171,5 +176,5 @@ def test_a_phrase_that_returns_is_recognised_and_the_end_is_a_long_tonic(seed: i
     opening = {bar.letter: number for number, bar in reversed(list(enumerate(planned))) if bar.place == 0}
     for number, bar in enumerate(planned):
         if bar.place == 0 and bar.again:
-            first, later = ([n.beat for n in score.notes if n.bar == at] for at in (opening[bar.letter], number))
-            assert set(first) == set(later)
+            first, later = (tune(score, at) for at in (opening[bar.letter], number))
+            assert first == later != {}

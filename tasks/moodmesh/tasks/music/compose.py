@@ -69,9 +69,15 @@ def _set(planned: tuple[BarPlan, ...], wanted: Attributes, seed: int) -> _Knobs:
         knobs = replace(knobs, thick=thick)
         for _ in range(_ROUNDS):
             found = heard(_whole(list(islice(_made(planned, knobs, 0, seed), _TRIAL))))
-            tried.append((distance(aim, replace(found, bpm=aim.bpm, minor=aim.minor)), knobs))
+            knobs = replace(knobs, velocity=_loud(knobs, aim, found))
+            tried.append((distance(aim, replace(found, bpm=aim.bpm, minor=aim.minor, velocity=aim.velocity)), knobs))
             knobs = _corrected(knobs, aim, found)
     return min(tried, key=lambda one: one[0])[1]
+
+
+def _loud(knobs: _Knobs, aim: Attributes, found: Attributes) -> float:
+    """The velocity that would have been heard as wanted; it changes nothing else."""
+    return min(max(knobs.velocity + aim.velocity - found.velocity, 1), 127)
 
 
 def _corrected(knobs: _Knobs, aim: Attributes, found: Attributes) -> _Knobs:
@@ -79,7 +85,6 @@ def _corrected(knobs: _Knobs, aim: Attributes, found: Attributes) -> _Knobs:
         knobs,
         moments=min(max(knobs.moments * aim.density / found.density, 1.0), 16.0),
         centre=knobs.centre + min(max(aim.register - found.register, -6), 6),
-        velocity=min(max(knobs.velocity + aim.velocity - found.velocity, 1), 127),
         share=min(max(knobs.share + aim.articulation - found.articulation, 0.1), 1.2),
     )
 

@@ -13,8 +13,8 @@ from moodmesh.tasks.music.vocabulary import BAR
 REACH = 7
 """Steps of the scale that the melody moves from its centre at most, up or down."""
 _STEPS, _WEIGHTS = (-4, -3, -2, -1, 0, 1, 2, 3, 4), (1, 1, 3, 9, 1.5, 9, 3, 1, 1)
-_LEADING = (2, 4, 7, 8, 11)
-"""Pitch classes a step or a fourth away from a tonic: those that a dominant ends on, in C major and A minor."""
+_LEADING = (2, 8, 11)
+"""Pitch classes from which a dominant goes to the tonic by a step, in C major and A minor."""
 _IDEAS = ("aab", "aba", "abb", "aac")
 
 
@@ -79,12 +79,14 @@ def bar(seed: int, plan: BarPlan, moments: float, beneath: frozenset[int], centr
             idea = _varied(rng, idea)
     arch = (0, 2, 3, 0)[plan.place] if plan.of == 4 else 0
     lift = 2 if plan.letter in "BCEF" else 0
+    if plan.place == 0:
+        before = plan.chords[0].nearest(centre + lift)
     first = round((before + 2 * (centre + arch + lift)) / 3)
     onsets = list(accumulate(idea.lengths[:-1], initial=0))
-    degrees = _on_chords(plan, idea, onsets, first, centre)
+    degrees = _on_chords(plan, idea, onsets, before, first, centre)
     if plan.leads:
         chord = plan.chords[-1]
-        degrees[-1] = _within(chord.nearest(degrees[-1], _LEADING), centre)
+        degrees[-1] = _within(chord.nearest(degrees[-1], [tone for tone in chord.tones if tone in _LEADING]), centre)
     if plan.end >= End.CLOSED:
         chord = plan.chords[-1]
         near = degrees[-2] if len(degrees) > 1 else before
@@ -125,27 +127,25 @@ def _chord(plan: BarPlan, onset: int) -> Chord:
     return plan.chords[onset * len(plan.chords) // BAR]
 
 
-def _on_chords(plan: BarPlan, idea: Motif, onsets: list[int], first: int, centre: int) -> list[int]:
-    """Places in the scale: strong and long notes on tones of the chord, others too unless a step leads in and out."""
+def _on_chords(plan: BarPlan, idea: Motif, onsets: list[int], before: int, first: int, centre: int) -> list[int]:
+    """Places in the scale that keep the shape of the idea where the chords and a singable line allow."""
     start = _chord(plan, 0).nearest(first)
-    made = [_within(start + step, centre) for step in idea.steps]
+    shape = [_within(start + step, centre) for step in idea.steps]
+    made, sure = [before], _chord(plan, 0).holds(before)
     for place, (at, length) in enumerate(zip(onsets, idea.lengths, strict=True)):
-        chord, step = _chord(plan, at), idea.steps[place] - idea.steps[max(place - 1, 0)]
-        if at % (BAR // 2) == 0 or length >= 6:
-            made[place] = _within(chord.nearest(made[place]), centre)
-        if step and made[place] == made[place - 1]:
-            made[place] = _within(_moved(chord, made[place], 1 if step > 0 else -1), centre)
-    for place, at in enumerate(onsets):
-        chord, here = _chord(plan, at), made[place]
-        around = made[max(place - 1, 0) : place] + made[place + 1 : place + 2]
-        if not chord.holds(here) and any(abs(here - other) > 1 for other in around):
-            made[place] = _within(chord.nearest(here), centre)
-    return made
-
-
-def _moved(chord: Chord, degree: int, way: int) -> int:
-    """The next tone of the chord that way."""
-    return next(at for at in range(degree + way, degree + 8 * way, way) if chord.holds(at))
+        chord, aim = _chord(plan, at), shape[place]
+        after = shape[place + 1] if place + 1 < len(shape) else aim
+        strong = at % (BAR // 2) == 0 or length >= 6
+        moves = place > 0 and idea.steps[place] != idea.steps[place - 1]
+        costs = {}
+        for option in range(max(aim - 4, centre - REACH), min(aim + 4, centre + REACH) + 1):
+            leap, on = abs(option - made[-1]), abs(option - after)
+            if chord.holds(option) or (not strong and leap <= 1 and on <= 1):
+                stuck, left = moves and not leap, not sure and leap > 1
+                costs[option] = abs(option - aim) + 0.6 * max(leap - 1, 0) + 0.3 * max(on - 1, 0) + 1.5 * stuck + 4 * left
+        made.append(min(costs, key=lambda option: (costs[option], option)))
+        sure = chord.holds(made[-1])
+    return made[1:]
 
 
 def _within(degree: int, centre: int) -> int:
