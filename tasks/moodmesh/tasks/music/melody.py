@@ -133,19 +133,30 @@ def _on_chords(plan: BarPlan, idea: Motif, onsets: list[int], before: int, first
     shape = [_within(start + step, centre) for step in idea.steps]
     made, sure = [before], _chord(plan, 0).holds(before)
     for place, (at, length) in enumerate(zip(onsets, idea.lengths, strict=True)):
-        chord, aim = _chord(plan, at), shape[place]
-        after = shape[place + 1] if place + 1 < len(shape) else aim
+        chord = _chord(plan, at)
         strong = at % (BAR // 2) == 0 or length >= 6
         moves = place > 0 and idea.steps[place] != idea.steps[place - 1]
-        costs = {}
-        for option in range(max(aim - 4, centre - REACH), min(aim + 4, centre + REACH) + 1):
-            leap, on = abs(option - made[-1]), abs(option - after)
-            if chord.holds(option) or (not strong and leap <= 1 and on <= 1):
-                stuck, left = moves and not leap, not sure and leap > 1
-                costs[option] = abs(option - aim) + 0.6 * max(leap - 1, 0) + 0.3 * max(on - 1, 0) + 1.5 * stuck + 4 * left
+        aims = shape[place], (shape[place:] + shape[-1:])[1]
+        costs = _costs(chord, made[-1], aims, strong, centre)
+        for option in costs:
+            costs[option] += 1.5 * (moves and option == made[-1]) + 4 * (not sure and abs(option - made[-1]) > 1)
         made.append(min(costs, key=lambda option: (costs[option], option)))
         sure = chord.holds(made[-1])
     return made[1:]
+
+
+def _costs(chord: Chord, before: int, aims: tuple[int, int], strong: bool, centre: int) -> dict[int, float]:
+    """What a note may be, and how far it lies from its own aim, the note before and the aim of the next.
+
+    Tones of the chord; on a weak place also what a step leads into and out of.
+    """
+    aim, after = aims
+    costs = {}
+    for option in range(max(aim - 4, centre - REACH), min(aim + 4, centre + REACH) + 1):
+        leap, on = abs(option - before), abs(option - after)
+        if chord.holds(option) or (not strong and leap <= 1 and on <= 1):
+            costs[option] = abs(option - aim) + 0.6 * max(leap - 1, 0) + 0.3 * max(on - 1, 0)
+    return costs
 
 
 def _within(degree: int, centre: int) -> int:
