@@ -73,5 +73,5 @@ def _letters(phrases: int, rng: Random) -> str:
 
 def _phrase(minor: bool, letter: str, closed: bool, of: int, seed: int) -> Bars:
     head = harmony.head(minor, letter not in "AD", seeded(seed, letter, "head"))
-    tail = harmony.cadence(minor, closed, seeded(seed, letter, "closed" if closed else "open"))
+    tail = harmony.cadence(minor, closed, seeded(seed, letter, "closed" if closed else "open"), head[-1][-1].name)
     return (head + tail) if of == PHRASE else (head[:1] + tail)[-of:]

@@ -63,9 +63,12 @@ _CLOSED = (("SD", "1"), ("SD", "1"), ("D", "1"), ("SD", "1"))
 Bars = tuple[tuple[Chord, ...], ...]
 
 
-def drawn(functions: Sequence[str], minor: bool, rng: Random) -> Bars:
-    """Chords for the functions of each bar, one or two letters a bar: 1 tonic, T tonic or its kin, S, D, 5 plain dominant."""
-    table, bars, before = _MINOR if minor else _MAJOR, list[tuple[Chord, ...]](), ""
+def drawn(functions: Sequence[str], minor: bool, rng: Random, before: str = "") -> Bars:
+    """Chords for the functions of each bar, one or two letters a bar: 1 tonic, T tonic or its kin, S, D, 5 plain dominant.
+
+    The chord named `before`, and each after it, is seldom repeated.
+    """
+    table, bars = _MINOR if minor else _MAJOR, list[tuple[Chord, ...]]()
     for letters in functions:
         bar = []
         for letter in letters:
@@ -82,9 +85,9 @@ def head(minor: bool, away: bool, rng: Random) -> Bars:
     return drawn(rng.choice(_AWAY if away else _HEADS), minor, rng)
 
 
-def cadence(minor: bool, closed: bool, rng: Random) -> Bars:
+def cadence(minor: bool, closed: bool, rng: Random, before: str = "") -> Bars:
     """Two bars that end a phrase: on the tonic after the dominant, or open on the dominant."""
-    return drawn(rng.choice(_CLOSED if closed else _OPEN), minor, rng)
+    return drawn(rng.choice(_CLOSED if closed else _OPEN), minor, rng, before)
 
 
 def bass(chord: Chord, before: int, centre: int) -> int:
