@@ -472,3 +472,26 @@ async def test_mutation_first_come_first_served_the_silent_hold_up_the_others(mo
     take = Turns.take
     monkeypatch.setattr(Turns, "take", lambda turns, place: take(turns, 0))
     assert await overtaken(monkeypatch) == [*["silent"] * 6, "ann"]
+
+
+@pytest.mark.parametrize("bounded", [True, False], ids=["bounded", "mutation"])
+async def test_a_hang_up_that_never_ends_does_not_keep_the_radio_from_ending(
+    bounded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(centrals, "GONE_S", 0.1 if bounded else 60.0)
+    async with devices() as (ann, bob):
+        ours, theirs = await bob.stream(ann)
+        held = bob.central._lanes[ann.radio.address]
+
+        async def never() -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(held.client, "disconnect", never)
+        closing = asyncio.create_task(bob.central._close())
+        await asyncio.wait({closing}, timeout=3.0)
+        assert closing.done() == bounded
+        for task in bob.central._tasks:
+            task.cancel()
+        await closing
+        await ours.close()
+        await theirs.close()

@@ -36,6 +36,8 @@ CONNECT_S, LONGEST_S = 10.0, 20.0
 TRIES = 3
 """Connections fail now and then; BlueZ 5.66 also takes one for lost that was there before the kernel had told it so."""
 GREETING_S, LOOK_S = 5.0, 0.1
+GONE_S = 6.0
+"""How long a hang-up is waited for; BlueZ may take none that comes while it ends something else."""
 IDLE_S = 10.0
 """A connection without a stream is kept so long: the next stream would pay for a new one."""
 KNOWN = 256
@@ -168,16 +170,14 @@ class Central:
         except _Came:
             raise
         except BaseException:
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
+            await _given_up(connecting)
             raise
 
     async def _left(self, address: str, connecting: asyncio.Future[None]) -> None:
         """Until the lane of the device is gone, and with it the connection."""
         while self.theirs(address) is not None and not connecting.done():
             await asyncio.wait({connecting}, timeout=LOOK_S)
-        connecting.cancel()
-        await asyncio.gather(connecting, return_exceptions=True)
+        await _given_up(connecting)
 
     async def hang_up(self, address: str) -> None:
         """End the lane to a device, and its streams, if there is one, and wait for the end of the connection."""
@@ -298,10 +298,11 @@ class Central:
         soon."""
         theirs = self.theirs(address)
         with contextlib.suppress(BleakError, OSError, EOFError, TimeoutError):
-            if theirs is None or theirs.streams == 0:
-                await client.disconnect()
-            elif lane is not None:
-                await client.stop_notify(lane)
+            async with asyncio.timeout(GONE_S):
+                if theirs is None or theirs.streams == 0:
+                    await client.disconnect()
+                elif lane is not None:
+                    await client.stop_notify(lane)
 
     async def _close(self) -> None:
         for held in list(self._lanes.values()):
@@ -313,3 +314,10 @@ class Central:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def _given_up(connecting: asyncio.Future[None]) -> None:
+    """Cancel an attempt, and wait while it hangs up."""
+    connecting.cancel()
+    connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait({connecting}, timeout=GONE_S)
