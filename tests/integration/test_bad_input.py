@@ -140,9 +140,8 @@ def test_a_peer_that_permits_nothing_and_one_that_forgot_us_say_what_to_do(tmp_p
         said(bob.run("peers", "forget", "ann"), 0, "forgotten")
         ann.wait_for(lambda: ann.client.get("peers", "bob")["trouble"], "told")
         for words in (("peers", "show", "bob"), ("near",), ("job", "show", waits.stdout.strip()[:8])):
-            ann.wait_for(
-                lambda w=words: "has forgotten this device: pair again" in ann.run(*w).stdout, f"saying so in {words}", 5
-            )
+            # Its goodbye may get lost on a busy machine: then it answers as a stranger, and what to do is the same.
+            ann.wait_for(lambda w=words: "pair again" in ann.run(*w).stdout, f"saying so in {words}", 5)
         bob.kill()
         bob.start()
         ann.kill()
