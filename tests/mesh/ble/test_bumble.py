@@ -495,3 +495,11 @@ async def test_a_hang_up_that_never_ends_does_not_keep_the_radio_from_ending(
         await closing
         await ours.close()
         await theirs.close()
+
+
+async def test_who_was_silent_for_hours_is_reached_all_the_same() -> None:
+    async with devices() as (ann, bob):
+        bob.central._devices[ann.radio.address].silent = 5000
+        for end in await bob.stream(ann):
+            await end.close()
+        assert bob.central._devices[ann.radio.address].silent == 0

@@ -32,7 +32,7 @@ from .turns import Turns
 log = logging.getLogger(__name__)
 
 CONNECT_S, LONGEST_S = 10.0, 20.0
-"""How long a connection may take: twice as long after each that came to nothing."""
+"""How long a connection may take, and how long after one that came to nothing."""
 TRIES = 3
 """Connections fail now and then; BlueZ 5.66 also takes one for lost that was there before the kernel had told it so."""
 GREETING_S, LOOK_S = 5.0, 0.1
@@ -140,7 +140,7 @@ class Central:
             bluez={"adapter": self._adapter},
             backend=self._client,
         )
-        limit = min(LONGEST_S, CONNECT_S * 2**known.silent)
+        limit = LONGEST_S if known.silent else CONNECT_S
         await self._ended_before(address)
         async with self._or_none(address, client), self._turns.take(known.silent):
             try:
