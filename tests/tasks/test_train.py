@@ -15,6 +15,7 @@ from moodmesh.tasks.emotion.text import data, ngrams, train, train_tiny
 from moodmesh.tasks.emotion.text.export import load, save_fp32, save_int8
 from moodmesh.tasks.emotion.text.recipe import Recipe, load_recipe
 from moodmesh.tasks.emotion.text.runner import Base, Tiny
+from moodmesh.tasks.research import DataMissing
 
 from . import research
 
@@ -70,9 +71,9 @@ def test_ratings_are_mapped_to_the_scale_of_s1(area: Path) -> None:
 
 def test_no_data_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOODMESH_DATA", raising=False)
-    with pytest.raises(data.DataMissing, match="MOODMESH_DATA"):
+    with pytest.raises(DataMissing, match="MOODMESH_DATA"):
         data.data_dir(None)
-    with pytest.raises(data.DataMissing, match="EmoBank"):
+    with pytest.raises(DataMissing, match="EmoBank"):
         data.data_dir(str(tmp_path))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.score import Note, Score, tidy
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.score import Note, Score, tidy
 
 MAX_BARS = 6
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodmesh.tasks import InvalidInput
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.attributes import RANGES, SPREAD, Attributes, distance, heard, wanted
-from moodmesh.tasks.music.score import Note, Score, tidy
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.score import Note, Score, tidy
+from moodmesh.tasks.music.rules.attributes import RANGES, SPREAD, Attributes, distance, heard, wanted
 
 from .pieces import scale, scores
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moodmesh.tasks.music import beats, grid
-from moodmesh.tasks.music.beats import Array
-from moodmesh.tasks.music.midi import Performance, performance, quantised, write
+from moodmesh.tasks.music.corpus import beats, grid
+from moodmesh.tasks.music.corpus.beats import Array
+from moodmesh.tasks.music.notation.midi import Performance, performance, quantised, write
 
 from .pieces import scale
 

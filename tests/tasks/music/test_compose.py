@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from moodmesh.tasks import InvalidInput
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.attributes import Attributes, distance, heard, wanted
-from moodmesh.tasks.music.compose import BARS, compose, composed
-from moodmesh.tasks.music.features import Key, key
-from moodmesh.tasks.music.form import End, plan
-from moodmesh.tasks.music.midi import read, write
-from moodmesh.tasks.music.score import Note, Score, excerpt, joined
-from moodmesh.tasks.music.tokens import decode, encode
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.features import Key, key
+from moodmesh.tasks.music.notation.midi import read, write
+from moodmesh.tasks.music.notation.score import Note, Score, excerpt, joined
+from moodmesh.tasks.music.notation.tokens import decode, encode
+from moodmesh.tasks.music.rules.attributes import Attributes, distance, heard, wanted
+from moodmesh.tasks.music.rules.compose import BARS, compose, composed
+from moodmesh.tasks.music.rules.form import End, plan
 
 Pair = tuple[Attributes, Score]
 MOODS = st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(lambda mood: wanted(*mood))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from moodmesh.nodes.bench.fuzz import mutants
 from moodmesh.tasks import InvalidInput
-from moodmesh.tasks.music import midi
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.score import Note, Score, tidy
-from moodmesh.tasks.music.tokens import encode
+from moodmesh.tasks.music.notation import midi
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.score import Note, Score, tidy
+from moodmesh.tasks.music.notation.tokens import encode
 
 from .pieces import played, scale, scores, smf, tempo
 

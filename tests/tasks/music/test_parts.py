@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodmesh.tasks.music import accompaniment, harmony, melody
-from moodmesh.tasks.music.accompaniment import FIGURES, THICKNESS
-from moodmesh.tasks.music.form import BarPlan, End, plan
-from moodmesh.tasks.music.harmony import Chord
+from moodmesh.tasks.music.rules import accompaniment, harmony, melody
+from moodmesh.tasks.music.rules.accompaniment import FIGURES, THICKNESS
+from moodmesh.tasks.music.rules.form import BarPlan, End, plan
+from moodmesh.tasks.music.rules.harmony import Chord
 
 SEEDS = st.integers(0, 2**32)
 G_MAJOR = Chord("V", (7, 11, 2))

@@ -14,12 +14,13 @@ import mido
 import numpy as np
 import pytest
 
-from moodmesh.tasks.music import sets
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.features import Key, key, normalised
-from moodmesh.tasks.music.midi import write
-from moodmesh.tasks.music.prepare import EVERYTHING, Figures, load, prepared, save
-from moodmesh.tasks.music.score import Note, tidy, transpose
+from moodmesh.tasks.music.corpus import sets
+from moodmesh.tasks.music.corpus.prepare import EVERYTHING, Figures, load, prepared, save
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.features import Key, key, normalised
+from moodmesh.tasks.music.notation.midi import write
+from moodmesh.tasks.music.notation.score import Note, tidy, transpose
+from moodmesh.tasks.research import DataMissing
 
 from .pieces import played, scale, smf
 
@@ -126,11 +127,11 @@ def test_passages_are_kept_in_one_file(area: Path, tmp_path: Path) -> None:
 
 def test_no_data_says_where_to_get_it(area: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOODMESH_DATA", raising=False)
-    with pytest.raises(sets.DataMissing, match="MOODMESH_DATA"):
+    with pytest.raises(DataMissing, match="MOODMESH_DATA"):
         sets.data_dir()
     assert sets.data_dir(str(area)) == area
     for name in ("vgmidi", "jsb"):
-        with pytest.raises(sets.DataMissing, match="not there"):
+        with pytest.raises(DataMissing, match="not there"):
             list(sets.SETS[name](area / "elsewhere"))
 
 
@@ -144,7 +145,7 @@ def test_drums_take_no_part_in_the_key() -> None:
 def published() -> Path:
     try:
         return sets.data_dir()
-    except sets.DataMissing:
+    except DataMissing:
         pytest.skip(NO_DATA)
 
 

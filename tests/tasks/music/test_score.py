@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodmesh.tasks import InvalidInput
-from moodmesh.tasks.music import features
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.features import Key
-from moodmesh.tasks.music.score import Note, Score, excerpt, joined, tidy, transpose
+from moodmesh.tasks.music.notation import features
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.features import Key
+from moodmesh.tasks.music.notation.score import Note, Score, excerpt, joined, tidy, transpose
 
 from .pieces import scale, scores
 

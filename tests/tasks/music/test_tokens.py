@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodmesh.tasks import InvalidInput
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.grammar import START, State, allowed, follow
-from moodmesh.tasks.music.score import Score
-from moodmesh.tasks.music.tokens import bars, decode, encode, slide, windows
-from moodmesh.tasks.music.vocabulary import NUMBERS, Kind
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.grammar import START, State, allowed, follow
+from moodmesh.tasks.music.notation.score import Score
+from moodmesh.tasks.music.notation.tokens import bars, decode, encode, slide, windows
+from moodmesh.tasks.music.notation.vocabulary import NUMBERS, Kind
 
 from .pieces import scale, scores
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import lzma
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from moodmesh.tasks import research
+from moodmesh.tasks.research import DataMissing
 
 FOLDS = 5
 AXES = ("V", "A", "D")
@@ -32,10 +34,6 @@ NEGATIVE = {"anger", "annoyance", "disappointment", "disapproval", "disgust", "e
     "sadness",
 }
 NEUTRAL_SENTIMENT, POSITIVE_SENTIMENT, NEGATIVE_SENTIMENT, MIXED_SENTIMENT = range(4)
-
-
-class DataMissing(OSError):
-    """A research data set is not there; the message says how to obtain it."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +73,11 @@ class Split:
 
 def data_dir(given: str | None = None) -> Path:
     """The research data area: `given`, else MOODMESH_DATA; DataMissing when there is neither."""
-    named = given or os.environ.get("MOODMESH_DATA")
-    if not named or not (Path(named) / "affect" / "emobank").is_dir():
-        raise DataMissing(
-            f"no research data at {named or '(nothing named)'}: give --data DIR or set MOODMESH_DATA to a folder that holds "
-            "affect/emobank/emobank_train_dev.csv.xz (github.com/JULIELab/EmoBank) and affect/goemotions/{train,dev}.csv.xz"
-        )
-    return Path(named)
+    return research.data_dir(
+        given,
+        "affect/emobank",
+        "affect/emobank/emobank_train_dev.csv.xz (github.com/JULIELab/EmoBank) and affect/goemotions/{train,dev}.csv.xz",
+    )
 
 
 def emobank_file(root: Path) -> Path:

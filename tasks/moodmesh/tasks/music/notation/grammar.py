@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.vocabulary import Kind
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.vocabulary import Kind
 
 Mask = NDArray[np.bool_]
 

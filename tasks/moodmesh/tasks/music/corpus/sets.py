@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import lzma
-import os
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,19 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
+from moodmesh.tasks import research
 from moodmesh.tasks.errors import InvalidInput
-from moodmesh.tasks.music import beats, midi
-from moodmesh.tasks.music.beats import Array
-from moodmesh.tasks.music.grid import for_piano
-from moodmesh.tasks.music.midi import Performance
-from moodmesh.tasks.music.vocabulary import PIANO
+from moodmesh.tasks.music.corpus import beats
+from moodmesh.tasks.music.corpus.beats import Array
+from moodmesh.tasks.music.corpus.grid import for_piano
+from moodmesh.tasks.music.notation import midi
+from moodmesh.tasks.music.notation.midi import Performance
+from moodmesh.tasks.music.notation.vocabulary import PIANO
+from moodmesh.tasks.research import DataMissing
 
 CHORALE_BPM, CHORALE_VELOCITY = 80.0, 64
 """What the chorales do not say."""
-
-
-class DataMissing(OSError):
-    """A research data set is not there; the message says how to obtain it."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,11 @@ class Piece:
 
 def data_dir(given: str | None = None) -> Path:
     """The research data area: `given`, else MOODMESH_DATA; DataMissing when there is neither."""
-    named = given or os.environ.get("MOODMESH_DATA")
-    if not named or not (Path(named) / "music" / "pop909").is_dir():
-        raise DataMissing(
-            f"no music data at {named or '(nothing named)'}: give --data DIR or set MOODMESH_DATA to a folder that holds "
-            "music/pop909/midi.tar.xz and index.csv (github.com/music-x-lab/POP909-Dataset), and so for the other sets"
-        )
-    return Path(named)
+    return research.data_dir(
+        given,
+        "music/pop909",
+        "music/pop909/midi.tar.xz and index.csv (github.com/music-x-lab/POP909-Dataset), and so for the other sets",
+    )
 
 
 def _archived(root: Path, name: str) -> Iterator[tuple[dict[str, str], dict[str, bytes]]]:

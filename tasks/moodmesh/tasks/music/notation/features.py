@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moodmesh.tasks.music.score import QUARTERS, Score, transpose
-from moodmesh.tasks.music.vocabulary import BAR, DRUMS
+from moodmesh.tasks.music.notation.score import QUARTERS, Score, transpose
+from moodmesh.tasks.music.notation.vocabulary import BAR, DRUMS
 
 KEYS = 24
 POLYPHONY_BOUNDS = (2.63, 3.06, 3.50, 4.00, 4.63, 5.44, 6.44)

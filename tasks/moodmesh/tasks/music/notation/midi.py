@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from symusic import core
 
 from moodmesh.tasks.errors import InvalidInput
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.score import QUARTERS, Note, Score, tidy
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.score import QUARTERS, Note, Score, tidy
 
 TICKS = 480
 """Ticks of a quarter in the files we write."""

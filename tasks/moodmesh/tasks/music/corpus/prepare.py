@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from moodmesh.tasks.music.beats import METRE, Array
-from moodmesh.tasks.music.features import Key, normalised
-from moodmesh.tasks.music.grid import chosen, grid_error, off_grid, on_a_grid, warped
-from moodmesh.tasks.music.midi import Performance, quantised
-from moodmesh.tasks.music.score import Score, excerpt
-from moodmesh.tasks.music.sets import Piece
-from moodmesh.tasks.music.tokens import decode, encode
-from moodmesh.tasks.music.vocabulary import bpm
+from moodmesh.tasks.music.corpus.beats import METRE, Array
+from moodmesh.tasks.music.corpus.grid import chosen, grid_error, off_grid, on_a_grid, warped
+from moodmesh.tasks.music.corpus.sets import Piece
+from moodmesh.tasks.music.notation.features import Key, normalised
+from moodmesh.tasks.music.notation.midi import Performance, quantised
+from moodmesh.tasks.music.notation.score import Score, excerpt
+from moodmesh.tasks.music.notation.tokens import decode, encode
+from moodmesh.tasks.music.notation.vocabulary import bpm
 
 BLOCK = 8
 """Bars that are judged together."""

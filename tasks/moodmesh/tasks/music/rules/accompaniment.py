@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from moodmesh.tasks.music import harmony
-from moodmesh.tasks.music.form import BarPlan, End
-from moodmesh.tasks.music.vocabulary import BAR
+from moodmesh.tasks.music.notation.vocabulary import BAR
+from moodmesh.tasks.music.rules import harmony
+from moodmesh.tasks.music.rules.form import BarPlan, End
 
 HALF = BAR // 2
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moodmesh.tasks.errors import InvalidInput
-from moodmesh.tasks.music import vocabulary as v
-from moodmesh.tasks.music.grammar import START, State, follow
-from moodmesh.tasks.music.score import Note, Score, tidy
-from moodmesh.tasks.music.vocabulary import Kind
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.grammar import START, State, follow
+from moodmesh.tasks.music.notation.score import Note, Score, tidy
+from moodmesh.tasks.music.notation.vocabulary import Kind
 
 WINDOW = 1024
 """Tokens in one training sample."""

@@ -20,10 +20,10 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from moodmesh.tasks.errors import InvalidInput
-from moodmesh.tasks.music import features
-from moodmesh.tasks.music.features import POLYPHONY_BOUNDS
-from moodmesh.tasks.music.score import Score
-from moodmesh.tasks.music.vocabulary import BAR, DRUMS, HIGHEST, LOWEST, loudness
+from moodmesh.tasks.music.notation import features
+from moodmesh.tasks.music.notation.features import POLYPHONY_BOUNDS
+from moodmesh.tasks.music.notation.score import Score
+from moodmesh.tasks.music.notation.vocabulary import BAR, DRUMS, HIGHEST, LOWEST, loudness
 
 RANGES: dict[str, tuple[float, float]] = {
     "bpm": (30.0, 240.0),

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from moodmesh.tasks.errors import InvalidInput
-from moodmesh.tasks.music import accompaniment, melody
-from moodmesh.tasks.music.accompaniment import THICKNESS, Struck
-from moodmesh.tasks.music.attributes import Attributes, distance, heard
-from moodmesh.tasks.music.form import BarPlan, End, plan, seeded
-from moodmesh.tasks.music.melody import Tone
-from moodmesh.tasks.music.score import Note, Score, tidy
-from moodmesh.tasks.music.vocabulary import BAR, HIGHEST, LOWEST, PIANO, tempo_step, velocity_step
+from moodmesh.tasks.music.notation.score import Note, Score, tidy
+from moodmesh.tasks.music.notation.vocabulary import BAR, HIGHEST, LOWEST, PIANO, tempo_step, velocity_step
+from moodmesh.tasks.music.rules import accompaniment, melody
+from moodmesh.tasks.music.rules.accompaniment import THICKNESS, Struck
+from moodmesh.tasks.music.rules.attributes import Attributes, distance, heard
+from moodmesh.tasks.music.rules.form import BarPlan, End, plan, seeded
+from moodmesh.tasks.music.rules.melody import Tone
 
 BARS = 64
 """The most bars of a piece."""

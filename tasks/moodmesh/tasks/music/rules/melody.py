@@ -6,9 +6,9 @@ from itertools import accumulate, pairwise
 from random import Random
 from typing import NamedTuple
 
-from moodmesh.tasks.music.form import BarPlan, End, seeded
-from moodmesh.tasks.music.harmony import Chord
-from moodmesh.tasks.music.vocabulary import BAR
+from moodmesh.tasks.music.notation.vocabulary import BAR
+from moodmesh.tasks.music.rules.form import BarPlan, End, seeded
+from moodmesh.tasks.music.rules.harmony import Chord
 
 REACH = 7
 """Steps of the scale that the melody moves from its centre at most, up or down."""

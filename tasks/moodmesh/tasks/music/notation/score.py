@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from moodmesh.tasks.errors import InvalidInput
-from moodmesh.tasks.music.vocabulary import BAR, DRUMS, HIGHEST, LOWEST, TEMPI, TRACKS, VELOCITIES, bpm
+from moodmesh.tasks.music.notation.vocabulary import BAR, DRUMS, HIGHEST, LOWEST, TEMPI, TRACKS, VELOCITIES, bpm
 
 QUARTERS = BAR // 4
 

@@ -7,8 +7,8 @@ from itertools import cycle
 from random import Random
 from typing import NamedTuple
 
-from moodmesh.tasks.music import harmony
-from moodmesh.tasks.music.harmony import Bars, Chord
+from moodmesh.tasks.music.rules import harmony
+from moodmesh.tasks.music.rules.harmony import Bars, Chord
 
 PHRASE = 4
 """Bars in a phrase; a last one may be shorter."""

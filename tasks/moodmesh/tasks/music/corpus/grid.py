@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from moodmesh.tasks.music import beats
-from moodmesh.tasks.music.beats import METRE, Array
-from moodmesh.tasks.music.midi import Performance
-from moodmesh.tasks.music.vocabulary import PIANO
+from moodmesh.tasks.music.corpus import beats
+from moodmesh.tasks.music.corpus.beats import METRE, Array
+from moodmesh.tasks.music.notation.midi import Performance
+from moodmesh.tasks.music.notation.vocabulary import PIANO
 
 OWN_GRID = 0.05
 """A file whose own grid error is at most this is taken to be written on that grid."""
