@@ -1,0 +1,129 @@
+"""What the composers learn from: windows of whole bars, played a little otherwise each time, and the attributes heard in them.
+
+A window is drawn by (seed, number) alone, so that a run that goes on after a stop sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moodmesh.tasks.music.corpus.prepare import Passage
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.score import Score, excerpt, tidy
+from moodmesh.tasks.music.notation.tokens import bars
+from moodmesh.tasks.music.rules.attributes import SPREAD, Attributes, heard
+
+SPANS = (4, 8, v.PITCHES)
+"""Bars that share one description, the last for a whole window; drawn anew for each window."""
+PLACES = 8
+"""The most descriptions of a window."""
+DESCRIBED = 9
+"""Numbers in a description (`described`)."""
+_CENTRE = {
+    "bpm": math.log2(96),
+    "density": math.log2(1.7),
+    "register": 60,
+    "velocity": 72,
+    "articulation": 0.8,
+    "polyphony": 2.4,
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """`tokens` [length]; `spans` [length] the number of the description that holds for each; `told` [PLACES, DESCRIBED]."""
+
+    tokens: NDArray[np.int64]
+    spans: NDArray[np.int64]
+    told: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A passage to draw from; `ends` when its last bar is the end of a piece."""
+
+    score: Score
+    minor: bool
+    ends: bool
+
+
+def described(asked: Attributes, span: int, closing: bool) -> list[float]:
+    """The nine numbers a composer is told of `span` bars, each about -2..2; `closing` when the piece ends with them."""
+    told = [1.0 if asked.minor else -1.0]
+    for name, unit in SPREAD.items():
+        value: float = getattr(asked, name)
+        told.append(((math.log2(max(value, 0.1)) if name in ("bpm", "density") else value) - _CENTRE[name]) / unit)
+    return [*told, math.log2(span) - 3, float(closing)]
+
+
+def sources(passages: Sequence[Passage], whole: bool) -> list[Source]:
+    """The passages to draw from; `whole` says that the last passage of each piece ends it (EMOPIA has clips)."""
+    last = {passage.piece: passage.first_bar for passage in passages}
+    return [Source(one.score, one.key.minor, whole and one.first_bar == last[one.piece]) for one in passages if one.score.notes]
+
+
+class Windows:
+    """Draws windows of `length` tokens; `vary` plays them at other tempi, louder or softer, shorter or longer."""
+
+    def __init__(self, drawn_from: Sequence[Source], length: int, seed: int, vary: bool = True) -> None:
+        self._sources, self._length, self._seed, self._vary = drawn_from, length, seed, vary
+        self._sizes = [np.array([len(bar) for bar in bars(one.score)]) for one in drawn_from]
+        self._ends = np.cumsum([sizes.sum() for sizes in self._sizes])
+
+    def draw(self, number: int) -> Window:
+        """Window `number`; the same for the same number."""
+        random = np.random.default_rng((self._seed, number))
+        at = int(np.searchsorted(self._ends, random.integers(self._ends[-1]), side="right"))
+        source, sizes = self._sources[at], self._sizes[at]
+        first, last = _cut(sizes, self._length, random)
+        score = excerpt(source.score, first, last)
+        if self._vary:
+            score = varied(score, random)
+        span = max(int(random.choice(SPANS)), math.ceil(score.bars / PLACES))
+        return window(score, source.minor, self._length, span, source.ends and last == source.score.bars)
+
+
+def _cut(sizes: NDArray[np.int64], length: int, random: np.random.Generator) -> tuple[int, int]:
+    """(first bar, bar after the last) of a window with room for an EOS; every bar is about as likely to be in it."""
+    reach = np.searchsorted(np.cumsum(sizes), np.cumsum(sizes) - sizes + length - 1, side="right")
+    full = int(np.argmax(reach == len(sizes)))  # the first bar from which the rest fits
+    spare = len(sizes) - full
+    first = int(np.clip(random.integers(-spare + 1, full + spare), 0, full))
+    return first, max(int(reach[first]), first + 1)
+
+
+def varied(score: Score, random: np.random.Generator) -> Score:
+    """The same notes up to a third faster or slower, 24 velocities louder or softer, half as long or a quarter longer."""
+    faster, louder = round(random.uniform(-9, 9)), round(random.uniform(-12, 12))
+    longer = random.choice([1.0, random.uniform(0.5, 1.25)])
+    steps = [note.velocity for note in score.notes]
+    louder = min(max(louder, -min(steps, default=0)), v.VELOCITIES - 1 - max(steps, default=0))
+    notes = (
+        note._replace(velocity=note.velocity + louder, duration=max(1, math.floor(note.duration * longer + 0.5)))
+        for note in score.notes
+    )
+    return tidy(notes, [min(max(step + faster, 0), v.TEMPI - 1) for step in score.tempi])
+
+
+def window(score: Score, minor: bool, length: int, span: int, closing: bool) -> Window:
+    """The bars of a score as a window, those that fit, each `span` bars with what is heard in them."""
+    tokens, spans = np.full(length, v.PAD, np.int64), np.zeros(length, np.int64)
+    told = np.zeros((PLACES, DESCRIBED), np.float32)
+    used, made = 0, bars(score)
+    for number, bar in enumerate(made):
+        if used + len(bar) > length:
+            break
+        tokens[used : used + len(bar)], spans[used:] = bar, number // span
+        used += len(bar)
+        if number % span == 0:
+            part = excerpt(score, number, min(number + span, score.bars))
+            last = closing and number + span >= score.bars
+            told[number // span] = described(replace(heard(part), minor=minor), part.bars, last)
+    if closing and used < length:
+        tokens[used] = v.EOS
+    return Window(tokens, spans, told)

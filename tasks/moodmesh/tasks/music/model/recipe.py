@@ -1,0 +1,64 @@
+"""A training recipe of a composer: one TOML file in configs/training says all that decides it (systems S17)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["unconditional", "attributes", "gmvae"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`tokens` to see in all, in windows of `length`, `batch` at a step. Schedules are shares of the run.
+
+    The rate rises over `warm_up`, stays, and falls to zero over the last `decay` of the run. `muon`: whether the matrices of
+    the layers are trained by Muon (Jordan 2024) at `muon_rate`; the rest by AdamW at `rate`.
+    """
+
+    name: str
+    kind: Kind
+    size: str
+    sets: tuple[str, ...]
+    tokens: int
+    seed: int = 0
+    length: int = 1024
+    batch: int = 4
+    rate: float = 1e-3
+    muon: bool = False
+    muon_rate: float = 0.02
+    warm_up: float = 0.02
+    decay: float = 0.4
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    dropout: float = 0.0
+    vary: bool = True
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the run."""
+        return max(1, self.tokens // (self.batch * self.length))
+
+    @property
+    def sha256(self) -> str:
+        """Names what the recipe makes."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def share(self, step: int) -> float:
+        """The rate of a step as a share of the highest: a trapezium."""
+        done = step / self.steps
+        return min(1.0, (done + 1 / self.steps) / self.warm_up, max(0.0, (1 - done) / self.decay))
+
+
+def load_recipe(file: Path, **changed: object) -> Recipe:
+    """The recipe of a file, with some values changed; ValueError names a value that no recipe has."""
+    values = tomllib.loads(file.read_text(encoding="utf-8"))
+    try:
+        recipe = Recipe(**{**values, "sets": tuple(values["sets"])})
+        return replace(recipe, **changed)  # type: ignore[arg-type]  # wrong names are refused below
+    except TypeError as wrong:
+        raise ValueError(f"{file}: {wrong}") from None
