@@ -49,7 +49,6 @@ class ByAttributes(nn.Module):
         return y
 
     def forward(self, tokens: Tensor, spans: Tensor, told: Tensor) -> Tensor:
-        """Mean nats per token of [batch, length]; `spans` says which description holds for the token that comes next."""
+        """Mean nats per token of [batch, length]; `spans` says which description holds from each token on."""
         place = torch.arange(told.shape[1]).repeat_interleave(TOKENS)
-        upcoming = torch.cat([spans[:, 1:], spans[:, -1:]], 1)
-        return token_loss(self.decoder(tokens, self.memory(told), upcoming[..., None] == place), tokens)
+        return token_loss(self.decoder(tokens, self.memory(told), spans[..., None] == place), tokens)

@@ -80,7 +80,7 @@ class Attention(nn.Module):
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, HEAD)).transpose(1, 2)
+    return x.reshape(*x.shape[:2], heads, HEAD).transpose(1, 2)
 
 
 class FeedForward(nn.Sequential):
@@ -106,7 +106,9 @@ class Layer(nn.Module):
         y = self.norms[0](x)
         x = x + self.drop(self.tokens(y, y, turn, causal=True))
         x = x + self.drop(self.memory(self.norms[1](x), memory, mask=mask))
-        return x + self.drop(self.feed(self.norms[2](x)))
+        y = self.drop(self.feed(self.norms[2](x)))
+        z: Tensor = x + y
+        return z
 
 
 class Decoder(nn.Module):
@@ -121,9 +123,9 @@ class Decoder(nn.Module):
         self.logits = nn.Linear(size.width, VOCABULARY, bias=False)
         self.drop = nn.Dropout(dropout)
         self.apply(_start)
-        for layer in self.layers:
-            for last in (layer.tokens.out, layer.memory.out, layer.feed[2]):
-                nn.init.normal_(last.weight, std=0.02 / (3 * size.layers) ** 0.5)
+        for name, weight in self.layers.named_parameters():
+            if name.endswith(("out.weight", "feed.2.weight")):  # what is added to the stream, three times a layer
+                nn.init.normal_(weight, std=0.02 / (3 * size.layers) ** 0.5)
 
     def forward(self, tokens: Tensor, memory: Tensor, where: Tensor | None = None) -> Tensor:
         """[batch, length, 923] logits of tokens [batch, length] and memory [batch, places, width].

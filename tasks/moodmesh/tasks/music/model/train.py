@@ -134,7 +134,7 @@ class Run:
         first = self.step * self.recipe.batch
         inputs = batch(windows, range(first, first + self.recipe.batch))
         loss = self._loss(inputs)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         share = self.recipe.share(self.step)
         for group, rate in zip((group for one in self.optimisers for group in one.param_groups), self.rates, strict=True):
