@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from moodmesh.tasks.music.corpus.prepare import Passage
 from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.features import POLYPHONY_BOUNDS, polyphony_classes
 from moodmesh.tasks.music.notation.score import Score, excerpt, tidy
 from moodmesh.tasks.music.notation.tokens import bars
 from moodmesh.tasks.music.rules.attributes import SPREAD, Attributes, heard
@@ -36,11 +37,16 @@ _CENTRE = {
 
 @dataclass(frozen=True)
 class Window:
-    """`tokens` [length]; `spans` [length] the number of the description that holds for each; `told` [PLACES, DESCRIBED]."""
+    """`tokens` [length]; `spans` [length] the number of the description that holds for each; `told` [PLACES, DESCRIBED].
+
+    `polyphony` [8] is the share of its bars in each class of polyphony; `mood` its labelled (valence, arousal), -1 or 1.
+    """
 
     tokens: NDArray[np.int64]
     spans: NDArray[np.int64]
     told: NDArray[np.float32]
+    polyphony: NDArray[np.float32]
+    mood: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Source:
     score: Score
     minor: bool
     ends: bool
+    song: str = ""
+    mood: tuple[int, int] | None = None
 
 
 def described(asked: Attributes, span: int, closing: bool) -> list[float]:
@@ -64,7 +72,11 @@ def described(asked: Attributes, span: int, closing: bool) -> list[float]:
 def sources(passages: Sequence[Passage], whole: bool) -> list[Source]:
     """The passages to draw from; `whole` says that the last passage of each piece ends it (EMOPIA has clips)."""
     last = {passage.piece: passage.first_bar for passage in passages}
-    return [Source(one.score, one.key.minor, whole and one.first_bar == last[one.piece]) for one in passages if one.score.notes]
+    return [
+        Source(one.score, one.key.minor, whole and one.first_bar == last[one.piece], one.group, one.mood)
+        for one in passages
+        if one.score.notes
+    ]
 
 
 class Windows:
@@ -85,7 +97,7 @@ class Windows:
         if self._vary:
             score = varied(score, random)
         span = max(int(random.choice(SPANS)), math.ceil(score.bars / PLACES))
-        return window(score, source.minor, self._length, span, source.ends and last == source.score.bars)
+        return window(replace(source, score=score, ends=source.ends and last == source.score.bars), self._length, span)
 
 
 def _cut(sizes: NDArray[np.int64], length: int, random: np.random.Generator) -> tuple[int, int]:
@@ -110,11 +122,11 @@ def varied(score: Score, random: np.random.Generator) -> Score:
     return tidy(notes, [min(max(step + faster, 0), v.TEMPI - 1) for step in score.tempi])
 
 
-def window(score: Score, minor: bool, length: int, span: int, closing: bool) -> Window:
-    """The bars of a score as a window, those that fit, each `span` bars with what is heard in them."""
+def window(source: Source, length: int, span: int) -> Window:
+    """The bars of a source as a window, those that fit, each `span` bars with what is heard in them."""
     tokens, spans = np.full(length, v.PAD, np.int64), np.zeros(length, np.int64)
     told = np.zeros((PLACES, DESCRIBED), np.float32)
-    used, made = 0, bars(score)
+    score, used, made = source.score, 0, bars(source.score)
     for number, bar in enumerate(made):
         if used + len(bar) > length:
             break
@@ -122,8 +134,9 @@ def window(score: Score, minor: bool, length: int, span: int, closing: bool) -> 
         used += len(bar)
         if number % span == 0:
             part = excerpt(score, number, min(number + span, score.bars))
-            last = closing and number + span >= score.bars
-            told[number // span] = described(replace(heard(part), minor=minor), part.bars, last)
-    if closing and used < length:
+            last = source.ends and number + span >= score.bars
+            told[number // span] = described(replace(heard(part), minor=source.minor), part.bars, last)
+    if source.ends and used < length:
         tokens[used] = v.EOS
-    return Window(tokens, spans, told)
+    classes = np.bincount(polyphony_classes(score), minlength=len(POLYPHONY_BOUNDS) + 1)
+    return Window(tokens, spans, told, (classes / max(score.bars, 1)).astype(np.float32), source.mood)

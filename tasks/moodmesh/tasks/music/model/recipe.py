@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
+
+from moodmesh.tasks.music.model.gmvae import Weights
 
 Kind = Literal["unconditional", "attributes", "gmvae"]
 
@@ -17,7 +19,9 @@ class Recipe:
     """`tokens` to see in all, in windows of `length`, `batch` at a step. Schedules are shares of the run.
 
     The rate rises over `warm_up`, stays, and falls to zero over the last `decay` of the run. `muon`: whether the matrices of
-    the layers are trained by Muon (Jordan 2024) at `muon_rate`; the rest by AdamW at `rate`.
+    the layers are trained by Muon (Jordan 2024) at `muon_rate`; the rest by AdamW at `rate`. Of a GMVAE, `labels` is the share
+    of the labelled songs whose labels are used, `scrambled` gives them to other songs by chance, every `labelled_every`-th
+    batch is of labelled windows, and `weights` are those of its terms.
     """
 
     name: str
@@ -35,8 +39,11 @@ class Recipe:
     decay: float = 0.4
     weight_decay: float = 0.1
     clip: float = 1.0
-    dropout: float = 0.0
     vary: bool = True
+    labels: float = 1.0
+    scrambled: bool = False
+    labelled_every: int = 4
+    weights: Weights = field(default_factory=Weights)
 
     @property
     def steps(self) -> int:
@@ -45,8 +52,15 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """Names what the recipe makes."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Names what the recipe makes: a hash over every value that is not the usual one."""
+        usual = {one.name: one.default for one in fields(self)} | {"weights": asdict(Weights())}
+        told = {name: value for name, value in asdict(self).items() if value != usual[name]}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def warm(self, step: int) -> float:
+        """The share of beta of a step: none for a fifth of the run, then in four rounds, each rising for its first half."""
+        done = step / self.steps
+        return 0.0 if done < 0.2 else min(1.0, (done - 0.2) / 0.2 % 1 * 2)
 
     def share(self, step: int) -> float:
         """The rate of a step as a share of the highest: a trapezium."""
@@ -58,7 +72,7 @@ def load_recipe(file: Path, **changed: object) -> Recipe:
     """The recipe of a file, with some values changed; ValueError names a value that no recipe has."""
     values = tomllib.loads(file.read_text(encoding="utf-8"))
     try:
-        recipe = Recipe(**{**values, "sets": tuple(values["sets"])})
+        recipe = Recipe(**{**values, "sets": tuple(values["sets"]), "weights": Weights(**values.get("weights", {}))})
         return replace(recipe, **changed)  # type: ignore[arg-type]  # wrong names are refused below
     except TypeError as wrong:
         raise ValueError(f"{file}: {wrong}") from None

@@ -15,23 +15,27 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from moodmesh.tasks.music.corpus import split
 from moodmesh.tasks.music.corpus.cache import passages
 from moodmesh.tasks.music.corpus.sets import data_dir
+from moodmesh.tasks.music.model import gmvae
 from moodmesh.tasks.music.model.conditioned import ByAttributes, Unconditional
 from moodmesh.tasks.music.model.decoder import SIZES
 from moodmesh.tasks.music.model.examples import Source, Windows, sources
+from moodmesh.tasks.music.model.gmvae import GMVAE, alarms
 from moodmesh.tasks.music.model.recipe import Recipe, load_recipe
 
 SAVE_EVERY_S = 300.0
+WEIGHTS = "weights.safetensors"
 DEV_WINDOWS = 64
 DEV_EVERY = 0.05
 """Of the run, between two looks at dev."""
@@ -40,10 +44,11 @@ LOG_EVERY = 50
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from and what it is looked at with."""
+    """What a run learns from and what it is looked at with; `labelled` has moods, and is what a GMVAE has besides."""
 
     train: Windows
     dev: Windows
+    labelled: Windows | None = None
 
 
 def material(recipe: Recipe, root: Path, cache: Path, roles: split.Split) -> Material:
@@ -53,26 +58,58 @@ def material(recipe: Recipe, root: Path, cache: Path, roles: split.Split) -> Mat
         held = passages(root, name, cache)
         for part, found in drawn.items():
             found += sources([one for one in held if roles[name][one.group] == part], whole=name != "emopia")
+    dev = Windows(drawn["dev"], recipe.length, 0, vary=False)
+    known = labelled(drawn["train"], recipe)
+    if recipe.kind != "gmvae" or not known:
+        return Material(Windows(drawn["train"], recipe.length, recipe.seed, recipe.vary), dev)
+    rest = [replace(one, mood=None) for one in drawn["train"]]
     return Material(
-        Windows(drawn["train"], recipe.length, recipe.seed, recipe.vary), Windows(drawn["dev"], recipe.length, 0, vary=False)
+        Windows(rest, recipe.length, recipe.seed, recipe.vary), dev, Windows(known, recipe.length, recipe.seed + 1, recipe.vary)
     )
 
 
-def batch(windows: Windows, numbers: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """(tokens, spans, told) of some windows."""
+def labelled(found: Sequence[Source], recipe: Recipe) -> list[Source]:
+    """The sources whose labels a recipe uses: those of a share of the songs, by chance; scrambled among them if it says so."""
+    random = np.random.default_rng(recipe.seed)
+    known = [one for one in found if one.mood is not None]
+    songs = sorted({one.song for one in known})
+    chosen = set(random.permutation(songs)[: round(recipe.labels * len(songs))].tolist())
+    known = [one for one in known if one.song in chosen]
+    moods = [one.mood for one in known]
+    order = random.permutation(len(known)) if recipe.scrambled else range(len(known))
+    return [replace(one, mood=moods[at]) for one, at in zip(known, order, strict=True)]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some windows as tensors, the batch as their first axis; `mood` is (arousal, valence) as 0, 1 or -1 for unknown."""
+
+    tokens: Tensor
+    spans: Tensor
+    told: Tensor
+    polyphony: Tensor
+    mood: Tensor
+
+
+def batch(windows: Windows, numbers: Sequence[int]) -> Batch:
+    """Windows by their numbers."""
     drawn = [windows.draw(number) for number in numbers]
-    return (
-        torch.from_numpy(np.stack([one.tokens for one in drawn])),
-        torch.from_numpy(np.stack([one.spans for one in drawn])),
-        torch.from_numpy(np.stack([one.told for one in drawn])),
-    )
+    arrays = [np.stack([getattr(one, name) for one in drawn]) for name in ("tokens", "spans", "told", "polyphony")]
+    moods = [[-1, -1] if one.mood is None else [(one.mood[1] + 1) // 2, (one.mood[0] + 1) // 2] for one in drawn]
+    tokens, spans, told, polyphony = (torch.from_numpy(array) for array in arrays)
+    return Batch(tokens, spans, told, polyphony, torch.tensor(moods))
 
 
 def composer(recipe: Recipe) -> nn.Module:
     """The untrained model of a recipe."""
     torch.manual_seed(recipe.seed)
     size = SIZES[recipe.size]
-    return Unconditional(size) if recipe.kind == "unconditional" else ByAttributes(size)
+    match recipe.kind:
+        case "unconditional":
+            return Unconditional(size)
+        case "attributes":
+            return ByAttributes(size)
+    return GMVAE(size, recipe.weights)
 
 
 def optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -88,12 +125,27 @@ def optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     return made
 
 
+def save_weights(model: nn.Module, file: Path) -> None:
+    """All weights as fp16."""
+    save_file({name: value.detach().half().contiguous() for name, value in model.state_dict().items()}, file)
+
+
+def begin_with(model: nn.Module, file: Path) -> None:
+    """Take over the decoder of a trained composer of the same size, but for how it reads its memory."""
+    held = {name: value.float() for name, value in load_file(file).items() if name.startswith("decoder.")}
+    wrong = model.load_state_dict({name: value for name, value in held.items() if ".memory." not in name}, strict=False)
+    if wrong.unexpected_keys:
+        raise ValueError(f"{file} holds a decoder of another kind: {wrong.unexpected_keys[0]}")
+
+
 class Run:
     """One training run: model, optimisers and how many steps are done."""
 
-    def __init__(self, recipe: Recipe, out: Path, compiled: bool) -> None:
+    def __init__(self, recipe: Recipe, out: Path, compiled: bool, start: Path | None = None) -> None:
         self.recipe, self.out, self.step, self.seconds = recipe, out, 0, 0.0
         self.model = composer(recipe)
+        if start:
+            begin_with(self.model, start)
         self.optimisers = optimisers(self.model, recipe)
         self.rates = [group["lr"] for one in self.optimisers for group in one.param_groups]
         self.loss: Callable[..., Tensor] = torch.compile(self.model) if compiled else self.model
@@ -116,6 +168,7 @@ class Run:
         }
         torch.save(state, part)
         part.replace(self.checkpoint)
+        save_weights(self.model, self.out / WEIGHTS)
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one; ValueError when it is of another recipe."""
@@ -129,11 +182,11 @@ class Run:
         for one, held in zip(self.optimisers, state["optimisers"], strict=True):
             one.load_state_dict(held)
 
-    def train(self, windows: Windows) -> float:
+    def train(self, given: Material) -> float:
         """One step; its loss."""
         first = self.step * self.recipe.batch
-        inputs = batch(windows, range(first, first + self.recipe.batch))
-        loss = self._loss(inputs)
+        turn = given.labelled if self.step % self.recipe.labelled_every == 0 else None
+        loss = self._loss(batch(turn or given.train, range(first, first + self.recipe.batch)))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         share = self.recipe.share(self.step)
@@ -145,19 +198,33 @@ class Run:
         self.step += 1
         return loss.item()
 
-    def dev(self, windows: Windows) -> float:
-        """Nats per token on the same windows of dev every time."""
+    def dev(self, windows: Windows) -> dict[str, float]:
+        """The loss on the same windows of dev every time; of a GMVAE its terms and what shows a collapse."""
         self.model.eval()
         size = self.recipe.batch
         with torch.inference_mode():
-            losses = [self._loss(batch(windows, range(at, at + size))).item() for at in range(0, DEV_WINDOWS, size)]
+            batches = [batch(windows, range(at, at + size)) for at in range(0, DEV_WINDOWS, size)]
+            found = {"dev": float(np.mean([self._loss(one).item() for one in batches]))}
+            if isinstance(self.model, GMVAE):
+                given = [_for_gmvae(one) for one in batches]
+                terms = [self.model.terms(one) for one in given]
+                found |= {name: float(np.mean([one[name].item() for one in terms])) for name in terms[0]}
+                found |= alarms(self.model, given)
         self.model.train()
-        return float(np.mean(losses))
+        return found
 
-    def _loss(self, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        tokens, spans, told = inputs
+    def _loss(self, given: Batch) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return self.loss(tokens) if self.recipe.kind == "unconditional" else self.loss(tokens, spans, told)
+            match self.recipe.kind:
+                case "unconditional":
+                    return self.loss(given.tokens)
+                case "attributes":
+                    return self.loss(given.tokens, given.spans, given.told)
+            return self.loss(_for_gmvae(given), torch.tensor(self.recipe.warm(self.step)))
+
+
+def _for_gmvae(given: Batch) -> gmvae.Windows:
+    return gmvae.Windows(given.tokens, given.polyphony, (given.told[:, 0, 0] > 0).long(), given.mood)
 
 
 def work(run: Run, given: Material, stopped: Callable[[], bool], say: Callable[[dict[str, Any]], None]) -> None:
@@ -166,7 +233,7 @@ def work(run: Run, given: Material, stopped: Callable[[], bool], say: Callable[[
     look = max(1, round(DEV_EVERY * recipe.steps))
     before = run.seconds
     while run.step < recipe.steps and not stopped():
-        losses.append(run.train(given.train))
+        losses.append(run.train(given))
         run.seconds = before + time.monotonic() - began
         if run.step % LOG_EVERY == 0 or run.step == recipe.steps:
             seen = run.step * recipe.batch * recipe.length
@@ -174,7 +241,7 @@ def work(run: Run, given: Material, stopped: Callable[[], bool], say: Callable[[
             losses.clear()
             say({**line, "tokens_per_s": round(seen / run.seconds)})
         if run.step % look == 0 or run.step == recipe.steps:
-            say({"step": run.step, "dev": run.dev(given.dev), "seconds": round(run.seconds)})
+            say({"step": run.step, **run.dev(given.dev), "seconds": round(run.seconds)})
         if time.monotonic() - saved > SAVE_EVERY_S:
             run.save()
             saved = time.monotonic()
@@ -204,12 +271,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where checkpoint and log go")
     parser.add_argument("--configs", type=Path, default=Path("configs"))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--start", type=Path, help="the weights of a trained composer whose decoder this one begins with")
     parser.add_argument("--tokens", type=int, help="another length of the run")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     recipe = load_recipe(args.recipe, **({"tokens": args.tokens} if args.tokens else {}))
     given = material(recipe, data_dir(args.data), args.cache, split.load(args.configs))
-    run = Run(recipe, args.out, compiled=shutil.which("g++") is not None)
+    run = Run(recipe, args.out, compiled=shutil.which("g++") is not None, start=args.start)
     run.resume()
     with until_told() as stopped, (args.out / "log.jsonl").open("a", encoding="utf-8") as log:
 
