@@ -19,6 +19,8 @@ _AHEAD = 8
 _RELEASE = 1 - math.exp(-_STEP / (0.12 * RATE))
 _OVER, _TAPS = 4, 24
 """Peaks are looked for at four times the rate, with so many samples about each."""
+_SAFE = 0.5
+"""Share of the ceiling below which no sample has a neighbour between the samples that is above it."""
 _GUARD = 0.985
 """What the interpolation may miss of a peak, and the change of gain may add."""
 
@@ -65,6 +67,8 @@ class Limiter:
     def _wanted(self, steps: int) -> NDArray[np.float64]:
         """The gain that each of the next steps would need of its own."""
         around = np.concatenate([self._seen, self._waiting[: (steps + 1) * _STEP]])
+        if np.abs(around).max() < CEILING * _SAFE:
+            return np.ones(steps)
         peaks = peaks_between(around)[_TAPS : _TAPS + steps * _STEP].reshape(steps, -1).max(1)
         needed: NDArray[np.float64] = np.minimum(1.0, CEILING * _GUARD / np.maximum(peaks, 1e-9))
         return needed
@@ -83,11 +87,12 @@ class Limiter:
 
 def peaks_between(block: Block) -> NDArray[np.float32]:
     """The highest magnitude of either channel at each sample and between it and the next, by interpolation."""
-    highest: NDArray[np.float32] = np.abs(block).max(1)
+    left, right = np.abs(block.T)
+    highest: NDArray[np.float32] = np.maximum(left, right)
     for phase in range(1, _OVER):
         place = np.arange(-_TAPS // 2 + 1, _TAPS // 2 + 1) - phase / _OVER
         weights = (np.sinc(place) * np.cos(np.pi * place / (_TAPS + 1)) ** 2)[::-1].astype(np.float32)
-        for channel in block.T:
+        for channel in np.ascontiguousarray(block.T):
             between = np.convolve(channel, weights / weights.sum())[_TAPS // 2 : _TAPS // 2 + len(channel)]
             np.maximum(highest, np.abs(between), out=highest)
     return highest

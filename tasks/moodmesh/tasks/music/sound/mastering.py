@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from moodmesh.tasks.music.sound.limiter import Limiter
+from moodmesh.tasks.music.sound.limiter import CEILING, Limiter
 from moodmesh.tasks.music.sound.loudness import Meter
 from moodmesh.tasks.music.sound.timeline import RATE, Block, silence
 
@@ -30,13 +30,16 @@ def mastered(blocks: Iterable[Block], target: float = TARGET) -> Iterator[Block]
     What is to be heard whole waits in a temporary file, so that memory does not grow with it.
     """
     with tempfile.TemporaryFile() as kept:
-        meter = Meter()
+        meter, highest = Meter(), 0.0
         for block in blocks:
             meter.push(block)
+            highest = max(highest, float(np.abs(block).max(initial=0)))
             kept.write(block.tobytes())
         loudness = meter.integrated()
         if math.isfinite(loudness):
-            yield from _limited(_read(kept), _found(kept, min(target - loudness, _MOST), target))
+            gain = min(target - loudness, _MOST)
+            limits = highest * _factor(gain) > CEILING / 2
+            yield from _limited(_read(kept), _found(kept, gain, target) if limits else gain)
         else:
             yield from _read(kept)
 

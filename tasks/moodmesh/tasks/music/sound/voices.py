@@ -15,6 +15,8 @@ from moodmesh.tasks.music.sound.drums import drum
 from moodmesh.tasks.music.sound.modes import TOP, Array, Hiss, Modes, Tone
 
 _LN1000 = math.log(1000)
+_CENTS = np.array((-5.6, 0.9, -2.1, 4.1, -3.7, 2.3, 5.9, -0.7))
+"""How far each player of the strings is out of tune, by seat from left to right; who is nearer is heard more."""
 _UNDAMPED = 90
 """From here on piano strings have no dampers."""
 
@@ -66,7 +68,7 @@ def _plucked(pitch: int, hard: float, place: float, cut: float, ring: float, pan
     strength *= 0.8 * hard**1.5 / math.sqrt((strength**2).sum())
     decay = _LN1000 / (ring * math.exp2((52 - pitch) / 24)) + 5e-4 * partial + 3e-7 * partial**2
     modes = Modes(
-        np.concatenate([partial, partial + 0.4]),
+        np.concatenate([partial, partial * 1.0007]),
         np.concatenate([1.1 * decay, 0.5 * decay]),
         np.concatenate([0.7 * strength[:, None] * _spread(pitch, len(order), 0.15), 0.3 * strength[:, None] * np.ones(2)])
         * _panned(pan),
@@ -86,12 +88,11 @@ def _bass(pitch: int, hard: float) -> Tone:
 
 def _strings(pitch: int, hard: float) -> Tone:
     """Eight players a little out of tune with each other, each at a place of its own."""
-    players, fundamental = 8, hertz(pitch)
+    fundamental, players = hertz(pitch), len(_CENTS)
     order = np.arange(1, max(2, min(32, int(TOP / fundamental) + 1)))
-    cents = np.linspace(-8, 8, players) + 3 * (_random(pitch, players) - 0.5)
-    frequency = np.outer(np.exp2(cents / 1200), order * fundamental).ravel()
+    frequency = np.outer(np.exp2(_CENTS / 1200), order * fundamental).ravel()
     cut = 900 + 2200 * hard
-    strength = np.tile(order**-1.0, players) * (1 + (frequency / cut) ** 2) ** -0.6
+    strength = np.outer(np.exp(-((_CENTS / 4) ** 2)), 1 / order).ravel() * (1 + (frequency / cut) ** 2) ** -0.6
     strength *= frequency / np.hypot(frequency, 180) * (1 + 0.6 * np.exp(-(np.log2(frequency / 1100) ** 2) * 3))
     strength *= 0.33 * hard**1.3 / math.sqrt((strength**2).sum())
     seats = np.concatenate([_panned(place) for place in np.linspace(-0.5, 0.7, players)])
