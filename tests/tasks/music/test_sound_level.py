@@ -113,6 +113,15 @@ def test_what_has_no_peaks_passes_unchanged() -> None:
     assert np.array_equal(joined([limiter.push(sound), limiter.finish()]), sound)
 
 
+def test_peaks_between_samples_count() -> None:
+    """A quarter of the sample rate, so placed that every sample is 3 dB below the peak of the wave."""
+    wave = np.sin(np.pi / 2 * np.arange(RATE) + np.pi / 4) * np.sin(np.pi * np.arange(RATE) / RATE)
+    sound = np.stack([wave, wave], 1).astype(np.float32) * np.float32(1.2)
+    assert np.abs(sound).max() < CEILING < 0.8 * between(sound)
+    limiter = Limiter(1.0)
+    assert between(joined([limiter.push(sound), limiter.finish()])) <= CEILING * 1.01
+
+
 def test_turning_down_makes_no_step() -> None:
     """Where a loud tone begins the gain falls before it, within milliseconds and without a step."""
     sound = sine((-30, 0.5), (6, 0.5), (-30, 1.5))
@@ -138,6 +147,15 @@ def test_five_tracks_have_the_loudness_that_is_wanted() -> None:
     assert lufs(sound) == pytest.approx(TARGET, abs=0.5)
     assert np.abs(sound).max() <= 10 ** (-1 / 20)
     assert np.isfinite(sound).all()
+
+
+def test_what_the_limiter_takes_is_made_up_for() -> None:
+    """Short bursts above a tone: louder as a whole, the bursts are above the ceiling."""
+    sound = [sine((0, 0.01)), sine((-16, 0.4))] * 10
+    alone = Limiter(10 ** ((-12 - lufs(*sound)) / 20))
+    once = [*map(alone.push, sound), alone.finish()]
+    assert lufs(*once) < -13
+    assert lufs(*mastered(sound, -12)) == pytest.approx(-12, abs=0.5)
 
 
 def test_mastering_keeps_length_and_silence() -> None:

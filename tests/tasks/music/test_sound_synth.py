@@ -168,8 +168,9 @@ def test_same_score_same_bytes_whatever_was_played_before() -> None:
 
 
 def test_notes_that_do_not_fit_are_made_anew() -> None:
-    score = band(3)
-    assert joined(rendered([score], Synth(Notes(room=1 << 20)))).tobytes() == heard(score).tobytes()
+    score, notes = band(3), Notes(room=1 << 20)
+    assert joined(rendered([score], Synth(notes))).tobytes() == heard(score).tobytes()
+    assert 0 < sum(block.nbytes for block in notes._kept.values()) <= 1 << 20
 
 
 def test_memory_does_not_grow_with_the_piece() -> None:

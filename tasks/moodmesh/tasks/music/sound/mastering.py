@@ -25,7 +25,7 @@ _STEP = 1 << 16
 
 
 def mastered(blocks: Iterable[Block], target: float = TARGET) -> Iterator[Block]:
-    """The blocks at a loudness (LUFS) with peaks below -1 dBFS, of the same length in all; silence stays silence.
+    """The blocks at a loudness (LUFS), as far as peaks below -1 dBFS allow; of the same length in all; silence stays silence.
 
     What is to be heard whole waits in a temporary file, so that memory does not grow with it.
     """

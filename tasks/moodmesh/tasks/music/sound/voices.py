@@ -37,7 +37,7 @@ def _piano(pitch: int, hard: float) -> Tone:
     stiff = math.exp(0.0926 * pitch - 13.64) + math.exp(-0.0847 * pitch - 5.82)
     partial = order * fundamental * np.sqrt((1 + stiff * order**2) / (1 + stiff))
     struck = 0.12 + np.abs(np.sin(np.pi * order / 8.3))
-    cut = (200 + 2200 * hard**1.4) * math.exp2((pitch - 60) / 32)
+    cut = (170 + 1900 * hard**1.4) * math.exp2((pitch - 60) / 32)
     board = partial / np.hypot(partial, 75)
     strength = struck * board * (1 + (partial / cut) ** 2) ** -0.95 * order**-0.35
     strength *= hard**1.6 / math.sqrt((strength**2).sum())
@@ -46,12 +46,13 @@ def _piano(pitch: int, hard: float) -> Tone:
     fast = 2.6 * slow + 0.4
     wide = _spread(pitch, len(order), 0.22)
     place = _panned((pitch - 64) / 90)
-    beat = 0.12 + 0.25 * _random(pitch + 1000, len(order))
+    beat = (0.12 + 0.25 * _random(pitch + 1000, len(order))) * min(1.0, fundamental / 150)
+    phase = np.pi * (np.round(_random(pitch + 3000, len(order))) - 0.5)
     strings = Modes(
         np.concatenate([partial, partial + beat]),
         np.concatenate([fast, slow]),
         np.concatenate([0.72 * strength[:, None] * wide, 0.28 * strength[:, None] * wide[:, ::-1]]) * place,
-        np.concatenate([np.full(len(order), -np.pi / 2), _random(pitch, len(order)) * np.pi]),
+        np.concatenate([phase, phase + np.pi * (_random(pitch, len(order)) - 0.5)]),
     )
     knock = Hiss(90, 500 + 900 * hard, 55, 0.045 * hard**1.8, pitch)
     click = Hiss(1200, 5000, 160, 0.02 * hard**2.2, pitch + 500)
