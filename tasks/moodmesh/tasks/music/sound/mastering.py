@@ -58,11 +58,14 @@ def _found(kept: IO[bytes], gain: float, target: float) -> float:
 
 
 def live(blocks: Iterable[Block], target: float = TARGET, opening: float = 2.0) -> Iterator[Block]:
-    """The blocks as they come, with peaks below -1 dBFS; the gain is that which the first `opening` s need, and stays."""
+    """The blocks as they come, with peaks below -1 dBFS; the gain is that which their first `opening` s need, and stays."""
     waiting: list[Block] = []
     limiter: Limiter | None = None
     for block in blocks:
         if limiter is None:
+            if not waiting and not block.any():
+                yield block  # a rest at the start says nothing of how loud the piece is
+                continue
             waiting.append(block)
             if sum(map(len, waiting)) < opening * RATE:
                 continue
