@@ -63,7 +63,10 @@ class _Key:
 
 
 class Synth:
-    """Mixes notes into blocks that follow each other without a seam; the same events give the same samples."""
+    """Mixes notes into blocks that follow each other without a seam.
+
+    The same events give the same samples, to the byte on one machine with one number of threads, else to rounding.
+    """
 
     name = "built-in"
 
