@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.tasks.music.pieces import scores
 from tests.tasks.music.sounds import band, cents, fundamental, heard, joined, one, onset
 
@@ -141,8 +142,23 @@ def test_bars_one_by_one_sound_as_the_whole(score: Score) -> None:
     whole, bars = Renderer(), Renderer()
     once = joined([whole.push(score), whole.finish()])
     each = joined([*(bars.push(excerpt(score, bar, bar + 1)) for bar in range(score.bars)), bars.finish()])
-    assert once.shape == each.shape
     assert np.isfinite(once).all()
+    assert np.array_equal(once, each)
+
+
+@settings(max_examples=10, deadline=None)
+@given(scores(), st.integers(1000, 50_000))
+def test_where_blocks_end_makes_no_difference(score: Score, size: int) -> None:
+    timeline, whole, parts = Timeline(), Synth(), Synth()
+    events = timeline.push(score) + timeline.finish()
+    end = max([timeline.now, *(event.at for event in events)])
+    once = joined([whole.sound(events, end), whole.finish()])
+    both, before = [], -1
+    for place in [*range(size, end, size), end]:
+        both.append(parts.sound([event for event in events if before < event.at <= place], place))
+        before = place
+    each = joined([*both, parts.finish()])
+    assert once.shape == each.shape
     assert np.abs(once - each).max() < 1e-5
 
 

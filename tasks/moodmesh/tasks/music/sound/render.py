@@ -30,7 +30,7 @@ class Engine(Protocol):
 class Renderer:
     """Takes scores one after another, a bar or more each, and gives their sound; tails sound on into the next.
 
-    Blocks of single bars and of the whole piece are the same to rounding. One renderer plays one piece.
+    Scores of single bars and of the whole piece give the same samples. One renderer plays one piece.
     """
 
     def __init__(self, engine: Engine | None = None) -> None:
@@ -40,6 +40,10 @@ class Renderer:
 
     def push(self, score: Score) -> Block:
         """The sound of the next bars, as long as they are."""
+        # bar by bar, since an engine may round where its blocks end
+        return np.concatenate([silence(0), *(self._bar(excerpt(score, bar, bar + 1)) for bar in range(score.bars))])
+
+    def _bar(self, score: Score) -> Block:
         return self._room.push(self._engine.sound(self._timeline.push(score), self._timeline.now))
 
     def finish(self) -> Block:
