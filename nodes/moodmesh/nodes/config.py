@@ -105,6 +105,14 @@ class PrivacySection(Section):
     keep_moods_days: float = Field(7, gt=0, le=366, description="How many days what you felt is kept on this device.")
 
 
+class MusicSection(Section):
+    """How music sounds on this device."""
+
+    soundfont: str = Field(
+        "", description="SoundFont (.sf2) that plays music; built-in: the voice that needs none; empty: the best that is found."
+    )
+
+
 class ApiSection(Section):
     """The local interface, beside the Unix socket."""
 
@@ -133,6 +141,7 @@ class Config(Section):
     power: PowerSection = PowerSection()
     jobs: JobsSection = JobsSection()
     privacy: PrivacySection = PrivacySection()
+    music: MusicSection = MusicSection()
     api: ApiSection = ApiSection()
     log: LogSection = LogSection()
     debug: DebugSection = DebugSection()

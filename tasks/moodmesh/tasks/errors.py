@@ -3,6 +3,8 @@
 TaskError
 ├── InvalidInput       the request is wrong on every device (ValueError)
 ├── Cancelled          the job was cancelled
+├── SoundFontError     a SoundFont cannot be used here; the built-in voice can
+├── NoSound            nothing here plays sound, or what did has stopped
 └── ModelError         a model file cannot be used here (OSError)
     ├── ModelMissing   no copy on this device; carries the hash to ask a peer for
     └── ModelDamaged   a copy does not match its hash
@@ -21,6 +23,20 @@ class InvalidInput(TaskError, ValueError):
 
 class Cancelled(TaskError):
     """Raised by `Context.check` when the job was cancelled; a task lets it pass."""
+
+
+class SoundFontError(TaskError):
+    """A SoundFont is damaged or cannot be played on this device; the message says why."""
+
+
+class NoSound(TaskError):
+    """Nothing on this device can play, or what played has stopped; the message says what would."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no audio device or player was found: connect one, or install pipewire, pulseaudio, alsa-utils or ffmpeg; "
+            "or have the music written to a .wav file"
+        )
 
 
 class ModelError(TaskError, OSError):

@@ -1,0 +1,1 @@
+"""From a score to sound and pictures: voices, rooms, levels, files, players."""
