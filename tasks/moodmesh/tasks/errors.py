@@ -3,6 +3,7 @@
 TaskError
 ├── InvalidInput       the request is wrong on every device (ValueError)
 ├── Cancelled          the job was cancelled
+├── PartRefused        a part of an answer out of order, too large, or changed (ValueError)
 └── ModelError         a model file cannot be used here (OSError)
     ├── ModelMissing   no copy on this device; carries the hash to ask a peer for
     └── ModelDamaged   a copy does not match its hash
@@ -21,6 +22,10 @@ class InvalidInput(TaskError, ValueError):
 
 class Cancelled(TaskError):
     """Raised by `Context.check` when the job was cancelled; a task lets it pass."""
+
+
+class PartRefused(TaskError, ValueError):
+    """Raised by `Context.emit` for what is no next part of this answer; the message tells the author of the task why."""
 
 
 class ModelError(TaskError, OSError):
