@@ -37,6 +37,7 @@ from moodmesh.nodes.jobs.network import OwnJobs
 from moodmesh.nodes.jobs.replicas import Replicas
 from moodmesh.nodes.jobs.replication import INSPECT
 from moodmesh.nodes.jobs.submitter import Submitter
+from moodmesh.nodes.kinds import FEATURES
 from moodmesh.nodes.messages import Capability, Dynamic, Message, Reserve, Start, TaskDoc, VariantDoc
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.permissions import Conditions, Limits
@@ -119,6 +120,7 @@ class Link:
     def __init__(self, world: World, us: Node, peer: Node) -> None:
         self.world, self.us, self.them, self.peer = world, us, peer, peer.id
         self.address, self.slow, self.pieces = ("10.0.0.1", 1), False, 0
+        self.features = frozenset(FEATURES)
         self.other: Link
         self.inbox: asyncio.Queue[Envelope | None] = asyncio.Queue()
         self.closed, self._last = False, 0.0

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 from moodmesh.mesh.seams import Envelope
 from moodmesh.nodes.bench import fuzz
 from moodmesh.nodes.bench.fuzz import HEAD, JOB, JOB_MESSAGES, PROVENANCE, VARIANT
+from moodmesh.nodes.kinds import KINDS, parse
 from moodmesh.nodes.messages import (
     INLINE_BYTES,
-    KINDS,
     MAX_LIVE,
     Blob,
     Capability,
@@ -26,7 +26,6 @@ from moodmesh.nodes.messages import (
     Start,
     TaskDoc,
     VariantDoc,
-    parse,
 )
 
 

@@ -31,7 +31,7 @@ from moodmesh.nodes.api.peers import AllowRequest
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.cli.output import progress
 from moodmesh.nodes.errors import UsageError
-from moodmesh.nodes.messages import parse
+from moodmesh.nodes.kinds import parse
 from moodmesh.nodes.rooms import model as rooms
 
 RUNS, QUICK = 1_000_000, 10_000
@@ -75,10 +75,12 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
     "room_invite": {"code": "moodroom1:" + "a" * 40},
     "granted": HEAD | {"start_in_s": 0.0},
     "refused": HEAD | {"gate": "memory", "detail": "too little"},
-    "start": HEAD | {"params": {"lines": True}, "input": BLOB, "seed": 1},
+    "start": HEAD | {"params": {"lines": True}, "input": BLOB, "seed": 1, "parts": {"size": 7, "inline": "AAAAA2FiYw=="}},
     "started": HEAD | {"load_s": 0.0, "ago_s": 0.0},
     "progress": HEAD | {"share": 0.5},
     "log": HEAD | {"seq": 1, "line": "x"},
+    "part": HEAD | {"index": 2, "data": "YWJj"},
+    "part_ack": HEAD | {"held": 3},
     "result": HEAD | {"outputs": {"value": BLOB}, "provenance": PROVENANCE, "signature": "ab"},
     "result_ack": HEAD,
     "cancel": HEAD,
