@@ -178,7 +178,7 @@ def _check_stream(task: Task, variant: Variant, request: Request, whole: Output,
     _hold(bool(parts) == task.spec.streams, "stream", "a task emits parts if, and only if, its spec says streams=True")
     for held in sorted({min(1, len(parts)), len(parts) // 2, len(parts)} - {0}):
         rest = CheckContext(context.models, stream=Stream(parts[:held]))
-        output, _ = _timed_run(task, variant, replace(request, parts=tuple(parts[:held])), rest)
+        output = task.open(variant.name, rest).run(replace(request, parts=tuple(parts[:held])), rest)
         after = f"after {held} of {len(parts)} parts"
         _hold(rest.emitted == list(range(held, len(parts))), "stream", f"{after} it emits the others, in order, and no other")
         _hold(rest.stream.parts == parts, "stream", f"{after} the others are those of a whole run")

@@ -300,6 +300,8 @@ def _figures(spec: TaskSpec, asked: JobRequest) -> dict[str, Any]:
         measure = next((card.measure for card in cards.values()), "")
         return {"measure": measure, "figures": {name: list(card.figures) for name, card in cards.items()}}
     way = spec.escalation
+    if spec.streams:
+        raise UsageError(f"{spec.name} hands its answer on part by part, each made once: leave --escalate out")
     if way is None or spec.effects:
         raise UsageError(f"{spec.name} has no small and large model that answer together: leave --escalate out")
     if asked.variant is not None or asked.quality != "best":

@@ -30,10 +30,11 @@ class Delivery:
         """Send a result that is on disk to its submitter, after the parts that go before it, unless that is named: it has no
         link up yet, or asks by itself."""
         key = held.requester, held.job, held.number
+        again = key in self.waiting
         self.waiting[key] = held
         if held.result is not None and held.requester != unless:
             self._tried[key] = now = self._clock.now()
-            if not hand_on(self._net, key, held.parts, now, again=True):
+            if not hand_on(self._net, key, held.parts, now, again=again):
                 self._net.send(held.requester, held.result)
 
     def acknowledged(self, held: Held, said: PartAck) -> None:

@@ -382,7 +382,6 @@ class Executor:
     async def _deliver_failure(self, e: Execution, reason: FailReason, message: str) -> None:
         if e.delivered:
             return
-        e.held.parts = None  # nobody waits for the rest of them
         try:
             await self._deliver(e, Result(job=e.held.job, attempt=e.held.number, reason=reason, message=message[:2000]))
         except StoreError as error:

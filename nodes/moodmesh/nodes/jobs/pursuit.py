@@ -316,6 +316,7 @@ class Pursuit:
                     await take_in(self._desk, live, message)
                 except ValueError as error:
                     self._desk.net.avoid(a.device)
+                    self._desk.net.send(a.device, Cancel(job=job.id, attempt=a.number))
                     raise Over("ERRORED", f"its parts were not accepted: {error}", "transient") from None
             case Withdrawn():
                 if live.moving_to is None:
