@@ -250,6 +250,33 @@ def test_a_worker_that_dies_is_tried_again_in_the_device_after_what_it_made() ->
     simulate(story)
 
 
+def test_a_worker_whose_parts_are_out_of_order_fails_and_another_device_goes_on() -> None:
+    """The worker's own context refuses them first; a plug-in that goes round it meets the executor."""
+
+    async def story(world: World) -> None:
+        same_pace(world)
+        a, b, _ = world.nodes
+        b.mean = b.offers._mean = 0.2
+        b.peers.retell()
+        await asyncio.sleep(1)
+
+        async def skips(work: Work, emit: Callable[[Event], None]) -> Done:
+            emit(Started(1, b.clock.now(), 0.0))
+            emit(Part(0, part_of(work.attempt.split("-")[1], 0)))
+            await b.clock.sleep(0.5)
+            emit(Part(2, b"two"))
+            return Done({"ok": 1})
+
+        b.run = skips  # type: ignore[method-assign]
+        job = await a.submit(STREAM, UNITS)
+        await asyncio.sleep(30)
+        assert attempts(a, job)[0] == (b.id, "ERRORED")
+        assert status(a, job)[0] == "SUCCEEDED"
+        assert parts(a, job) == whole(job)
+
+    simulate(story, 3)
+
+
 def test_a_job_that_is_stopped_takes_no_further_part_and_keeps_those_that_came() -> None:
     async def story(world: World) -> None:
         a, b = world.nodes

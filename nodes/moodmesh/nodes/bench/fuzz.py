@@ -31,6 +31,7 @@ from moodmesh.nodes.api.peers import AllowRequest
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.cli.output import progress
 from moodmesh.nodes.errors import UsageError
+from moodmesh.nodes.jobs.parts import join, split
 from moodmesh.nodes.kinds import parse
 from moodmesh.nodes.rooms import model as rooms
 
@@ -130,6 +131,7 @@ def targets() -> dict[str, Target]:
     found |= {f"P{message.step}": _step(message) for message in _steps()}
     found |= {kind: _job_message(kind, body) for kind, body in JOB_MESSAGES.items()}
     found |= {"room bytes": _room(), "room code": _room_code()}
+    found |= {"parts": Target([join([b"one", b"", bytes(40)])], split, (ValueError,))}
     found |= {"Bluetooth payload": _payload(), "Bluetooth frame": _ble_frame()}
     return found | {
         model.__name__: Target([_json(body)], model.model_validate_json, (ValueError,)) for model, body in API_BODIES
