@@ -37,15 +37,17 @@ from moodmesh.nodes.jobs.network import OwnJobs
 from moodmesh.nodes.jobs.replicas import Replicas
 from moodmesh.nodes.jobs.replication import INSPECT
 from moodmesh.nodes.jobs.submitter import Submitter
+from moodmesh.nodes.kinds import FEATURES
 from moodmesh.nodes.messages import Capability, Dynamic, Message, Reserve, Start, TaskDoc, VariantDoc
 from moodmesh.nodes.peers import Peers
 from moodmesh.nodes.permissions import Conditions, Limits
 from moodmesh.nodes.placement.gates import Gate
 from moodmesh.nodes.pool.memory import MemoryPool
-from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Work
+from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Part, Started, Work
 from moodmesh.nodes.store.store import migrate
 
-PURE, EFFECTS = "test.pure", "test.effects"
+PURE, EFFECTS, STREAM = "test.pure", "test.effects", "test.stream"
+PARTS = 8
 SEE = {INSPECT: Limits()}
 IDENTITIES = [Identity.of(Ed25519PrivateKey.from_private_bytes((n + 1).to_bytes(32, "big"))) for n in range(20)]
 owner: contextvars.ContextVar[Node | None] = contextvars.ContextVar("owner", default=None)
@@ -119,6 +121,7 @@ class Link:
     def __init__(self, world: World, us: Node, peer: Node) -> None:
         self.world, self.us, self.them, self.peer = world, us, peer, peer.id
         self.address, self.slow, self.pieces = ("10.0.0.1", 1), False, 0
+        self.features = frozenset(FEATURES)
         self.other: Link
         self.inbox: asyncio.Queue[Envelope | None] = asyncio.Queue()
         self.closed, self._last = False, 0.0
@@ -211,7 +214,7 @@ class Offers:
         v = VariantDoc(
             quality=1, memory_mb=1, mean=self._mean, log_mean=0.0, log_var=0.25, count=1, guess=False, load_s=0.0
         )  # fmt: skip
-        tasks = {name: TaskDoc(version=1, variants={"tiny": v}) for name in (PURE, EFFECTS)}
+        tasks = {name: TaskDoc(version=1, variants={"tiny": v}) for name in (PURE, EFFECTS, STREAM)}
         return Capability(revision=1, engine="memory", slots=1, own=True, cores=1, gpus=[], tasks=tasks)
 
     def dynamic(self, peer: DeviceId | None = None) -> Dynamic:
@@ -337,9 +340,18 @@ class Node:
         self.predicted[work.attempt] = self.mean * float(work.params["units"])
         self.world.ran.append((work.attempt.split("-")[1], work.task, self.id))
         try:
-            return await self.pool.run(work, emit)
+            return await (self._streamed(work, emit) if work.task == STREAM else self.pool.run(work, emit))
         finally:
             self.workers.pop(work.attempt, None)
+
+    async def _streamed(self, work: Work, emit: Callable[[Event], None]) -> Done:
+        """Parts that come evenly over the time of the whole: those that are held take none."""
+        job, begun = work.attempt.split("-")[1], self.clock.now()
+        emit(Started(1, begun, 0.0))
+        for index in range(len(work.parts), PARTS):
+            await self.clock.sleep(self._seconds(work) / PARTS)
+            emit(Part(index, part_of(job, index)))
+        return Done({"ok": work.params["units"]}, seconds=self.clock.now() - begun)
 
     def _seconds(self, work: Work) -> float:
         return self.mean * float(work.params["units"]) * self.slow
@@ -357,7 +369,7 @@ class Node:
         """Hand a job in; `more` is of its `Spec`."""
         spec = Spec(
             task=task, version=1, params={"units": units}, units=units, input_bytes=5, result_bytes=10, personal=personal,
-            effects=task == EFFECTS, seed=1, on=on.id if on else None, **more,
+            effects=task == EFFECTS, seed=1, on=on.id if on else None, streams=task == STREAM, **more,
         )  # fmt: skip
         job = await self.world.loop.create_task(self.submitter.submit(spec, b"input"), context=self._context())
         return job.id
@@ -469,6 +481,7 @@ class World:
             wrong += [what for what in watched if not what.startswith("commit")]
             for row in node.rows("SELECT job, count(*) AS n FROM attempt WHERE state='COMMITTED' GROUP BY job HAVING n > 1"):
                 wrong.append(f"{row['n']} committed attempts: {row['job']}")
+            wrong += wrong_parts(node)
             for row in node.rows("SELECT * FROM job WHERE status='FAILED'"):
                 once = row["task"] == EFFECTS and row["substate"] in ("unknown_outcome", "task_error")
                 tried = node.rows("SELECT state, message FROM attempt WHERE job=?", row["id"])
@@ -502,6 +515,27 @@ def simulate(story: Callable[[World], Awaitable[None]], count: int = 2, seeing: 
         assert not world.unhandled
 
     run(whole(), loop)
+
+
+def part_of(job: str, index: int) -> bytes:
+    """What a task that streams makes, on any device."""
+    return f"{job} {index}".encode()
+
+
+def parts(node: Node, job: str) -> list[bytes]:
+    """The parts of an answer that its owner has on disk."""
+    return [row["data"] for row in node.rows("SELECT data FROM part WHERE job=? ORDER BY number", job)]
+
+
+def wrong_parts(node: Node) -> list[str]:
+    """Answers that lack a part, or have one that is not theirs."""
+    wrong = []
+    for row in node.rows("SELECT id, status FROM job WHERE task=?", STREAM):
+        found = parts(node, row["id"])
+        whole = [part_of(row["id"], index) for index in range(PARTS)]
+        if found != whole[: len(found)] or (row["status"] == "SUCCEEDED" and found != whole):
+            wrong.append(f"parts of {row['id']} ({row['status']}): {found}")
+    return wrong
 
 
 def status(node: Node, job: str) -> tuple[str, str]:

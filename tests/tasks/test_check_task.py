@@ -7,13 +7,15 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from moodmesh.tasks import Context, InvalidInput, Output, Request, TaskSpec, Variant
+from moodmesh.tasks import Context, Escalation, InvalidInput, Output, PartRefused, Request, TaskSpec, Variant
+from moodmesh.tasks.parts import MOST_PARTS, PART_BYTES, STREAM_BYTES, Stream
 from moodmesh.tasks.testing import ContractBroken, check_task
 
 Behaviour = Callable[[Request, Context], dict[str, Any]]
@@ -182,3 +184,107 @@ def test_each_broken_promise_is_named(behaviour: Behaviour, complaint: str, tmp_
 def test_a_wrong_spec_is_named(task: Letters, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(ContractBroken, match=complaint):
         check_task(task, tmp_path)
+
+
+# -- answers that are handed on part by part ---------------------------------------------------------------------------------
+
+
+class Spelled(Letters):
+    """Hands on one letter after the other; `behaviour` hands them on, and gives the answer."""
+
+    def __init__(self, behaviour: Behaviour, **more: Any) -> None:
+        super().__init__(behaviour)
+        self.spec = replace(self.spec, **{"streams": True, **more})
+
+
+def spell(request: Request, context: Context) -> dict[str, Any]:
+    answer, word = good(request, context), request.params["word"].encode()
+    for index in range(len(request.parts), len(word)):
+        context.emit(index, word[index : index + 1])
+    return answer
+
+
+def spells_anew(request: Request, context: Context) -> dict[str, Any]:
+    return spell(replace(request, parts=()), context)
+
+
+def spells_by_chance(request: Request, context: Context) -> dict[str, Any]:
+    context.emit(0, random.SystemRandom().randbytes(16))
+    return good(request, context)
+
+
+def ends_otherwise(request: Request, context: Context) -> dict[str, Any]:
+    answer = spell(request, context)
+    return answer | {"letters": len(request.parts)}
+
+
+def goes_on_otherwise(request: Request, context: Context) -> dict[str, Any]:
+    answer = good(request, context)
+    for index in range(len(request.parts), 4):
+        context.emit(index, b"%d" % (index - len(request.parts)))
+    return answer
+
+
+def spells_backwards(request: Request, context: Context) -> dict[str, Any]:
+    context.emit(1, b"a")
+    return good(request, context)
+
+
+def too_much_at_once(request: Request, context: Context) -> dict[str, Any]:
+    context.emit(0, bytes(PART_BYTES + 1))
+    return good(request, context)
+
+
+def test_a_task_that_streams_passes(tmp_path: Path) -> None:
+    check_task(Spelled(spell), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "complaint"),
+    [
+        (Spelled(good), "if, and only if"),
+        (Letters(spell), "if, and only if"),
+        (Spelled(spells_anew), "after 1 of 4 parts it emits the others"),
+        (Spelled(spells_by_chance), "same parts"),
+        (Spelled(goes_on_otherwise), "after 1 of 4 parts the others are those"),
+        (Spelled(ends_otherwise), "the output is that of a whole run"),
+        (Spelled(spells_backwards), "out of order: the next one is 0"),
+        (Spelled(too_much_at_once), "make parts smaller"),
+        (Spelled(spell, escalation=Escalation("only", "only", lambda *_: None, lambda *_: {})), "what two variants answer"),
+    ],
+)
+def test_a_broken_promise_about_parts_is_named(task: Letters, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(ContractBroken, match=complaint):
+        check_task(task, tmp_path)
+
+
+# -- what a stream takes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_takes_each_part_once_and_in_order() -> None:
+    stream = Stream((b"a",))
+    assert stream.add(1, b"b")
+    assert not stream.add(1, b"b")
+    assert not stream.add(0, b"a")
+    assert stream.parts == [b"a", b"b"]
+    for index, data, why in (
+        (1, b"x", "other bytes"),
+        (3, b"d", "out of order"),
+        (-1, b"b", "out of order"),
+        (True, b"b", "an index is an int"),
+        (2, "text", "a part is bytes"),
+        (2, bytes(PART_BYTES + 1), "make parts smaller"),
+    ):
+        with pytest.raises(PartRefused, match=why):
+            stream.add(index, data)  # type: ignore[arg-type]
+    assert stream.parts == [b"a", b"b"]
+
+
+def test_a_stream_has_so_many_parts_and_bytes() -> None:
+    many = Stream([b""] * MOST_PARTS)
+    with pytest.raises(PartRefused, match="at most 1000 parts"):
+        many.add(MOST_PARTS, b"")
+    large = Stream([bytes(PART_BYTES)] * (STREAM_BYTES // PART_BYTES - 1))
+    assert large.add(len(large.parts), bytes(PART_BYTES))
+    with pytest.raises(PartRefused, match="goes in its files"):
+        large.add(len(large.parts), b"x")

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 from moodmesh.mesh.seams import Envelope
 from moodmesh.nodes.bench import fuzz
 from moodmesh.nodes.bench.fuzz import HEAD, JOB, JOB_MESSAGES, PROVENANCE, VARIANT
+from moodmesh.nodes.kinds import KINDS, parse
 from moodmesh.nodes.messages import (
     INLINE_BYTES,
-    KINDS,
     MAX_LIVE,
     Blob,
     Capability,
@@ -24,10 +24,11 @@ from moodmesh.nodes.messages import (
     Provenance,
     Result,
     Start,
+    StreamedPart,
     TaskDoc,
     VariantDoc,
-    parse,
 )
+from moodmesh.tasks.parts import MOST_PARTS, PART_BYTES
 
 
 def envelope(kind: str, body: dict[str, Any]) -> Envelope:
@@ -73,6 +74,8 @@ def test_an_unknown_kind_is_none() -> None:
         ("reserve", {"job": JOB + "\n"}), ("reserve", {"task": "../x"}), ("reserve", {"input_bytes": -1}),
         ("progress", {"share": 1.1}), ("progress", {"share": float("inf")}), ("started", {"ago_s": float("nan")}),
         ("start", {"seed": 2**63}), ("result", {"provenance": PROVENANCE | {"started": float("nan")}}),
+        ("part", {"index": -1}), ("part", {"index": MOST_PARTS}), ("part", {"data": "A" * (PART_BYTES * 4 // 3 + 5)}),
+        ("part_ack", {"held": -1}), ("part_ack", {"held": MOST_PARTS + 1}),
         ("capability", {"tasks": {"a.b": {"version": 1, "variants": {"x": VARIANT | {"log_mean": 1e300}}}}}),
         ("capability", {"tasks": {"a.b": {"version": 1, "variants": {"x": VARIANT | {"log_var": 1e6}}}}}),
         ("capability", {"tasks": {"a.b": {"version": 1, "variants": {"x": VARIANT | {"quality": 2**40}}}}}),
@@ -95,10 +98,11 @@ def test_the_largest_legitimate_messages_fit() -> None:
     beat = Heartbeat(seq=1, echo=1, held_s=0.5, mine=live, yours=live)
     inline = Blob.of(b"\xff" * INLINE_BYTES)
     result = Result(**HEAD, outputs={f"f{n}": inline for n in range(40)}, provenance=Provenance(**PROVENANCE))
-    start = Start(**HEAD, params={"text": "x" * 128 * 1024}, input=inline, seed=1)
+    start = Start(**HEAD, params={"text": "x" * 128 * 1024}, input=inline, seed=1, parts=inline)
+    part = StreamedPart.of(JOB, 3, MOST_PARTS - 1, b"\xff" * PART_BYTES)
     task = TaskDoc(version=1, variants={f"v{n}": VariantDoc(**VARIANT) for n in range(4)})
     document = Capability(**(JOB_MESSAGES["capability"] | {"tasks": {f"family.task{n}": task for n in range(40)}}))
-    for message in (beat, result, start, document):
+    for message in (beat, result, start, part, document):
         assert len(message.envelope().body) <= type(message).cap
 
 

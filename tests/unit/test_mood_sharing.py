@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from moodmesh.mesh.seams import DeviceId, Envelope
-from moodmesh.nodes.messages import MoodTold, parse
+from moodmesh.nodes.kinds import parse
+from moodmesh.nodes.messages import MoodTold
 from moodmesh.nodes.moods import sharing
 from moodmesh.nodes.moods.sharing import Sharing
 from moodmesh.privacy.raw import EmotionVector

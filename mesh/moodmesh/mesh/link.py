@@ -53,6 +53,11 @@ class PeerLink:
         return bytes.fromhex(self.welcome.rid)
 
     @property
+    def features(self) -> frozenset[str]:
+        """What the peer's version can beyond the common major."""
+        return frozenset(self.welcome.features)
+
+    @property
     def closed(self) -> bool:
         """Whether the link is gone."""
         return self._reason is not None

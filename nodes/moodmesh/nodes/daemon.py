@@ -38,9 +38,9 @@ from moodmesh.nodes.jobs.inspection import Inspection
 from moodmesh.nodes.jobs.journal import Executions, Jobs
 from moodmesh.nodes.jobs.replicas import Replicas
 from moodmesh.nodes.jobs.submitter import Submitter
+from moodmesh.nodes.kinds import FEATURES, KINDS
 from moodmesh.nodes.lock import locked
 from moodmesh.nodes.logs import configure
-from moodmesh.nodes.messages import KINDS
 from moodmesh.nodes.moods.journal import MoodJournal
 from moodmesh.nodes.moods.sharing import Sharing
 from moodmesh.nodes.moods.state import mood
@@ -122,7 +122,7 @@ class Node(Services):
             ledger = await _ledger(store, where, config, clock.wall())
             caps = Caps(CAPS | {kind: model.cap for kind, model in KINDS.items()})
             endpoint = await stack.enter_async_context(  # last: a link may come at once, and `run` must be there for it
-                open_endpoint(identity, pairs, peers, clock=clock, port=config.mesh.port, caps=caps)
+                open_endpoint(identity, pairs, peers, clock=clock, port=config.mesh.port, caps=caps, features=FEATURES)
             )
             peers.trouble = endpoint.links.trouble
             node = cls(

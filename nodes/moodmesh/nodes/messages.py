@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from moodmesh.mesh.seams import Envelope
+from moodmesh.tasks.parts import MOST_PARTS, PART_BYTES
 
 INLINE_BYTES = 64 * 1024
 KIB = 1024
@@ -191,14 +192,18 @@ class RefusedReservation(Attempted):
 
 
 class Start(Attempted):
-    """S: here is the request; run it when its turn comes. Nobody wants its result `expire_s` after this message was made."""
+    """S: here is the request; run it when its turn comes. Nobody wants its result `expire_s` after this message was made.
 
-    cap = 256 * KIB
+    `parts`: the answer is wanted part by part, and these are here already (`jobs.parts.join`).
+    """
+
+    cap = 384 * KIB
     kind: Literal["start"] = "start"
     params: dict[str, Any]
     input: Blob
     seed: Seed
     expire_s: Seconds | None = None
+    parts: Blob | None = None
 
 
 class StartedAt(Attempted):
@@ -222,6 +227,34 @@ class LogLine(Attempted):
     kind: Literal["log"] = "log"
     seq: Count
     line: Line
+
+
+class StreamedPart(Attempted):
+    """E: the next part of the answer, counted from 0; said again until it is acknowledged."""
+
+    cap = 96 * KIB
+    kind: Literal["part"] = "part"
+    index: Annotated[int, Field(ge=0, lt=MOST_PARTS)]
+    data: Annotated[str, Field(max_length=PART_BYTES * 4 // 3 + 4)]
+
+    @classmethod
+    def of(cls, job: str, attempt: int, index: int, data: bytes) -> StreamedPart:
+        """With the bytes as base64."""
+        return cls(job=job, attempt=attempt, index=index, data=base64.b64encode(data).decode())
+
+    def content(self) -> bytes:
+        """The bytes; ValueError when there are none, or too many."""
+        found = base64.b64decode(self.data, validate=True)
+        if len(found) > PART_BYTES:
+            raise ValueError(f"a part has at most {PART_BYTES} bytes")
+        return found
+
+
+class PartAck(Attempted):
+    """S: so many parts are on disk, the first ones; they need not be sent again."""
+
+    kind: Literal["part_ack"] = "part_ack"
+    held: Annotated[int, Field(ge=0, le=MOST_PARTS)]
 
 
 class Provenance(Part):
@@ -563,25 +596,3 @@ class Inspected(Message):
     ask: Count
     jobs: Annotated[list[Seen], Field(max_length=SEEN_JOBS)]
     refused: Literal["", "permission", "ended"] = ""
-
-
-KINDS: dict[str, type[Message]] = {
-    model.model_fields["kind"].default: model
-    for model in (
-        Capability, Dynamic, Reserve, Granted, RefusedReservation, Start, StartedAt, ProgressNow, LogLine, Result,
-        ResultAck, Cancel, CancelledAttempt, Withdraw, Withdrawn, Pool, Take, Heartbeat, Unsupported, SeekModel,
-        HaveModel, Rights, Replica, Inspect, Inspected, RoomWord, RoomMember, MoodTold, RoomInvite,
-    )
-}  # fmt: skip
-_parsers = {kind: TypeAdapter(model) for kind, model in KINDS.items()}
-
-
-def parse(envelope: Envelope) -> Message | None:
-    """The typed message; None for a kind this version does not know; ValueError when it is not what its kind says."""
-    if envelope.kind not in KINDS:
-        return None
-    try:
-        return _parsers[envelope.kind].validate_json(envelope.body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"malformed {envelope.kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

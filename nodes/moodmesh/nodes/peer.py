@@ -21,7 +21,7 @@ AVOID_S, BACKOFF_S, REFUSALS = 600.0, 10.0, 3
 INSTANT_S = 1e-6
 VIEWED = frozenset((
     "name", "link", "live_since", "gone_since", "rtt_s", "bandwidth", "capability", "dynamic", "dynamic_at", "pending_s",
-    "unanswered", "correction", "hand", "avoid_until",
+    "unanswered", "correction", "hand", "avoid_until", "streams",
 ))  # fmt: skip
 
 
@@ -45,6 +45,7 @@ class Peer:
     rtt_s: float = 0.002
     bandwidth: float = WIRELESS
     by_radio: bool = False
+    streams: bool = True
     told: Capability | None = None
     capability: Capability | None = None
     dynamic: Dynamic | None = None
@@ -97,6 +98,7 @@ class Peer:
             stale=self.dynamic is not None and not self.here and now - self.dynamic_at > self.dynamic.valid_s,
             rtt_s=self.rtt_s, bandwidth=self.bandwidth, correction=self.correction,
             pending_s=0.0 if self.here else self.pending_s, hand=hand, hand_dev=hand_dev,
+            streams=self.streams,
         )  # fmt: skip
         until = min((at + INSTANT_S for at in turns if at + INSTANT_S > now), default=math.inf)
         self.last, self.seen = device.after(self.last), (device, until if present and not device.suspect else now)

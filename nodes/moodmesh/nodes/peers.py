@@ -30,6 +30,7 @@ from moodmesh.nodes.jobs.network import ANSWER_RADIO_S, ANSWER_S, Neighbour
 from moodmesh.nodes.jobs.pooled import heard, pool_for
 from moodmesh.nodes.jobs.pursuit import RESTART_WAIT_S
 from moodmesh.nodes.jobs.submitter import Submitter
+from moodmesh.nodes.kinds import PARTS, parse
 from moodmesh.nodes.messages import (
     Attempted,
     Cancel,
@@ -41,6 +42,7 @@ from moodmesh.nodes.messages import (
     Inspected,
     Message,
     MoodTold,
+    PartAck,
     Pool,
     Replica,
     Reserve,
@@ -54,7 +56,6 @@ from moodmesh.nodes.messages import (
     Take,
     Unsupported,
     Withdraw,
-    parse,
 )
 from moodmesh.nodes.outbox import Outbox
 from moodmesh.nodes.peer import AVOID_S, Peer
@@ -72,7 +73,7 @@ RTT_WEIGHT = 0.2
 COPIED_S = 120.0  # a copy that still runs is met again within a minute: that is the longest back-off
 COPIED = "it runs in two places"
 COPIED_REMEDY = "`moodmesh identity reset` on the copy, then pair that one anew"
-TO_EXECUTOR = (Reserve, Start, Cancel, Withdraw, ResultAck)
+TO_EXECUTOR = (Reserve, Start, Cancel, Withdraw, ResultAck, PartAck)
 log = logging.getLogger(__name__)
 
 
@@ -283,7 +284,7 @@ class Peers:
             p.bandwidth = WIRED
         elif slow != p.by_radio:
             p.bandwidth = RADIO if slow else WIRELESS
-        p.by_radio = slow
+        p.by_radio, p.streams = slow, PARTS in link.features
         self._tasks.create_task(self._serve(p, link, p.out))
         self.tell_rights(p.id)
         self.executor.repeat(p.id)

@@ -1,6 +1,6 @@
 """What can be computed: emotion, music, images, recommendation; one folder a family. The names a plug-in author needs."""
 
-from moodmesh.tasks.errors import Cancelled, InvalidInput, ModelDamaged, ModelMissing, TaskError
+from moodmesh.tasks.errors import Cancelled, InvalidInput, ModelDamaged, ModelMissing, PartRefused, TaskError
 from moodmesh.tasks.models import Card, ModelStore, load_cards
 from moodmesh.tasks.task import Context, Escalation, Output, Request, Rest, Runner, Task, TaskSpec, Variant
 
@@ -14,6 +14,7 @@ __all__ = [
     "ModelMissing",
     "ModelStore",
     "Output",
+    "PartRefused",
     "Request",
     "Rest",
     "Runner",

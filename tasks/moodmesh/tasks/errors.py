@@ -5,6 +5,9 @@ TaskError
 ├── Cancelled          the job was cancelled
 ├── SoundFontError     a SoundFont cannot be used here; the built-in voice can
 ├── NoSound            nothing here plays sound, or what did has stopped
+
+
+├── PartRefused        a part of an answer out of order, too large, or changed (ValueError)
 └── ModelError         a model file cannot be used here (OSError)
     ├── ModelMissing   no copy on this device; carries the hash to ask a peer for
     └── ModelDamaged   a copy does not match its hash
@@ -37,6 +40,10 @@ class NoSound(TaskError):
             "no audio device or player was found: connect one, or install pipewire, pulseaudio, alsa-utils or ffmpeg; "
             "or have the music written to a .wav file"
         )
+
+
+class PartRefused(TaskError, ValueError):
+    """Raised by `Context.emit` for what is no next part of this answer; the message tells the author of the task why."""
 
 
 class ModelError(TaskError, OSError):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from moodmesh.tasks.errors import Cancelled, InvalidInput
+from moodmesh.tasks.errors import Cancelled, InvalidInput, PartRefused
 from moodmesh.tasks.models import Card
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Escalation",
     "InvalidInput",
     "Output",
+    "PartRefused",
     "Request",
     "Rest",
     "Runner",
@@ -33,11 +34,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Request:
-    """One request: `params` already validated by the task's schema, `input` the bytes of the input file (empty without one)."""
+    """One request: `params` already validated by the task's schema, `input` the bytes of the input file (empty without one).
+
+    `parts`: those of its answer that the requester holds already, in order; a task that streams goes on after them.
+    """
 
     params: Mapping[str, Any]
     input: bytes = b""
     seed: int = 0
+    parts: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ class TaskSpec:
     `effects`: the task changes something outside its output (plays sound, moves a file) and is run at most once.
     `version` is the version of the request and result schemas; nodes run a job only under the same version.
     `escalation`: how two of the variants answer one request together; None when they cannot.
+    `streams`: it hands its answer on part by part (`Context.emit`), and begins after the parts of the request.
     """
 
     name: str
@@ -116,6 +122,7 @@ class TaskSpec:
     personal: bool = False
     effects: bool = False
     escalation: Escalation | None = None
+    streams: bool = False
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`; KeyError when there is none."""
@@ -133,6 +140,10 @@ class Context(Protocol):
 
     def log(self, line: str) -> None:
         """A line for the owner of the job, and for devices that may inspect it. Never write input text into it."""
+
+    def emit(self, index: int, data: bytes) -> None:
+        """Hand on the next part of the answer, counted from 0, of at most `parts.PART_BYTES`; again, with the same bytes, it
+        is nothing. `PartRefused` for anything else."""
 
     def check(self) -> None:
         """Raise `Cancelled` when the job was cancelled; call it at least once a second."""

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from moodmesh.tasks.errors import Cancelled, InvalidInput
 from moodmesh.tasks.models import Card, ModelStore
+from moodmesh.tasks.parts import Stream
 from moodmesh.tasks.task import Escalation, Output, Request, Task, Variant
 
 CANCEL_S = 1.0
@@ -42,6 +43,8 @@ class CheckContext:
     cancel_at: int | None = None
     shares: list[float] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    stream: Stream = field(default_factory=Stream)
+    emitted: list[int] = field(default_factory=list)
     checks: int = 0
     slowest_s: float = 0.0
     seen: float = field(default_factory=time.monotonic)
@@ -57,6 +60,11 @@ class CheckContext:
     def log(self, line: str) -> None:
         """Record a line."""
         self.lines.append(line)
+
+    def emit(self, index: int, data: bytes) -> None:
+        """Record a part, and its index also when it was known."""
+        self.emitted.append(index)
+        self.stream.add(index, data)
 
     def check(self) -> None:
         """Raise `Cancelled` from the chosen check on."""
@@ -99,6 +107,7 @@ def check_spec(task: Task) -> None:
         spec.request.model_validate(dict(request.params))
     except ValidationError as error:
         raise ContractBroken(f"request schema: it refuses the task's own benchmark request: {error}") from None
+    _hold(not (spec.streams and spec.escalation), "stream", "what two variants answer together is not handed on part by part")
 
 
 def check_escalation(task: Task, way: Escalation, models: Path) -> None:
@@ -142,8 +151,10 @@ def _check_variant(task: Task, variant: Variant, models: Path, bad: Sequence[Req
     with no_network():
         first, context = _timed_run(task, variant, request, CheckContext(store))
         _check_result(task, first, context)
-        again, _ = _timed_run(task, variant, request, CheckContext(store))
-        _hold((first.value, dict(first.files)) == (again.value, dict(again.files)), "determinism", "same seed, same output")
+        again, second = _timed_run(task, variant, request, CheckContext(store))
+        _hold(_same(first, again), "determinism", "same seed, same output")
+        _hold(context.stream.parts == second.stream.parts, "determinism", "same seed, same parts")
+        _check_stream(task, variant, request, first, context)
         _check_cancel(task, variant, request, CheckContext(store, cancel_at=context.checks // 2 + 1))
         for wrong in bad:
             _check_refusal(task, variant, wrong, CheckContext(store))
@@ -159,6 +170,23 @@ def _timed_run(task: Task, variant: Variant, request: Request, context: CheckCon
     _hold(context.checks > 0, "cancellation", "a run calls context.check")
     _hold(context.slowest_s <= CANCEL_S, "cancellation", f"{context.slowest_s:.1f} s passed without a check; 1 s is allowed")
     return output, context
+
+
+def _check_stream(task: Task, variant: Variant, request: Request, whole: Output, context: CheckContext) -> None:
+    """A run that goes on after the first part, half of them or all: it emits the others alone, and ends as the whole run."""
+    parts = context.stream.parts
+    _hold(bool(parts) == task.spec.streams, "stream", "a task emits parts if, and only if, its spec says streams=True")
+    for held in sorted({min(1, len(parts)), len(parts) // 2, len(parts)} - {0}):
+        rest = CheckContext(context.models, stream=Stream(parts[:held]))
+        output = task.open(variant.name, rest).run(replace(request, parts=tuple(parts[:held])), rest)
+        after = f"after {held} of {len(parts)} parts"
+        _hold(rest.emitted == list(range(held, len(parts))), "stream", f"{after} it emits the others, in order, and no other")
+        _hold(rest.stream.parts == parts, "stream", f"{after} the others are those of a whole run")
+        _hold(_same(output, whole), "stream", f"{after} the output is that of a whole run")
+
+
+def _same(one: Output, other: Output) -> bool:
+    return (one.value, dict(one.files)) == (other.value, dict(other.files))
 
 
 def _check_result(task: Task, output: Output, context: CheckContext) -> None:

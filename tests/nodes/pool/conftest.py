@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from moodmesh.mesh.clock import SystemClock
 from moodmesh.nodes.pool.memory import MemoryPool
 from moodmesh.nodes.pool.process import ProcessPool
 from moodmesh.nodes.pool.ray import RayPool
-from moodmesh.nodes.pool.seam import Done, Event, Log, Progress, Started, TaskPool, Work
+from moodmesh.nodes.pool.seam import Done, Event, Log, Part, Progress, Started, TaskPool, Work
 from moodmesh.nodes.pool.session import Session
 from moodmesh.tasks import registry
 from moodmesh.tasks.models import ModelStore
@@ -34,7 +35,7 @@ class Bench:
 
     def work(self, mode: str = "echo", *, task: str = "test.probe", variant: str = "small", **more: Any) -> Work:
         self.count += 1
-        known = {key: more.pop(key) for key in ("input", "seed") if key in more}
+        known = {key: more.pop(key) for key in ("input", "seed", "parts") if key in more}
         return Work(f"a{self.count}", task, variant, {"mode": mode, **more}, **known)
 
     async def run(self, mode: str = "echo", **more: Any) -> tuple[Done, Events]:
@@ -82,6 +83,10 @@ class Events:
         return [event.share for event in self.all if isinstance(event, Progress)]
 
     @property
+    def parts(self) -> list[tuple[int, bytes]]:
+        return [(event.index, event.data) for event in self.all if isinstance(event, Part)]
+
+    @property
     def lines(self) -> list[str]:
         return [event.line for event in self.all if isinstance(event, Log)]
 
@@ -100,11 +105,12 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pool-tasks\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
-        "[moodmesh.tasks]\ntest.probe = pool_tasks:Probe\ntest.broken = pool_tasks:Missing\n"
+        "[moodmesh.tasks]\ntest.probe = pool_tasks:Probe\ntest.stream = pool_tasks:Streaming\n"
+        "test.broken = pool_tasks:Missing\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
-        patch.setenv("PYTHONPATH", str(site))
+        patch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
         yield site
     sys.modules.pop("pool_tasks", None)
 

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from moodmesh.nodes.pool.seam import AttemptFailed
+from moodmesh.tasks.parts import PART_BYTES
 
 Bench = Any
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -58,6 +59,19 @@ async def test_progress_and_log_lines_in_order(bench: Bench) -> None:
     assert done.value == {"steps": 5}
 
 
+async def test_parts_come_each_once_in_order_and_whole(bench: Bench) -> None:
+    done, events = await bench.run("stream", task="test.stream", count=PART_BYTES)
+    assert events.parts == [(n, bytes([n]) * PART_BYTES) for n in range(6)]
+    assert done.value == {"held": 0}
+
+
+async def test_a_run_goes_on_after_the_parts_that_are_held(bench: Bench) -> None:
+    held = tuple(bytes([n]) * 3 for n in range(4))
+    done, events = await bench.run("stream", task="test.stream", count=3, parts=held)
+    assert events.parts == [(4, b"\4\4\4"), (5, b"\5\5\5")]
+    assert done.value == {"held": 4}
+
+
 async def test_a_flood_of_events_is_dammed(bench: Bench) -> None:
     done, events = await bench.run("flood")
     assert done.value == {"steps": 5000}
@@ -90,6 +104,9 @@ async def test_the_worker_with_the_model_is_preferred(real: Bench) -> None:
         ("explode", {}, "task_error", "Explosive: boom"),
         ("leave", {}, "task_error", "SystemExit: 3"),
         ("wrong", {}, "task_error", "named byte strings"),
+        ("stream", {"count": 3}, "task_error", "set streams=True"),
+        ("stream", {"count": PART_BYTES + 1, "task": "test.stream"}, "task_error", "part 0 has 65537 bytes"),
+        ("skip", {"task": "test.stream"}, "task_error", "part 1 is out of order: the next one is 0"),
         ("echo", {"task": "test.unknown"}, "transient", "test.unknown is not installed"),
         ("echo", {"task": "test.broken"}, "transient", "test.broken is not installed"),
         ("echo", {"variant": "huge"}, "transient", "no variant huge"),

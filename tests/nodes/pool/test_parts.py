@@ -24,7 +24,7 @@ from moodmesh.nodes.pool.open import open_pool
 from moodmesh.nodes.pool.process import ProcessPool
 from moodmesh.nodes.pool.ray import RayPool
 from moodmesh.nodes.pool.rundir import RunDirRefused, run_dir
-from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, Work
+from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Part, Progress, Started, Work
 from moodmesh.nodes.pool.session import Allowance, AttemptContext
 from moodmesh.nodes.pool.slots import Slots
 
@@ -77,6 +77,8 @@ async def test_both_sides_read_the_same() -> None:
     "message",
     [
         Work("a", "t", "v", {"x": [1, None]}, b"in", 3),
+        Work("a", "t", "v", {}, b"", 3, (b"", b"one", b"two")),
+        Part(7, b"\0bytes"),
         Started(1, 2.0, 3.0),
         Progress(0.5),
         Log("line"),

@@ -53,6 +53,8 @@ def _show(node: Services, there: Elsewhere) -> dict[str, Any]:
         "substate": job.substate,
         "message": "; ".join(filter(None, (WAITS if waits else "", _ended(there, ended)))) or job.message,
         "share": job.share,
+        "streamed": 0,
+        "streamed_bytes": 0,
         "ran_on": done.name if done else (job.escalation.ran_on if job.escalation else "") or None,
         "variant": last.variant if last else job.variant,
         "why": (last.table.why if last.table else "") if last else (job.now.why if job.now else ""),

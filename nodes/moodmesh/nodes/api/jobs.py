@@ -29,6 +29,7 @@ from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.task import Request, Task, TaskSpec
 
 Parts = list[tuple[str, Job]]
+LONGEST_INDEX = 9
 
 
 class JobRequest(BaseModel):
@@ -72,6 +73,7 @@ def routes(node: Services) -> list[web.RouteDef]:
         web.get("/jobs/{id}/logs", view.logs),
         web.get("/jobs/{id}/result", view.result),
         web.get("/jobs/{id}/files/{name}", view.file),
+        web.get("/jobs/{id}/parts/{index}", view.part),
         web.get("/jobs/{id}/events", view.follow),
         web.post("/jobs/{id}/cancel", view.cancel),
         web.post("/jobs/{id}/adopt", view.adopt),
@@ -178,6 +180,16 @@ class JobsView:
             raise NotFound(f"job {job.id[:8]} has no file {name!r}; `moodmesh job result` lists them")
         return web.Response(body=await self._node.blobs.get(outputs[name], self._node.identity.id))
 
+    async def part(self, request: web.Request) -> web.Response:
+        """One part of the answer, counted from 0, as soon as it is here."""
+        job, index = await self._find(request), request.match_info["index"]
+        if not (index.isascii() and index.isdecimal() and len(index) <= LONGEST_INDEX):
+            raise UsageError("a part is named by its number, from 0")
+        data = await self._node.jobs.part(job.id, int(index))
+        if data is None:
+            raise NotFound(_no_part(job, int(index)))
+        return web.Response(body=data)
+
     async def cancel(self, request: web.Request) -> web.Response:
         """Stop it."""
         job = await self._look(request)
@@ -276,7 +288,7 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         task=asked.task, version=task.spec.version, params=dict(request.params), units=units, input_bytes=len(data),
         result_bytes=size, personal=personal, effects=task.spec.effects, seed=seed,
         variant=asked.variant, on=_device(node, asked.on), quality=asked.quality, by_s=asked.by_s, expire_s=asked.expire_s,
-        wait_s=asked.wait_s, escalate=asked.escalate,
+        wait_s=asked.wait_s, streams=task.spec.streams, escalate=asked.escalate,
         input_sha256=None if personal else hashlib.sha256(data).hexdigest(), **_figures(task.spec, asked),
     )  # fmt: skip
 
@@ -288,6 +300,8 @@ def _figures(spec: TaskSpec, asked: JobRequest) -> dict[str, Any]:
         measure = next((card.measure for card in cards.values()), "")
         return {"measure": measure, "figures": {name: list(card.figures) for name, card in cards.items()}}
     way = spec.escalation
+    if spec.streams:
+        raise UsageError(f"{spec.name} hands its answer on part by part, each made once: leave --escalate out")
     if way is None or spec.effects:
         raise UsageError(f"{spec.name} has no small and large model that answer together: leave --escalate out")
     if asked.variant is not None or asked.quality != "best":
@@ -317,6 +331,13 @@ def _device(node: Services, name: str | None) -> DeviceId | None:
         known = ", ".join(sorted(p.name for p in node.peers.peers.values()))
         raise NotFound(f"{'several peers are called' if found else 'no peer is called'} {name!r}; there are: {known}")
     return found[0]
+
+
+def _no_part(job: Job, index: int) -> str:
+    if not job.spec.streams:
+        return f"{job.spec.task} hands nothing on before its result: `moodmesh job result {job.id[:8]}`"
+    yet = "; follow its events to hear of the next" if job.open else f", and it is {job.status}"
+    return f"part {index} of job {job.id[:8]} is not here: it has {job.parts} parts{' so far' if job.open else ''}{yet}"
 
 
 def _no_result(job: Job) -> str:

@@ -24,6 +24,8 @@ def show(node: Services, job: Job) -> dict[str, Any]:
         "substate": job.substate,
         "message": job.message,
         "share": job.share,
+        "streamed": job.parts,
+        "streamed_bytes": job.part_bytes,
         "ran_on": names.get(done.device, done.device) if done else None,
         "variant": last.variant if last else job.spec.variant,
         "why": (last.explain if last else job.explain).get("why", ""),

@@ -31,7 +31,8 @@ from moodmesh.nodes.api.peers import AllowRequest
 from moodmesh.nodes.bench.report import Report
 from moodmesh.nodes.cli.output import progress
 from moodmesh.nodes.errors import UsageError
-from moodmesh.nodes.messages import parse
+from moodmesh.nodes.jobs.parts import join, split
+from moodmesh.nodes.kinds import parse
 from moodmesh.nodes.rooms import model as rooms
 
 RUNS, QUICK = 1_000_000, 10_000
@@ -75,10 +76,12 @@ JOB_MESSAGES: dict[str, dict[str, Any]] = {
     "room_invite": {"code": "moodroom1:" + "a" * 40},
     "granted": HEAD | {"start_in_s": 0.0},
     "refused": HEAD | {"gate": "memory", "detail": "too little"},
-    "start": HEAD | {"params": {"lines": True}, "input": BLOB, "seed": 1},
+    "start": HEAD | {"params": {"lines": True}, "input": BLOB, "seed": 1, "parts": {"size": 7, "inline": "AAAAA2FiYw=="}},
     "started": HEAD | {"load_s": 0.0, "ago_s": 0.0},
     "progress": HEAD | {"share": 0.5},
     "log": HEAD | {"seq": 1, "line": "x"},
+    "part": HEAD | {"index": 2, "data": "YWJj"},
+    "part_ack": HEAD | {"held": 3},
     "result": HEAD | {"outputs": {"value": BLOB}, "provenance": PROVENANCE, "signature": "ab"},
     "result_ack": HEAD,
     "cancel": HEAD,
@@ -128,6 +131,7 @@ def targets() -> dict[str, Target]:
     found |= {f"P{message.step}": _step(message) for message in _steps()}
     found |= {kind: _job_message(kind, body) for kind, body in JOB_MESSAGES.items()}
     found |= {"room bytes": _room(), "room code": _room_code()}
+    found |= {"parts": Target([join([b"one", b"", bytes(40)])], split, (ValueError,))}
     found |= {"Bluetooth payload": _payload(), "Bluetooth frame": _ble_frame()}
     return found | {
         model.__name__: Target([_json(body)], model.model_validate_json, (ValueError,)) for model, body in API_BODIES

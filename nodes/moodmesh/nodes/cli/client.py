@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from moodmesh.nodes.home import home
 from moodmesh.nodes.pool.rundir import run_dir
 
 SOCKET = "api.sock"
+RETRY_S = 0.3
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 TOKEN_FILE = "api.token"  # noqa: S105 - a file name
 
 
@@ -66,6 +70,25 @@ class Client:
                         yield json.loads(line[6:])
             except (OSError, http.client.HTTPException) as error:
                 raise Unreachable("the daemon stopped in the middle of an answer; jobs go on after `moodmesh up`") from error
+
+    def parts(self, job: str, patience_s: float = 60) -> Iterator[builtins.bytes]:
+        """The parts of a job's answer, each as it comes, until the job has ended; how, its status tells. Goes on where it was
+        after a lost connection or a restart of the daemon; `NodeError` when that is not back within `patience_s`."""
+        known, lost_at = 0, None
+        while True:
+            try:
+                for event in self.events("jobs", job, "events"):
+                    lost_at = None
+                    while known < event.get("streamed", 0):
+                        yield self.bytes("jobs", job, "parts", str(known))
+                        known += 1
+                    if event.get("status") in ENDED:
+                        return
+            except (NoDaemon, Unreachable):
+                lost_at = lost_at or time.monotonic()
+                if time.monotonic() - lost_at > patience_s:
+                    raise
+            time.sleep(RETRY_S)
 
     def _json(self, method: str, path: tuple[str, ...], query: Mapping[str, Any], body: Mapping[str, Any] | None) -> Any:
         with self._open(method, path, query, body, self._timeout) as response:

@@ -317,6 +317,7 @@ def describe(job: dict[str, Any]) -> list[str]:
     lines = [f"{job['id']}  {job['task']}  {state(job)}" + (f"  on {_named(job['ran_on'])}" if job["ran_on"] else "")]
     lines += _submitted(job)
     lines += [f"  {words}" for words in (job["message"], (job["quality"] or {}).get("words")) if words]
+    lines += [f"  {job['streamed']} parts of it are here, {job['streamed_bytes']} bytes"] if job.get("streamed") else []
     for part in job.get("parts", []):
         lines += [f"  {part['role']}: {line}" for line in describe(part)]
     for a in job["attempts"]:

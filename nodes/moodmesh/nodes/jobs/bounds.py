@@ -31,9 +31,11 @@ def near(e: Execution, wait: float, held: Iterable[Execution], slots: int) -> bo
 
 
 def check_size(ask: Reserve, start: Start) -> None:
-    """An input is no larger than what was reserved: the quota and the disk were asked for that. `AttemptFailed`."""
-    if start.input.size > ask.input_bytes:
-        raise AttemptFailed("transient", f"its input has {start.input.size} bytes, {ask.input_bytes} were reserved")
+    """An input, with the parts to go on after, is no larger than what was reserved: the quota and the disk were asked for
+    that. `AttemptFailed`."""
+    size = start.input.size + (start.parts.size if start.parts is not None else 0)
+    if size > ask.input_bytes:
+        raise AttemptFailed("transient", f"its input has {size} bytes, {ask.input_bytes} were reserved")
 
 
 def check_units(ask: Reserve, units: float) -> None:

@@ -7,8 +7,9 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Network
+from moodmesh.nodes.jobs.outgoing import hand_on
 from moodmesh.nodes.jobs.outputs import Outputs
-from moodmesh.nodes.messages import Live
+from moodmesh.nodes.messages import Live, PartAck
 
 KEEP_S = 24 * 3600.0
 FENCE_KEEP_S = 30 * 24 * 3600.0
@@ -26,12 +27,23 @@ class Delivery:
         self._background = Background()
 
     def offer(self, held: Held, unless: DeviceId | None = None) -> None:
-        """Send a result that is on disk to its submitter, unless that is named: it has no link up yet, or asks by itself."""
+        """Send a result that is on disk to its submitter, after the parts that go before it, unless that is named: it has no
+        link up yet, or asks by itself."""
         key = held.requester, held.job, held.number
+        again = key in self.waiting
         self.waiting[key] = held
         if held.result is not None and held.requester != unless:
-            self._tried[key] = self._clock.now()
-            self._net.send(held.requester, held.result)
+            self._tried[key] = now = self._clock.now()
+            if not hand_on(self._net, key, held.parts, now, again=again):
+                self._net.send(held.requester, held.result)
+
+    def acknowledged(self, held: Held, said: PartAck) -> None:
+        """The submitter has so many parts of an attempt: it hears the next ones, or the result when there are none."""
+        if held.parts is not None and held.parts.acknowledge(said.held):
+            key = held.requester, held.job, held.number
+            held.parts.at = self._tried[key] = self._clock.now()
+            if not hand_on(self._net, key, held.parts, held.parts.at) and held.result is not None:
+                self._net.send(held.requester, held.result)
 
     async def forget(self, key: Key) -> None:
         """Row, result and its data go; what a full disk keeps is tried again by `reconcile`, or by `expire`."""

@@ -16,7 +16,7 @@ from moodmesh.nodes.jobs.events import Hub
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, RESTARTED, Attempt, Job, part_id
 from moodmesh.nodes.jobs.network import Blobs, Network
-from moodmesh.nodes.messages import MAX_LIVE
+from moodmesh.nodes.messages import MAX_LIVE, Blob
 from moodmesh.nodes.placement.gates import device_gate
 from moodmesh.nodes.placement.hedge import Budget, hangs
 from moodmesh.nodes.placement.hold import Hold, hold
@@ -56,6 +56,8 @@ class Live:
     cold: bool = False  # its model was not loaded, by its device's word
     hedge_at: float | None = None
     moving_to: DeviceId | None = None
+    parts: Blob | None = None  # what was here when it was called for, as it is sent
+    complained: bool = False
     move_by: float = 0.0  # it is lost when its device has not said by then whether it may be moved
 
     @property
@@ -120,7 +122,7 @@ class Desk:
     def tell(self, job: Job) -> None:
         """Something about a job changed."""
         self.events.tell("job", job=job.id, task=job.spec.task, status=job.status, substate=job.substate,
-                         message=job.message, share=job.share, attempts=len(job.attempts))  # fmt: skip
+                         message=job.message, share=job.share, attempts=len(job.attempts), streamed=job.parts)  # fmt: skip
 
     def name(self, device: DeviceId) -> str:
         """What a device is called; one that was forgotten meanwhile, by its id."""
@@ -143,11 +145,11 @@ class Desk:
         s = job.spec
         by_s = None if s.by_s is None else max(0.0, s.by_s - job.age_s(self.clock.wall()))
         return Ask(
-            job.id, s.task, s.version, s.units, s.input_bytes, s.result_bytes, s.personal, s.variant,
+            job.id, s.task, s.version, s.units, job.sent_bytes, s.result_bytes, s.personal, s.variant,
             DeviceId(s.on) if s.on else None, s.quality, by_s,
             frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
             {a.device: a.message for a in job.attempts if self._pause(job, a.device) > 0},
-            s.parent is not None and job.id == part_id(s.parent, "small"),
+            s.parent is not None and job.id == part_id(s.parent, "small"), s.streams,
         )  # fmt: skip
 
     def paused(self, job: Job) -> float:

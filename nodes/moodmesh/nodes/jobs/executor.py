@@ -11,16 +11,19 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Collection, Coroutine, Iterator
+from dataclasses import replace
 
 from moodmesh.mesh.clock import Clock
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.background import Background
 from moodmesh.nodes.errors import StoreError
+from moodmesh.nodes.jobs import staging
 from moodmesh.nodes.jobs.bounds import LATE, check_size, check_units, full, near
 from moodmesh.nodes.jobs.delivery import REPEAT_S, Delivery
 from moodmesh.nodes.jobs.execution import Execution, Offers, load
 from moodmesh.nodes.jobs.journal import Executions, Held
 from moodmesh.nodes.jobs.network import Blobs, Network
+from moodmesh.nodes.jobs.outgoing import hand_on
 from moodmesh.nodes.jobs.outputs import Outputs
 from moodmesh.nodes.jobs.pulling import Pulling
 from moodmesh.nodes.messages import (
@@ -31,6 +34,7 @@ from moodmesh.nodes.messages import (
     Granted,
     Live,
     LogLine,
+    PartAck,
     ProgressNow,
     RefusedReservation,
     Reserve,
@@ -44,7 +48,7 @@ from moodmesh.nodes.messages import (
 )
 from moodmesh.nodes.placement.gates import Gate
 from moodmesh.nodes.placement.queue import CALL_AHEAD_S, waits
-from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, TaskPool, Work
+from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Part, Progress, Started, TaskPool, Work
 
 LEASE_S = 5.0
 GRACE_S = 2.0
@@ -99,6 +103,9 @@ class Executor:
                 await self._withdraw(key)
             case ResultAck():
                 await self.results.forget(key)
+            case PartAck():
+                if (held := self._held[key].held if key in self._held else self.results.waiting.get(key)) is not None:
+                    self.results.acknowledged(held, message)
 
     async def _reserve(self, peer: DeviceId, ask: Reserve) -> None:
         key = (peer, ask.job, ask.attempt)
@@ -175,14 +182,10 @@ class Executor:
     async def _stage(self, e: Execution, start: Start) -> None:
         """Have the input here; one that is too large for a message is fetched."""
         check_size(e.ask, start)
-        if start.input.id is None:
-            try:
-                data = start.input.data()
-            except ValueError as error:
-                raise AttemptFailed("invalid_input", str(error)) from None
-        else:
+        if not staging.inline(start):
             await self._journal.phase(e.held, "STAGING")
-            data = await self._fetched(e, start)
+        data = await staging.input_of(start, self._blobs, e.held.requester)
+        e.held.parts = await staging.parts_of(start, self._blobs, e.held.requester)
         if e.held.requester != self._net.me:
             check_units(e.ask, await self._offers.units(start, e.ask, data))
         e.data, e.task = data, None
@@ -191,17 +194,6 @@ class Executor:
         if e.ask.taken:
             self._pulling.kept_word(e.held.requester)
         self._pump()
-
-    async def _fetched(self, e: Execution, start: Start) -> bytes:
-        """The input's bytes; its artefact does not stay, also when the attempt ends meanwhile."""
-        try:
-            return await self._blobs.get(start.input, e.held.requester)
-        except ConnectionError as error:  # no fault of the job, nor of either device: its submitter may have been restarted
-            raise AttemptFailed("lost", f"its input could not be fetched: {error}") from None
-        except (OSError, ValueError) as error:
-            raise AttemptFailed("transient", f"its input could not be fetched: {error}") from None
-        finally:
-            await self._blobs.drop(start.input)
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -288,7 +280,8 @@ class Executor:
         finally:  # also of an attempt that was killed: the peer pays for what it took, and no longer counts as running
             took = self._clock.now() - e.started_now if e.started else 0.0  # not how long its engine took to start
             await self._offers.charge(e.held.requester, e.ask, took, running=False)
-        await self._observe(e, done.seconds, e.load_s)
+        if e.start.parts is None or not e.start.parts.size:  # what goes on after parts takes less than the whole
+            await self._observe(e, done.seconds, e.load_s)
 
     async def _work(self, e: Execution, start: Start, data: bytes) -> Done:
         e.journalled = asyncio.create_task(self._journal_running(e))
@@ -299,7 +292,8 @@ class Executor:
         except OSError as error:
             raise AttemptFailed("transient", f"its model is not here: {error}") from None
         name = f"{e.held.requester[:8]}-{e.held.job}-{e.held.number}"
-        work = Work(name, e.ask.task, e.ask.variant, start.params, data, start.seed)
+        parts = e.held.parts.parts if e.held.parts else ()
+        work = Work(name, e.ask.task, e.ask.variant, start.params, data, start.seed, parts)
         try:
             async with asyncio.timeout(None) as e.limit:
                 return await self._tried(e, work)
@@ -315,6 +309,7 @@ class Executor:
         except AttemptFailed as failed:
             if failed.reason != "worker_lost" or self._offers.effects(e.ask.task):
                 raise
+        work = replace(work, parts=e.held.parts.parts if e.held.parts else ())
         return await self._pool.run(work, lambda event: self._emit(e, event))  # once more inside this device (routing §9)
 
     async def _journal_running(self, e: Execution) -> None:
@@ -344,6 +339,9 @@ class Executor:
                 e.seq += 1
                 e.lines.append(LogLine(job=job, attempt=attempt, seq=e.seq, line=event.line[:2000]))
                 self._net.send(peer, e.lines[-1])
+            case Part() if e.held.parts is not None:
+                e.held.parts.add(event.index, event.data)
+                hand_on(self._net, e.key, e.held.parts, self._clock.now())
 
     def _tell_started(self, e: Execution) -> None:
         """Said once RUNNING is on disk. A pure task need not wait for that: a restart loses it in either phase."""
@@ -511,6 +509,8 @@ class Executor:
         for key, e in list(self._held.items()):
             if key[0] == peer and e.called and e.start is None and e.said < before:
                 self._repeat_one(key)
+            elif key[0] == peer and e.held.parts is not None and e.held.parts.at < before:
+                hand_on(self._net, e.key, e.held.parts, self._clock.now(), again=True)
 
     async def close(self) -> None:
         """Give every running attempt back before the link closes."""
@@ -551,6 +551,7 @@ class Executor:
                 self._tell_started(e)
                 for line in e.lines:
                     self._net.send(e.held.requester, line)
+                hand_on(self._net, e.key, e.held.parts, self._clock.now(), again=True)
             else:
                 self._grant(e, self._start_in(e))
 

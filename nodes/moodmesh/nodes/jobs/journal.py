@@ -10,6 +10,8 @@ from typing import Any
 
 from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.jobs.model import OPEN, Attempt, AttemptState, Job, Spec, Status, may_change, may_step
+from moodmesh.nodes.jobs.outgoing import Outgoing
+from moodmesh.nodes.jobs.parts import join
 from moodmesh.nodes.messages import Blob, Provenance, Result
 from moodmesh.nodes.store import Store
 
@@ -136,6 +138,33 @@ class Jobs:
         job.status, job.substate, job.message, job.finished, job.share = "SUCCEEDED", "", "", at, 1.0
         return True
 
+    async def keep_part(self, job: Job, attempt: int, data: bytes) -> bool:
+        """Keep the next part of an answer; False, and nothing changed, when that is here already or the job has ended."""
+
+        def write(db: sqlite3.Connection) -> bool:
+            kept = db.execute(
+                "INSERT INTO part (job, number, attempt, data) SELECT id, ?, ?, ? FROM job "
+                "WHERE id=? AND status IN ('PENDING', 'RUNNING') AND (SELECT count(*) FROM part WHERE job=id) = ?",
+                (job.parts, attempt, data, job.id, job.parts),
+            )
+            return kept.rowcount == 1
+
+        if not await self._store.write("job.part", write):
+            return False
+        job.parts, job.part_bytes = job.parts + 1, job.part_bytes + len(data)
+        return True
+
+    async def part(self, job: str, number: int) -> bytes | None:
+        """One part of an answer; None when it is not here yet."""
+        query = "SELECT data FROM part WHERE job=? AND number=?"
+        row = await self._store.read(lambda db: db.execute(query, (job, number)).fetchone())
+        return None if row is None else bytes(row["data"])
+
+    async def parts(self, job: str) -> list[bytes]:
+        """The parts of an answer that are here, in order."""
+        query = "SELECT data FROM part WHERE job=? ORDER BY number"
+        return await self._store.read(lambda db: [bytes(row["data"]) for row in db.execute(query, (job,))])
+
     async def log(self, job: str, attempt: int, seq: int, at: float, line: str) -> None:
         """Keep one log line; a repeated number is dropped."""
 
@@ -224,7 +253,7 @@ def _named(rows: Sequence[sqlite3.Row]) -> list[Blob]:
 
 @dataclass
 class Held:
-    """An attempt as the executor's journal holds it."""
+    """An attempt as the executor's journal holds it; `parts` of its answer where its submitter wants them as they come."""
 
     requester: DeviceId
     job: str
@@ -236,6 +265,7 @@ class Held:
     units: float
     result: Result | None
     created: float
+    parts: Outgoing | None = None
 
 
 class Executions:
@@ -279,13 +309,15 @@ class Executions:
         await self._store.write(f"execution.{phase.lower()}", lambda db: _phase(db, held, phase))
 
     async def deliver(self, held: Held, result: Result) -> None:
-        """Before `result` is sent: kept until it is acknowledged. `held` has it once it is on disk, and not before."""
+        """Before `result` is sent: kept until it is acknowledged, with the parts before it that are not. `held` has it once
+        it is on disk, and not before."""
+        parts, first = (join(held.parts.left), held.parts.acked) if held.parts is not None else (b"", 0)
 
         def write(db: sqlite3.Connection) -> None:
             _phase(db, held, "DELIVERING")
             db.execute(
-                "UPDATE execution SET result=? WHERE requester=? AND job=? AND number=?",
-                (_dump(result), held.requester, held.job, held.number),
+                "UPDATE execution SET result=?, parts=?, first_part=? WHERE requester=? AND job=? AND number=?",
+                (_dump(result), parts, first, held.requester, held.job, held.number),
             )
 
         await self._store.write("execution.delivering", write)
@@ -357,6 +389,7 @@ def _phase(db: sqlite3.Connection, held: Held, phase: str) -> None:
 
 def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
     attempts = db.execute("SELECT * FROM attempt WHERE job=? ORDER BY number", (row["id"],)).fetchall()
+    held = db.execute("SELECT count(*), total(length(data)) FROM part WHERE job=?", (row["id"],)).fetchone()
     return Job(
         id=row["id"],
         spec=Spec(**json.loads(row["spec"])),
@@ -368,6 +401,8 @@ def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
         winner=row["winner"],
         finished=row["finished"],
         share=1.0 if row["status"] == "SUCCEEDED" else 0.0,
+        parts=int(held[0]),
+        part_bytes=int(held[1]),
         attempts=[Attempt(**{**dict(a), "explain": json.loads(a["explain"])}) for a in attempts],
     )
 
@@ -375,7 +410,8 @@ def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
 def _held(row: sqlite3.Row) -> Held:
     names: Sequence[str] = ("requester", "job", "number", "task", "variant", "phase", "units", "created")
     result = Result.model_validate_json(row["result"]) if row["result"] else None
-    return Held(**{name: row[name] for name in names}, personal=bool(row["personal"]), result=result)
+    parts = Outgoing.kept(row["parts"], row["first_part"]) if row["parts"] else None
+    return Held(**{name: row[name] for name in names}, personal=bool(row["personal"]), result=result, parts=parts)
 
 
 def _json(value: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from moodmesh.mesh.seams import DeviceId
+from moodmesh.nodes.jobs.parts import joined_bytes
 from moodmesh.nodes.messages import Blob
 
 Status = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
@@ -69,6 +70,7 @@ class Spec:
     `figures` of the variants, in `measure`, say what a lower quality loses. `escalate`: the share of the answer that may go
     from a small to a large variant; such a job is answered by two others, whose `parent` it is. `expire_s` after its
     submission it is stopped; so long as `wait_s` no device may be able to run it (the configuration's time when None).
+    `streams`: the answer is handed on part by part.
     """
 
     task: str
@@ -86,6 +88,7 @@ class Spec:
     by_s: float | None = None
     expire_s: float | None = None
     wait_s: float | None = None
+    streams: bool = False
     measure: str = ""
     figures: dict[str, list[float]] = field(default_factory=dict)
     escalate: float | None = None
@@ -115,7 +118,8 @@ class Attempt:
 
 @dataclass
 class Job:
-    """One request of this device's user, from `accepted` to its one visible result."""
+    """One request of this device's user, from `accepted` to its one visible result. `parts` of its answer are on disk, the
+    first ones, of `part_bytes` in all."""
 
     id: str
     spec: Spec
@@ -127,6 +131,8 @@ class Job:
     winner: int | None = None
     finished: float | None = None
     share: float = 0.0
+    parts: int = 0
+    part_bytes: int = 0
     attempts: list[Attempt] = field(default_factory=list)
     explain: dict[str, Any] = field(default_factory=dict)
 
@@ -134,6 +140,11 @@ class Job:
     def open(self) -> bool:
         """Whether it may still change."""
         return self.status in OPEN
+
+    @property
+    def sent_bytes(self) -> int:
+        """What the next attempt is sent: the input, and the parts that are here."""
+        return self.spec.input_bytes + joined_bytes(self.parts, self.part_bytes)
 
     @property
     def next_number(self) -> int:

@@ -18,6 +18,7 @@ from moodmesh.mesh.seams import DeviceId
 from moodmesh.nodes.errors import StoreError
 from moodmesh.nodes.jobs.desk import STALL_S, Desk, Live
 from moodmesh.nodes.jobs.expiry import left_s
+from moodmesh.nodes.jobs.intake import MOST_UNREAD, forget_parts, held_parts, take_in, went_on
 from moodmesh.nodes.jobs.journal import After
 from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, RESTARTED, Attempt, Job
 from moodmesh.nodes.messages import (
@@ -35,6 +36,7 @@ from moodmesh.nodes.messages import (
     ResultAck,
     Start,
     StartedAt,
+    StreamedPart,
     Withdraw,
     Withdrawn,
     bounded_s,
@@ -58,7 +60,7 @@ LOG_LINE = 100
 LONG_WAY_S = 0.25
 FOR_NOW = ("absent", "suspect", "documents", "backoff", "full", "model")
 GIVEN_BACK = {"revoked": "revoked, this device may no longer run it there"}
-Beside = ProgressNow | LogLine  # no answer to a reservation
+Beside = ProgressNow | LogLine | StreamedPart  # no answer to a reservation
 log = logging.getLogger(__name__)
 
 
@@ -79,12 +81,15 @@ class Pursuit:
         self._wake = asyncio.Event()
         self._taker: tuple[DeviceId, str] | None = None
         self._patience, self._until, self._settled = 0.0, math.inf, 0.0
+        self._unread = 0
 
     # -- what happens to it --------------------------------------------------------------------------------------------
 
     def hear(self, live: Live, message: Attempted) -> None:
         """A message about one of its attempts; beyond a limit it is a flood, and what matters is said again."""
-        if self._inbox.qsize() < MOST_WAITING:
+        part = isinstance(message, StreamedPart)
+        if self._inbox.qsize() < MOST_WAITING and not (part and self._unread >= MOST_UNREAD):
+            self._unread += part
             self._inbox.put_nowait((live, message))
 
     def over(self, live: Live, over: Over) -> None:
@@ -226,7 +231,7 @@ class Pursuit:
         job, a = self.job, live.attempt
         message = Reserve(
             job=job.id, attempt=a.number, task=job.spec.task, version=job.spec.version, variant=a.variant, units=job.spec.units,
-            input_bytes=job.spec.input_bytes, result_bytes=job.spec.result_bytes, personal=job.spec.personal,
+            input_bytes=job.sent_bytes, result_bytes=job.spec.result_bytes, personal=job.spec.personal,
             waited=bounded_s(job.age_s(self._desk.clock.wall())), taken=live.taken,
         )  # fmt: skip
         live.answer_by = self._desk.clock.now() + self._desk.net.patience(a.device)
@@ -252,6 +257,7 @@ class Pursuit:
                     one.excuse(now + RESTART_WAIT_S)
             await self._overdue(now)
             return
+        self._unread -= isinstance(message, StreamedPart)
         if live in self.lives:
             if live.moving_to is None and not (live.attempt.state == "OFFERED" and isinstance(message, Beside)):
                 live.answer_by = None
@@ -278,6 +284,7 @@ class Pursuit:
                 raise message
             if message is not None and await self._heard(live, message):
                 self._close(live)
+                await forget_parts(self._desk, live)
                 await self._withdraw_all()
         except Over as over:
             await self._end(live, over)
@@ -304,6 +311,13 @@ class Pursuit:
                 self._desk.tell(job)
             case LogLine():
                 await self._logged(live, message, now)
+            case StreamedPart():
+                try:
+                    await take_in(self._desk, live, message)
+                except ValueError as error:
+                    self._desk.net.avoid(a.device)
+                    self._desk.net.send(a.device, Cancel(job=job.id, attempt=a.number))
+                    raise Over("ERRORED", f"its parts were not accepted: {error}", "transient") from None
             case Withdrawn():
                 if live.moving_to is None:
                     raise Over("LOST", "given back, and nobody had asked for it")
@@ -331,10 +345,10 @@ class Pursuit:
             live.begin_by = min(live.begin_by, live.starts)
             self._watch(live)
         a.state, live.sent = "STAGING", True
-        left = left_s(job, self._desk.clock.wall())
+        left, live.parts = left_s(job, self._desk.clock.wall()), await held_parts(self._desk, job)
         start = Start(
             job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed,
-            expire_s=None if left is None else bounded_s(left),
+            expire_s=None if left is None else bounded_s(left), parts=live.parts,
         )  # fmt: skip
         if not self._desk.net.send(a.device, start):
             raise Over("LOST", "the link closed before the start")
@@ -392,7 +406,7 @@ class Pursuit:
 
     def _hedged(self) -> bool:
         """Whether a second attempt may run beside the first."""
-        return not self.job.spec.effects and self.job.spec.on is None
+        return not self.job.spec.effects and not self.job.spec.streams and self.job.spec.on is None
 
     async def _logged(self, live: Live, message: LogLine, now: float) -> None:
         if missing := max(0, message.seq - live.log_seq - 1):
@@ -455,6 +469,7 @@ class Pursuit:
     async def _end(self, live: Live, over: Over) -> None:
         """Journal how an attempt ended, however long the disk refuses: what follows for the job depends on it."""
         self._close(live)
+        await forget_parts(self._desk, live)
         if over.state == "WITHDRAWN" and live.moving_to is not None:
             self._taker = live.moving_to, live.attempt.variant
         while True:
@@ -489,6 +504,7 @@ class Pursuit:
         """The attempts that are no longer wanted."""
         for live in list(self.lives):
             self._close(live)
+            await forget_parts(self._desk, live)
             if live.claim and (took := self._took(live)) > live.claim:
                 self._desk.net.measured(live.attempt.device, live.claim, took)
             try:
@@ -511,12 +527,13 @@ def offer(desk: Desk, job: Job, placement: Placement, row: Row, *, taken: bool =
     assert row.variant is not None
     assert row.terms is not None
     chosen = replace(placement, chosen=row, taken=taken)
-    job.explain = summary(chosen)
+    job.explain = went_on(summary(chosen), job.parts)
     attempt = Attempt(job.id, job.next_number, row.device, row.variant, "OFFERED", job.explain, desk.clock.wall())
     job.attempts.append(attempt)
     if job.status == "PENDING":
         job.substate, job.message = "reserved", ""
-    live = Live(job, attempt, row.terms.claim, row.terms.service, row.terms.load, partial(placement.able, row.variant), taken)
+    claim = 0.0 if job.parts else row.terms.claim  # of the whole: nothing is learnt of what only goes on
+    live = Live(job, attempt, claim, row.terms.service, row.terms.load, partial(placement.able, row.variant), taken)
     desk.live[live.key] = live
     return live
 

@@ -20,7 +20,7 @@ from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.jobs.model import ATTEMPT_LIVE, Attempt, Job, Spec
 from moodmesh.nodes.jobs.network import Blobs, Network
 from moodmesh.nodes.jobs.pursuit import RESTART_WAIT_S, Over, Pursuit, discarded, offer
-from moodmesh.nodes.messages import MAX_LIVE, Attempted, Cancel, Granted, Result, ResultAck, Take
+from moodmesh.nodes.messages import MAX_LIVE, Attempted, Cancel, Granted, Result, ResultAck, StreamedPart, Take
 from moodmesh.nodes.messages import Live as LiveDoc
 from moodmesh.nodes.placement.score import Placement
 
@@ -131,7 +131,7 @@ class Submitter:
             if key not in self._late_now:  # it may have to be fetched, over the link that this call holds up
                 task = self._late_now[key] = asyncio.create_task(self._late(peer, message))
                 task.add_done_callback(lambda _: self._late_now.pop(key, None))
-        elif isinstance(message, Granted):
+        elif isinstance(message, (Granted, StreamedPart)):
             self._net.send(peer, Cancel(job=message.job, attempt=message.attempt))
 
     def take(self, peer: DeviceId, message: Take) -> None:
@@ -163,8 +163,9 @@ class Submitter:
         ]
 
     def names(self, peer: DeviceId, artefact: str) -> bool:
-        """Whether a live attempt at the peer has this artefact as its input."""
-        return any(live.attempt.device == peer and live.job.input.id == artefact for live in self.desk.live.values())
+        """Whether a live attempt at the peer has this artefact as its input, or goes on after the parts in it."""
+        lives = [live for live in self.desk.live.values() if live.attempt.device == peer]
+        return any(artefact in (live.job.input.id, live.parts and live.parts.id) for live in lives)
 
     def gives(self, peer: DeviceId, artefact: str, whole: bool) -> None:
         """A peer takes an input: so it lacks it, until it may have had the whole once."""

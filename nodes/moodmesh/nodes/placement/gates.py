@@ -53,6 +53,8 @@ def device_gate(ask: Ask, device: Device) -> Gate | None:
         return Gate("full", "it holds as many attempts of one submitter as it may")
     if ask.personal and not device.own:
         return Gate("personal", PERSONAL)
+    if ask.streams and not device.streams:
+        return Gate("version", "its Moodmesh is older and cannot hand on an answer part by part: update it there")
     return _task_gate(ask, device.capability.tasks.get(ask.task))
 
 

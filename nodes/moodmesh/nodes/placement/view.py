@@ -19,7 +19,7 @@ WIRED = 60e6
 @dataclass(frozen=True)
 class Ask:
     """A job as placement needs it. `personal`: inputs may go to own devices only; sizes in bytes.
-    `small_part`: the small variant's, of --escalate."""
+    `small_part`: the small variant's, of --escalate; `streams`: the answer is handed on part by part."""
 
     job: str
     task: str
@@ -35,12 +35,13 @@ class Ask:
     failed_on: frozenset[DeviceId] = frozenset()
     refused_by: Mapping[DeviceId, str] = field(default_factory=dict)
     small_part: bool = False
+    streams: bool = False
 
 
 @dataclass(frozen=True)
 class Device:
     """One device as the submitter knows it. `capability` None: no document yet. `own`: the submitter gave it `own.device`.
-    `trouble`: why it is absent although it, or another in its place, answers.
+    `trouble`: why it is absent although it, or another in its place, answers. `streams`: its version knows parts of an answer.
 
     `correction` is ln(actual / predicted) of its past claims; `pending_s` the seconds dispatched there since `dynamic`;
     `hand` the seconds that messages and journals of an attempt there took of late, `hand_dev` their mean deviation.
@@ -65,6 +66,7 @@ class Device:
     pending_s: float = 0.0
     hand: float = 0.0
     hand_dev: float = 0.0
+    streams: bool = True
 
     def after(self, before: Device | None) -> Device:
         """The same device a moment later: what follows from its capability alone is taken over, not computed anew."""

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from moodmesh.nodes.pool.frames import Frame, FrameError, encode
-from moodmesh.nodes.pool.seam import Done, Log, Progress, Reason, Started, Work
+from moodmesh.nodes.pool.seam import Done, Log, Part, Progress, Reason, Started, Work
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,20 @@ class SlotKilled:
 
 
 Message = (
-    Setup | Ready | Failed | Work | Started | Progress | Log | Done | RaySetup | RayReady | SlotFrame | SlotKill | SlotKilled
+    Setup
+    | Ready
+    | Failed
+    | Work
+    | Started
+    | Progress
+    | Log
+    | Part
+    | Done
+    | RaySetup
+    | RayReady
+    | SlotFrame
+    | SlotKill
+    | SlotKilled
 )
 _KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in get_args(Message)}
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS.values()}
@@ -95,7 +108,11 @@ def pack(message: Message) -> list[bytes]:
     header |= {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
     match message:
         case Work():
-            return encode(header | {"input": None, "params": dict(message.params)}, [message.input])
+            return encode(
+                header | {"input": None, "parts": None, "params": dict(message.params)}, [message.input, *message.parts]
+            )
+        case Part():
+            return encode(header | {"data": None}, [message.data])
         case Done():
             return encode(header | {"files": list(message.files)}, list(message.files.values()))
         case SlotFrame():
@@ -113,7 +130,10 @@ def unpack(frame: Frame) -> Message:
         raise FrameError("a message of an unknown kind")
     try:
         if kind is Work:
-            (header["input"],) = blobs
+            header["input"], *parts = blobs
+            header["parts"] = tuple(parts)
+        elif kind is Part:
+            (header["data"],) = blobs
         elif kind is SlotFrame:
             (header["frame"],) = blobs
         elif kind is Done:

@@ -16,7 +16,7 @@ from moodmesh.nodes.pool import frames
 from moodmesh.nodes.pool.cold import ColdStart
 from moodmesh.nodes.pool.frames import FrameError
 from moodmesh.nodes.pool.messages import Failed, Message, Setup, pack, unpack
-from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, Work
+from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Part, Progress, Started, Work
 from moodmesh.nodes.pool.slots import Model, Slot, Slots
 from moodmesh.nodes.pool.sweep import sweep
 from moodmesh.nodes.pool.throttle import throttled
@@ -85,7 +85,7 @@ class Worker:
                     raise AttemptFailed(failed.reason, failed.message)
                 case Started(pid=pid) if pid != self.pid:
                     raise FrameError("a worker that reports the pid of another process")
-                case Started() | Progress() | Log() as event:
+                case Started() | Progress() | Log() | Part() as event:
                     emit(event)
                 case other:
                     raise FrameError(f"an unexpected {type(other).__name__} from a worker")

@@ -29,7 +29,7 @@ from moodmesh.nodes.pool.messages import (
     pack,
     unpack,
 )
-from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, Work
+from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Part, Progress, Started, Work
 from moodmesh.nodes.pool.slots import Model, Slot, Slots
 from moodmesh.nodes.pool.sweep import sweep
 from moodmesh.nodes.pool.throttle import throttled
@@ -125,7 +125,7 @@ class Host:
                     raise AttemptFailed(failed.reason, failed.message)
                 case Started(pid=pid) if self._local and not self._owns(pid):
                     raise FrameError("a worker that reports the pid of another process")
-                case Started() | Progress() | Log() as event:
+                case Started() | Progress() | Log() | Part() as event:
                     emit(event)
                 case None:
                     raise HostLost

@@ -17,6 +17,7 @@ class Work:
     params: Mapping[str, Any]
     input: bytes = b""
     seed: int = 0
+    parts: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,15 @@ class Log:
     line: str
 
 
-Event = Started | Progress | Log
+@dataclass(frozen=True)
+class Part:
+    """The next part of the answer, counted from 0."""
+
+    index: int
+    data: bytes
+
+
+Event = Started | Progress | Log | Part
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Progress, Started, Work
-from moodmesh.tasks.errors import InvalidInput
+from moodmesh.nodes.pool.seam import AttemptFailed, Done, Event, Log, Part, Progress, Started, Work
+from moodmesh.tasks.errors import InvalidInput, PartRefused
 from moodmesh.tasks.models import Card
+from moodmesh.tasks.parts import Stream
 from moodmesh.tasks.task import Output, Request, Runner, Task
 
 EVENTS_PER_S = 10
@@ -43,10 +45,13 @@ class Allowance:
 
 
 class AttemptContext:
-    """`tasks.Context` of one attempt: passes events on within 10/s and 64 KiB/s."""
+    """`tasks.Context` of one attempt: passes events on within 10/s and 64 KiB/s; parts of the answer, all of `stream`."""
 
-    def __init__(self, emit: Emit, models: Models, clock: Callable[[], float] = time.monotonic) -> None:
-        self._emit, self._models, self._clock = emit, models, clock
+    def __init__(
+        self, emit: Emit, models: Models, clock: Callable[[], float] = time.monotonic, stream: Stream | None = None
+    ) -> None:
+        self._emit, self._models, self._clock, self._stream = emit, models, clock, stream
+        self._next = threading.Lock()  # a task may have threads of its own
         self._shares, self._lines, self._bytes = Allowance(EVENTS_PER_S), Allowance(EVENTS_PER_S), Allowance(LOG_BYTES_PER_S)
         self._dropped = 0
 
@@ -69,6 +74,14 @@ class AttemptContext:
         self._dropped = 0
         self._emit(Log(line + note))
 
+    def emit(self, index: int, data: bytes) -> None:
+        """Pass on the next part; `PartRefused` when it is none."""
+        if self._stream is None:
+            raise PartRefused("the spec of this task does not say that it streams: set streams=True")
+        with self._next:
+            if self._stream.add(index, data):
+                self._emit(Part(index, data))
+
     def check(self) -> None:
         """Nothing to raise: a cancelled attempt never gets here, its process is killed."""
 
@@ -82,9 +95,9 @@ class Session:
 
     def run(self, work: Work, emit: Emit) -> Done:
         """Run one attempt in the calling thread; `AttemptFailed` says how it ended otherwise."""
-        context = AttemptContext(emit, self._models)
         task = self._task(work)
-        request = Request(_params(task, work), work.input, work.seed)
+        context = AttemptContext(emit, self._models, stream=Stream(work.parts) if task.spec.streams else None)
+        request = Request(_params(task, work), work.input, work.seed, work.parts)
         try:
             runner, load_s = self._open(task, work, context)
             return _perform(runner, request, context, emit, load_s)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,19 @@ WEIGHTS = b"weights of a model"
 CARD = Card("probe", "probe.onnx", hashlib.sha256(WEIGHTS).hexdigest(), len(WEIGHTS), "Apache-2.0", (), "", "")
 
 
+def stream(request: Request, context: Context) -> Output:
+    """Six parts, those that are held left out; each is said twice."""
+    for index in range(len(request.parts), 6):
+        for _ in range(2):
+            context.emit(index, bytes([index]) * request.params["count"])
+    return Output({"held": len(request.parts)})
+
+
+def skip(request: Request, context: Context) -> Output:
+    context.emit(1, b"too soon")
+    return Output({})
+
+
 def weigh(request: Request, context: Context) -> Output:
     path = context.model(CARD)
     return Output({"path": str(path), "pid": os.getpid()}, {"weights": path.read_bytes()})
@@ -125,8 +139,10 @@ def weigh(request: Request, context: Context) -> Output:
 
 MODES: dict[str, Callable[[Request, Context], Output]] = {
     mode.__name__: mode
-    for mode in (echo, report, flood, refuse, explode, leave, hoard, native, sleep, spin, litter, nan, wrong, lie, weigh)
-}
+    for mode in (
+        echo, report, flood, refuse, explode, leave, hoard, native, sleep, spin, litter, nan, wrong, lie, weigh, stream, skip,
+    )
+}  # fmt: skip
 
 
 class Runner:
@@ -153,3 +169,9 @@ class Probe:
         if variant == "absent":
             raise FileNotFoundError("model file large.onnx is missing")
         return Runner()
+
+
+class Streaming(Probe):
+    """The same, and it says that it hands parts on."""
+
+    spec = replace(Probe.spec, name="test.stream", streams=True)

@@ -13,7 +13,8 @@ from moodmesh.mesh.frames import Caps, encode
 from moodmesh.mesh.seams import DeviceId, Envelope, LinkClosed
 from moodmesh.nodes.bench.scale.rig import SERVICE_S, Rig
 from moodmesh.nodes.bench.virtual import LoopClock, VirtualLoop, run
-from moodmesh.nodes.messages import KINDS, Blob, Granted, Heartbeat, Message, Reserve, Result, ResultAck, Start, parse
+from moodmesh.nodes.kinds import FEATURES, KINDS, parse
+from moodmesh.nodes.messages import Blob, Granted, Heartbeat, Message, Reserve, Result, ResultAck, Start
 
 GOSSIP = ("heartbeat", "capability", "dynamic", "pool", "rights")
 CAPS = Caps({kind: model.cap for kind, model in KINDS.items()})
@@ -24,7 +25,7 @@ LOAD, WARM_S, IDLE_S, BUSY_S = 0.7, 20.0, 120.0, 30.0
 class Bystander:
     """The far end of a link: answers heartbeats, and asks for the jobs it is told to."""
 
-    slow, pieces = False, 0
+    slow, pieces, features = False, 0, frozenset(FEATURES)
 
     def __init__(self, peer: DeviceId, heard: Counter[str]) -> None:
         self.peer, self.address, self._heard = peer, ("10.0.0.1", 1), heard

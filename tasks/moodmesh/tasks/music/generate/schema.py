@@ -10,7 +10,6 @@ from moodmesh.tasks.music.rules.orchestrate import Ensemble
 
 MAX_BARS = 64
 Axis = Annotated[float, Field(ge=-1, le=1)]
-TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 
 
 class Point(BaseModel):
@@ -25,8 +24,8 @@ class Point(BaseModel):
 class MusicRequest(BaseModel):
     """The mood as a word, as valence and arousal, or as a path of points: exactly one of them. An input file is gone on from.
 
-    `bpm` and `key` (the tonic; the mode follows the mood) are the composer's choice unless given. `takes`: each phrase is played so
-    often and the best is kept.
+    `bpm` and `key` (the tonic; the mode follows the mood) are the composer's choice unless given. `takes` says how often each
+    phrase is played; the best is kept.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,7 +35,7 @@ class MusicRequest(BaseModel):
     path: Annotated[tuple[Point, ...], Field(max_length=64)] = ()
     bars: int = Field(default=20, ge=1, le=MAX_BARS)
     bpm: float | None = Field(default=None, ge=30, le=240)
-    key: Literal[TONICS] | None = None
+    key: Literal["C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B"] | None = None
     ensemble: Ensemble = "piano"
     temperature: float = Field(default=1.0, ge=0.5, le=1.5)
     takes: int = Field(default=1, ge=1, le=8)

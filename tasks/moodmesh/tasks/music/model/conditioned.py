@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from moodmesh.tasks.music.model.decoder import Decoder, Size, token_loss
-from moodmesh.tasks.music.model.examples import DESCRIBED
+from moodmesh.tasks.music.rules.attributes import DESCRIBED
 
 TOKENS = 2
 """Places in the memory for one description."""

@@ -17,22 +17,12 @@ from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import POLYPHONY_BOUNDS, polyphony_classes
 from moodmesh.tasks.music.notation.score import Score, excerpt, tidy
 from moodmesh.tasks.music.notation.tokens import bars
-from moodmesh.tasks.music.rules.attributes import SPREAD, Attributes, heard
+from moodmesh.tasks.music.rules.attributes import DESCRIBED, described, heard
 
 SPANS = (4, 8, v.PITCHES)
 """Bars that share one description, the last for a whole window; drawn anew for each window."""
 PLACES = 8
 """The most descriptions of a window."""
-DESCRIBED = 9
-"""Numbers in a description (`described`)."""
-_CENTRE = {
-    "bpm": math.log2(96),
-    "density": math.log2(1.7),
-    "register": 60,
-    "velocity": 72,
-    "articulation": 0.8,
-    "polyphony": 2.4,
-}
 
 
 @dataclass(frozen=True)
@@ -58,15 +48,6 @@ class Source:
     ends: bool
     song: str = ""
     mood: tuple[int, int] | None = None
-
-
-def described(asked: Attributes, span: int, closing: bool) -> list[float]:
-    """The nine numbers a composer is told of `span` bars, each about -2..2; `closing` when the piece ends with them."""
-    told = [1.0 if asked.minor else -1.0]
-    for name, unit in SPREAD.items():
-        value: float = getattr(asked, name)
-        told.append(((math.log2(max(value, 0.1)) if name in ("bpm", "density") else value) - _CENTRE[name]) / unit)
-    return [*told, math.log2(span) - 3, float(closing)]
 
 
 def sources(passages: Sequence[Passage], whole: bool) -> list[Source]:

@@ -18,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from moodmesh.tasks.music.model.conditioned import TOKENS
 from moodmesh.tasks.music.model.decoder import HEAD, ROTARY_BASE, Size
-from moodmesh.tasks.music.model.examples import DESCRIBED
 from moodmesh.tasks.music.notation.vocabulary import SIZE as VOCABULARY
+from moodmesh.tasks.music.rules.attributes import DESCRIBED
 
 ROOM = 1024
 """Tokens that the caches hold."""

@@ -15,7 +15,7 @@ KEYS = 24
 POLYPHONY_BOUNDS = (2.63, 3.06, 3.50, 4.00, 4.63, 5.44, 6.44)
 """Between the 8 polyphony classes, in mean notes sounding (MuseMorphose; systems S16)."""
 
-_TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 # Share of each degree in pieces of known key (Albrecht and Shanahan 2013). By correlation they find the annotated key of 90 %
 # of the songs of POP909; the ratings of Krumhansl and Kessler (1982) that of 86 %.
 _MAJOR = (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081)
@@ -34,7 +34,7 @@ class Key(NamedTuple):
         return self.tonic + 12 * self.minor
 
     def __str__(self) -> str:
-        return f"{_TONICS[self.tonic]} {'minor' if self.minor else 'major'}"
+        return f"{TONICS[self.tonic]} {'minor' if self.minor else 'major'}"
 
 
 def key_fit(score: Score) -> NDArray[np.float64]:

@@ -136,13 +136,15 @@ def quantised(played: Performance) -> Score:
     return tidy((Note(*row) for row in zip(*(column.tolist() for column in columns), strict=True)), tempi)
 
 
-def write(score: Score) -> bytes:
-    """A standard MIDI file of 480 ticks a quarter in 4/4; `read` gives the same score again."""
+def write(score: Score, said: str = "") -> bytes:
+    """A standard MIDI file of 480 ticks a quarter in 4/4; `read` gives the same score again. `said` is a text at its start."""
     file = core.ScoreTick(TICKS)
     file.time_signatures.append(core.TimeSignatureTick(0, 4, 4))
     for bar, step in enumerate(score.tempi):
         if bar == 0 or step != score.tempi[bar - 1]:
             file.tempos.append(core.TempoTick(bar * v.BAR * SUB_BEAT, v.bpm(step)))
+    if said:
+        file.markers.append(core.TextMetaTick(0, said))
     file.markers.append(core.TextMetaTick(score.length * SUB_BEAT, _END))
     for track, name in enumerate(v.TRACKS):
         notes = [note for note in score.notes if note.track == track]

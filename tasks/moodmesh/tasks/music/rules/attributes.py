@@ -38,6 +38,17 @@ RANGES: dict[str, tuple[float, float]] = {
 SPREAD = {"bpm": 0.36, "density": 0.41, "register": 3.1, "velocity": 16.0, "articulation": 0.08, "polyphony": 0.84}
 """Standard deviation of what `wanted` gives over all moods alike, tempo and density as log2: the units of `distance`."""
 
+DESCRIBED = 9
+"""Numbers in a description (`described`)."""
+_CENTRE = {
+    "bpm": math.log2(96),
+    "density": math.log2(1.7),
+    "register": 60,
+    "velocity": 72,
+    "articulation": 0.8,
+    "polyphony": 2.4,
+}
+
 _SAME_HAND = 7
 """Notes within so many semitones follow each other in one voice, when it is asked how long a note could have sounded."""
 
@@ -125,3 +136,12 @@ def distance(one: Attributes, other: Attributes) -> float:
             values = math.log2(max(values[0], 0.1)), math.log2(max(values[1], 0.1))
         apart.append((values[0] - values[1]) / unit)
     return math.sqrt(sum(step**2 for step in apart) / len(apart))
+
+
+def described(asked: Attributes, span: int, closing: bool) -> list[float]:
+    """The nine numbers a composer is told of `span` bars, each about -2..2; `closing` when the piece ends with them."""
+    told = [1.0 if asked.minor else -1.0]
+    for name, unit in SPREAD.items():
+        value: float = getattr(asked, name)
+        told.append(((math.log2(max(value, 0.1)) if name in ("bpm", "density") else value) - _CENTRE[name]) / unit)
+    return [*told, math.log2(span) - 3, float(closing)]

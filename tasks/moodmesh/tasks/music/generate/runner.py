@@ -1,0 +1,97 @@
+"""Runs `music.generate`: bars from a composer, handed on as they come, and the piece as MIDI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from moodmesh.tasks.models import Card
+from moodmesh.tasks.music.engine.playing import Bar
+from moodmesh.tasks.music.engine.steps import Steps
+from moodmesh.tasks.music.generate.asked import Asked
+from moodmesh.tasks.music.generate.composers import Composer, Rules, Trained
+from moodmesh.tasks.music.generate.schema import Composer as Named
+from moodmesh.tasks.music.generate.schema import Heard, MadeMusic
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.midi import write
+from moodmesh.tasks.music.notation.score import Score
+from moodmesh.tasks.music.notation.tokens import decode
+from moodmesh.tasks.music.rules.attributes import Attributes, heard
+from moodmesh.tasks.task import Context, Output, Request, Runner, Variant
+
+PIECE = "piece.mid"
+FREE = "CC0-1.0"
+"""What the rules write is nobody's."""
+
+
+def open_runner(variant: Variant, context: Context) -> Runner:
+    """The runner of a variant; OSError when its model file is missing or damaged."""
+    if variant.card is None:
+        return Generate(variant, Rules())
+    return Generate(variant, Trained(Steps.load(context.model(variant.card))))
+
+
+class Generate:
+    """A loaded variant."""
+
+    def __init__(self, variant: Variant, composer: Composer) -> None:
+        self._variant, self._composer = variant, composer
+
+    def run(self, request: Request, context: Context) -> Output:
+        """Answer one request; each bar is handed on as a part (`packed`)."""
+        asked = Asked.of(request)
+        made = [unpacked(part) for part in request.parts]
+        for bar in self._composer.bars(asked, list(made), context.check):
+            context.emit(len(made), packed(bar))
+            made.append(bar)
+            context.progress(len(made) / asked.request.bars)
+        score = asked.finished(whole(made))
+        named = named_as(self._variant)
+        value = _described(asked, score, whole(made), named)
+        return Output(value.model_dump(mode="json", by_alias=True), {PIECE: write(score, value.provenance)})
+
+
+def packed(bar: Bar) -> bytes:
+    """The tokens of a bar, two bytes each, the low one first."""
+    return np.array(bar, "<u2").tobytes()
+
+
+def unpacked(part: bytes) -> Bar:
+    """What `packed` made."""
+    tokens: Bar = np.frombuffer(part, "<u2").tolist()
+    return tokens
+
+
+def whole(made: Sequence[Bar]) -> Score:
+    """The bars as one score."""
+    return decode([token for bar in made for token in bar] + [v.EOS] * bool(made))
+
+
+def named_as(variant: Variant) -> Named:
+    """What a variant is called in results."""
+    card: Card | None = variant.card
+    if card is None:
+        return Named(variant=variant.name, licence=FREE)
+    return Named(variant=variant.name, model=card.name, sha256=card.sha256, licence=card.licence)
+
+
+def _described(asked: Asked, score: Score, made: Score, named: Named) -> MadeMusic:
+    said = f"{named.model} ({(named.sha256 or '')[:12]})" if named.model else "the rules, without a model"
+    return MadeMusic(
+        bars=score.bars,
+        seconds=round(score.seconds, 3),
+        notes=len(score.notes),
+        key=str(asked.key),
+        moods=tuple((round(mood.valence, 3), round(mood.arousal, 3)) for mood in asked.moods),
+        asked=_shown(asked.phrases[0][2]),
+        heard=_shown(heard(made)),
+        composer=named,
+        seed=asked.seed,
+        takes=asked.request.takes,
+        provenance=f"Made by a machine: Moodmesh music.generate, {said}, seed {asked.seed}; weights under {named.licence}.",
+    )
+
+
+def _shown(attributes: Attributes) -> Heard:
+    return Heard(**{name: round(value, 3) for name, value in vars(attributes).items()})
