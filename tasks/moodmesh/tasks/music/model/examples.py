@@ -61,24 +61,24 @@ def sources(passages: Sequence[Passage], whole: bool) -> list[Source]:
 
 
 class Windows:
-    """Draws windows of `length` tokens; `vary` plays them at other tempi, louder or softer, shorter or longer."""
+    """Draws windows; `vary` plays them at other tempi, louder or softer, shorter or longer."""
 
-    def __init__(self, drawn_from: Sequence[Source], length: int, seed: int, vary: bool = True) -> None:
-        self._sources, self._length, self._seed, self._vary = drawn_from, length, seed, vary
+    def __init__(self, drawn_from: Sequence[Source], seed: int, vary: bool = True) -> None:
+        self._sources, self._seed, self._vary = drawn_from, seed, vary
         self._sizes = [np.array([len(bar) for bar in bars(one.score)]) for one in drawn_from]
         self._ends = np.cumsum([sizes.sum() for sizes in self._sizes])
 
-    def draw(self, number: int) -> Window:
-        """Window `number`; the same for the same number."""
+    def draw(self, number: int, length: int) -> Window:
+        """Window `number` of `length` tokens; the same for the same number and length."""
         random = np.random.default_rng((self._seed, number))
         at = int(np.searchsorted(self._ends, random.integers(self._ends[-1]), side="right"))
         source, sizes = self._sources[at], self._sizes[at]
-        first, last = _cut(sizes, self._length, random)
+        first, last = _cut(sizes, length, random)
         score = excerpt(source.score, first, last)
         if self._vary:
             score = varied(score, random)
         span = max(int(random.choice(SPANS)), math.ceil(score.bars / PLACES))
-        return window(replace(source, score=score, ends=source.ends and last == source.score.bars), self._length, span)
+        return window(replace(source, score=score, ends=source.ends and last == source.score.bars), length, span)
 
 
 def _cut(sizes: NDArray[np.int64], length: int, random: np.random.Generator) -> tuple[int, int]:
