@@ -117,6 +117,17 @@ def test_windows_cover_a_piece_once() -> None:
         assert all(12 <= last - first <= 23 for first, last in found) or len(found) == 1
 
 
+def test_windows_weigh_by_their_bars() -> None:
+    piece = Score((), (40,) * 37)
+    said = {first: value for (first, _), value in zip(windows(piece), (0.2, 0.8), strict=True)}
+    (_, middle), (_, end) = windows(piece)
+    assert middle != end - middle
+    order = iter(said.values())
+    whole, parts_ = judged(piece, lambda score: np.full(2, next(order)))
+    assert [part.arousal for part in parts_ if part] == [0.2, 0.8]
+    assert whole.arousal == pytest.approx((0.2 * middle + 0.8 * (end - middle)) / 37)
+
+
 def test_verdict_is_right_by_axis() -> None:
     found = Verdict(arousal=0.9, valence=0.2)
     assert found.right((-1, 1)) == (True, True)
@@ -153,6 +164,10 @@ def test_figures_are_finite_for_the_least_of_pieces(name: str) -> None:
         found = FIGURES[name](tidy(notes, [0]))
         assert np.isfinite(found).all()
         assert found.shape == FIGURES[name](scale()).shape
+
+
+def test_pieces_are_personal() -> None:
+    assert MusicJudge.spec.personal
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:

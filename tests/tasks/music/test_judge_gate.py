@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def markov() -> Markov:
 @pytest.fixture(scope="module")
 def made(markov: Markov) -> gate.Gate:
     learn, band = [composed(seed) for seed in range(100, 148)], [composed(seed) for seed in range(200, 260)]
-    kinds = negatives.kinds(learn, [passage(seed) for seed in range(100, 148)], markov, BARS)
+    kinds = negatives.kinds(learn, medians([passage(seed) for seed in range(100, 148)]), markov, BARS)
     return gate.fit(learn, band, [kind(seed) for kind in kinds.values() for seed in range(12)], markov.nll)
 
 
@@ -140,6 +141,15 @@ def test_each_of_the_three_can_fail_a_piece_at_both_ends(made: gate.Gate) -> Non
             verdict = made.inside(inside._replace(**{name: value}))
             assert verdict.count(False) == 1
             assert not dict(zip(gate.Measured._fields, verdict, strict=True))[name]
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_one_of_the_three_is_enough_to_fail(made: gate.Gate, which: int) -> None:
+    piece = composed(5)
+    wide = np.array([[-1e9, 1e9]] * 3)
+    assert dataclasses.replace(made, bands=wide).passes(piece)
+    wide[which] = (1e8, 1e9)
+    assert not dataclasses.replace(made, bands=wide).passes(piece)
 
 
 def test_one_note_over_and_over_is_too_predictable(made: gate.Gate) -> None:

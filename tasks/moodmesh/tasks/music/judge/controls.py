@@ -49,6 +49,11 @@ def medians(pieces: Sequence[Passage]) -> dict[Mood, Medians]:
     return {mood: Medians(*np.median(found, axis=0).tolist()) for mood, found in rows.items()}
 
 
+def overall(pieces: Sequence[Passage]) -> dict[Mood, Medians]:
+    """The medians of all pieces for every quadrant alike: for sets without moods."""
+    return dict.fromkeys(MOODS, Medians(*np.median([_figures(piece.score) for piece in pieces], axis=0).tolist()))
+
+
 def _figures(score: Score) -> list[float]:
     onset, _, pitch, velocity, duration = np.array(score.notes).T
     moments = len(np.unique(onset))

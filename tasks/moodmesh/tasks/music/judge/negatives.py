@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from moodmesh.tasks.music.corpus.prepare import Passage
-from moodmesh.tasks.music.judge.controls import MOODS, atonal, in_key, jitter, medians, shuffle
+from moodmesh.tasks.music.judge.controls import MOODS, Medians, Mood, atonal, in_key, jitter, shuffle
 from moodmesh.tasks.music.judge.markov import Markov
 from moodmesh.tasks.music.notation.score import Score, excerpt
 from moodmesh.tasks.music.notation.tokens import encode
@@ -31,9 +31,8 @@ def excerpts(pieces: Sequence[Passage], bars: int, most: int = 8) -> list[tuple[
     ]
 
 
-def kinds(real: Sequence[Score], labelled: Sequence[Passage], markov: Markov, bars: int) -> dict[str, Kind]:
-    """Every kind by name, of so many bars; what is made from real pieces is made of `real`, medians of those with a mood."""
-    usual = medians(labelled)
+def kinds(real: Sequence[Score], usual: dict[Mood, Medians], markov: Markov, bars: int) -> dict[str, Kind]:
+    """Every kind by name, of so many bars; what is made from real pieces is made of `real`."""
     random, wild = in_key(usual), atonal(usual)
     return {
         "in-key random": lambda seed: random(MOODS[seed % 4], bars, seed),
