@@ -233,7 +233,7 @@ def results(
     except (ImportError, ValueError):
         known = False
     if not known:
-        raise UsageError(f"no table {name!r}; there are emotion.text and emotion.text.escalation")
+        raise UsageError(f"no table {name!r}; there are emotion.text, emotion.text.escalation and music.judge")
     options = {"--retrain": retrain, "--check": check, "--quick": quick, "--json": json}
     arguments = [*(["--data", str(data)] if data else []), *(option for option, given in options.items() if given)]
     try:
