@@ -215,3 +215,5 @@ def test_another_devices_parts_are_with_their_owner(tmp_path: Path) -> None:
         bob.wait_for(lambda: [j for j in bob.client.get("jobs", all=1)["jobs"] if j["id"] == job], "told of it")
         with pytest.raises(Refused, match="is with ann, which submitted it"):
             bob.client.bytes("jobs", job, "parts", "0")
+        with pytest.raises(Refused, match="is with ann, which submitted it"):
+            list(bob.client.parts(job))
