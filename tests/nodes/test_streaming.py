@@ -678,6 +678,10 @@ def test_what_is_acknowledged_is_not_said_again() -> None:
     assert [index for index, _ in out.due()] == [3, 4, 5, 6]
     assert out.acknowledge(10**6), "what was never made cannot be held"
     assert (out.acked, out.left) == (8, [])
+    large = Outgoing([bytes(PART_BYTES)] * 5, 0)
+    assert [index for index, _ in large.due()] == [0, 1], "of large ones two"
+    assert large.acknowledge(1)
+    assert [index for index, _ in large.due()] == [2]
     again = Outgoing.kept(join([b"6", b"7"]), 6)
     assert [index for index, _ in again.due()] == [6, 7]
 
