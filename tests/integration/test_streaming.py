@@ -106,7 +106,7 @@ def test_what_is_asked_for_and_is_not_there_is_told(tmp_path: Path) -> None:
                 ann.client.bytes("jobs", job, "parts", wrong)
         with pytest.raises(NotFound, match="no job begins"):
             ann.client.bytes("jobs", "f" * 32, "parts", "0")
-        with pytest.raises(UsageError, match="leave --escalate out"):
+        with pytest.raises(UsageError, match="each made once: leave --escalate out"):
             submit(ann, escalate=0.5)
         ann.client.post("jobs", job, "cancel")
         with pytest.raises(NotFound, match="and it is STOPPED"):
