@@ -1,9 +1,10 @@
-"""Training of the composers: what they are shown, what the mixture computes, and that a stopped run goes on as if it had not."""
+"""Training of the composers: what they are shown, what the mixture computes, and runs that are stopped and go on."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,10 @@ from moodmesh.tasks.music.model import train
 from moodmesh.tasks.music.model.conditioned import ByAttributes, Unconditional
 from moodmesh.tasks.music.model.decoder import SIZES, Decoder, Size, rotated, rotation, token_loss
 from moodmesh.tasks.music.model.examples import PLACES, Source, Windows, varied, window
-from moodmesh.tasks.music.model.gmvae import CLASSES, GMVAE, Weights, alarms
+from moodmesh.tasks.music.model.gmvae import GMVAE, Weights, alarms
 from moodmesh.tasks.music.model.gmvae import Windows as Batch
 from moodmesh.tasks.music.model.recipe import Recipe, load_recipe
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.notation.tokens import decode, encode
 from moodmesh.tasks.music.rules.attributes import described, heard, wanted
 from moodmesh.tasks.music.rules.compose import compose
@@ -34,16 +34,15 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "DEV_WINDOWS", 4)
 
 
-def pieces() -> list[Source]:
+@cache
+def pieces() -> tuple[Source, ...]:
     """Two by rule in each of two moods."""
     moods = [(0.6, 0.6), (-0.6, -0.6)]
-    return [
-        Source(
-            compose(wanted(*mood), 24, seed), mood[0] < 0, ends=True, song=f"{mood}{seed}", mood=(int(np.sign(mood[0])),) * 2
-        )
+    return tuple(
+        Source(compose(wanted(*mood), 24, seed), mood[0] < 0, True, f"{mood}{seed}", (int(np.sign(mood[0])),) * 2)
         for mood in moods
         for seed in (1, 2)
-    ]
+    )
 
 
 def given(labelled: bool = False) -> train.Material:
@@ -150,11 +149,10 @@ def test_a_token_reads_the_description_of_its_own_span() -> None:
     unread = told.clone()
     unread[0, 2:] += 3
     with torch.no_grad():
-        assert model(tokens, spans, unread).item() == model(tokens, spans, told).item()
-        assert model(tokens[:, :11], spans[:, :11], changed).item() == pytest.approx(
-            model(tokens[:, :11], spans[:, :11], told).item()
-        )
-        assert model(tokens, spans, changed).item() != model(tokens, spans, told).item()
+        whole, first = model(tokens, spans, told).item(), model(tokens[:, :11], spans[:, :11], told).item()
+        assert model(tokens, spans, unread).item() == whole
+        assert model(tokens[:, :11], spans[:, :11], changed).item() == pytest.approx(first)
+        assert model(tokens, spans, changed).item() != whole
 
 
 # The mixture
@@ -204,7 +202,7 @@ def test_labels_and_their_absence_both_count() -> None:
     known, unknown = model.terms(some()), model.terms(some(known=False))
     assert known["label"].item() > 0
     assert unknown["label"].item() == 0
-    assert model(some(), torch.tensor(1.0)).item() > model(some(known=False), torch.tensor(0.0)).item() - 1
+    assert known["kl"].item() != pytest.approx(unknown["kl"].item(), rel=1e-3)
 
 
 def test_features_are_learnt_from_their_own_latent_and_unlearnt_from_the_other() -> None:
@@ -324,8 +322,3 @@ def test_the_recipes_in_the_configuration_are_read(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('name = "a"\nkind = "attributes"\nsize = "tiny"\nsets = []\ntokens = 1\nspeed = 2\n')
     with pytest.raises(ValueError, match="speed"):
         load_recipe(tmp_path / "r.toml")
-
-
-def test_scores_without_notes_are_no_sources() -> None:
-    assert heard(Score((), (30,))).density == 0
-    assert CLASSES == 8
