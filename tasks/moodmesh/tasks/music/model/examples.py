@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from moodmesh.tasks.music.corpus.prepare import Passage
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.features import POLYPHONY_BOUNDS, polyphony_classes
+from moodmesh.tasks.music.notation.features import POLYPHONY_BOUNDS, minorness, polyphony_classes
 from moodmesh.tasks.music.notation.score import Score, excerpt, tidy
 from moodmesh.tasks.music.notation.tokens import bars
 from moodmesh.tasks.music.rules.attributes import DESCRIBED, described, heard
@@ -29,13 +29,15 @@ PLACES = 8
 class Window:
     """`tokens` [length]; `spans` [length] the number of the description that holds for each; `told` [PLACES, DESCRIBED].
 
-    `polyphony` [8] is the share of its bars in each class of polyphony; `mood` its labelled (valence, arousal), -1 or 1.
+    `polyphony` [8] is the share of its bars in each class of polyphony, `minor` the mode of the passage that it is from, `mood`
+    its labelled (valence, arousal), -1 or 1.
     """
 
     tokens: NDArray[np.int64]
     spans: NDArray[np.int64]
     told: NDArray[np.float32]
     polyphony: NDArray[np.float32]
+    minor: bool
     mood: tuple[int, int] | None
 
 
@@ -116,8 +118,8 @@ def window(source: Source, length: int, span: int) -> Window:
         if number % span == 0:
             part = excerpt(score, number, min(number + span, score.bars))
             last = source.ends and number + span >= score.bars
-            told[number // span] = described(replace(heard(part), minor=source.minor), part.bars, last)
+            told[number // span] = described(heard(part), part.bars, last, minorness(part))
     if source.ends and used < length:
         tokens[used] = v.EOS
     classes = np.bincount(polyphony_classes(score), minlength=len(POLYPHONY_BOUNDS) + 1)
-    return Window(tokens, spans, told, (classes / max(score.bars, 1)).astype(np.float32), source.mood)
+    return Window(tokens, spans, told, (classes / max(score.bars, 1)).astype(np.float32), source.minor, source.mood)

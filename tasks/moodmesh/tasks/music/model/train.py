@@ -86,6 +86,7 @@ class Batch:
     spans: Tensor
     told: Tensor
     polyphony: Tensor
+    minor: Tensor
     mood: Tensor
 
 
@@ -95,7 +96,7 @@ def batch(windows: Windows, numbers: Sequence[int], length: int) -> Batch:
     arrays = [np.stack([getattr(one, name) for one in drawn]) for name in ("tokens", "spans", "told", "polyphony")]
     moods = [[-1, -1] if one.mood is None else [(one.mood[1] + 1) // 2, (one.mood[0] + 1) // 2] for one in drawn]
     tokens, spans, told, polyphony = (torch.from_numpy(array) for array in arrays)
-    return Batch(tokens, spans, told, polyphony, torch.tensor(moods))
+    return Batch(tokens, spans, told, polyphony, torch.tensor([int(one.minor) for one in drawn]), torch.tensor(moods))
 
 
 def composer(recipe: Recipe) -> nn.Module:
@@ -224,7 +225,7 @@ class Run:
 
 
 def _for_gmvae(given: Batch) -> gmvae.Windows:
-    return gmvae.Windows(given.tokens, given.polyphony, (given.told[:, 0, 0] > 0).long(), given.mood)
+    return gmvae.Windows(given.tokens, given.polyphony, given.minor, given.mood)
 
 
 def work(run: Run, given: Material, stopped: Callable[[], bool], say: Callable[[dict[str, Any]], None]) -> None:

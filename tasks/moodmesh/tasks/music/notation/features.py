@@ -70,6 +70,12 @@ def key(score: Score) -> Key:
     return Key(tonic, bool(minor))
 
 
+def minorness(score: Score) -> float:
+    """How much better A minor fits than C major, about -.6 to .6: of a score that is in one of them (`normalised`)."""
+    fits = key_fit(score)
+    return float(fits[Key(9, minor=True).number] - fits[Key(0, minor=False).number])
+
+
 def normalised(score: Score) -> tuple[Score, Key]:
     """The score moved by at most 6 semitones to C major or A minor, and the key it had; `at_key` moves it back."""
     found = key(score)
