@@ -16,6 +16,7 @@ from moodmesh.tasks.music.engine import playing
 from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player, window
 from moodmesh.tasks.music.engine.sampling import Taste, choices, choose
 from moodmesh.tasks.music.engine.steps import Steps, pack
+from moodmesh.tasks.music.model.eager import EagerSteps
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.grammar import START, State, allowed, follow
 from moodmesh.tasks.music.notation.tokens import bars, decode
@@ -45,6 +46,14 @@ def test_the_graph_says_what_pytorch_says(int8: bool, near: float) -> None:
     for at in range(60, 90):
         assert np.abs(loaded.feed(tokens[at : at + 1]) - wanted[at]).max() < near
     assert np.abs(wanted).max() > 5 * min(near, 0.2)
+
+
+def test_the_plain_step_says_what_pytorch_says() -> None:
+    tokens, plain = np.random.default_rng(0).integers(2, v.SIZE, 50).tolist(), EagerSteps(small())
+    plain.remember(told(1))
+    wanted = torch_logits(tokens, told(1))
+    for begin, end in ((0, 20), (20, 33), (33, 34), (34, 50)):
+        assert np.abs(plain.feed(tokens[begin:end]) - wanted[end - 1]).max() < 2e-4
 
 
 def test_what_it_remembers_changes_what_it_says() -> None:

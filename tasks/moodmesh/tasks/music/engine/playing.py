@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moodmesh.tasks.music.engine.sampling import Taste, choose
-from moodmesh.tasks.music.engine.steps import Steps
+from moodmesh.tasks.music.engine.steps import Stepping
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.grammar import START, follow
 from moodmesh.tasks.music.notation.vocabulary import Kind
@@ -36,7 +36,7 @@ class Ask:
 class Player:
     """Plays a plan on a composer; `before` are bars that the piece goes on from and that are not counted in the plan."""
 
-    def __init__(self, steps: Steps, plan: Sequence[Ask], seed: int, taste: Taste, before: Sequence[Bar] = ()) -> None:
+    def __init__(self, steps: Stepping, plan: Sequence[Ask], seed: int, taste: Taste, before: Sequence[Bar] = ()) -> None:
         self._steps, self._plan, self._seed, self._taste = steps, plan, seed, taste
         self._asked = [plan[0]] * len(before) + list(plan)
         self._lead = len(before)

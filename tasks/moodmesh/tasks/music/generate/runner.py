@@ -49,7 +49,7 @@ class Generate:
         score = asked.finished(whole(made))
         named = named_as(self._variant)
         value = _described(asked, score, whole(made), named)
-        return Output(value.model_dump(mode="json", by_alias=True), {PIECE: write(score, value.provenance)})
+        return Output(value.model_dump(mode="json"), {PIECE: write(score, value.provenance)})
 
 
 def packed(bar: Bar) -> bytes:
@@ -94,4 +94,5 @@ def _described(asked: Asked, score: Score, made: Score, named: Named) -> MadeMus
 
 
 def _shown(attributes: Attributes) -> Heard:
-    return Heard(**{name: round(value, 3) for name, value in vars(attributes).items()})
+    shown = {name: round(value, 3) for name, value in vars(attributes).items()}
+    return Heard(pitch=shown.pop("register"), **shown)
