@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from moodmesh.tasks.music.rules.compose import compose
 BARS = 8
 
 
+@cache
 def composed(seed: int) -> Score:
     valence, arousal = MOODS[seed % 4]
     rng = np.random.default_rng(seed)
