@@ -1,0 +1,108 @@
+"""What is copied: runs of (pitch interval, time to the next note) that a piece shares with the training set (evaluation §2).
+
+Transposing a piece, or another tempo, changes none of them. Two lines of a piece are looked at: all notes, chords from the
+lowest up, and the top line alone, the highest note of each moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moodmesh.tasks.music.notation.score import Score
+from moodmesh.tasks.music.notation.vocabulary import BAR, DRUMS
+
+Hashes = NDArray[np.uint64]
+LINES = ("all notes", "top line")
+SIZES = (8, 12, 16)
+"""Notes of the runs whose shares are reported: one more than the steps between them."""
+LONGEST = 256
+"""Steps beyond which a run is not followed."""
+NEAR = 5
+"""Steps of the runs by which two pieces are called alike."""
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+
+def symbols(score: Score, line: str) -> Hashes:
+    """[notes - 1] each step of a line as one number: interval -87..87 and sub-beats to the next note, at most a bar's."""
+    notes = [(note.onset, note.pitch) for note in score.notes if note.track != DRUMS]
+    if line == "top line":
+        notes = [(onset, pitch) for onset, pitch in dict(sorted(notes)).items()]
+    if len(notes) < 2:
+        return np.zeros(0, np.uint64)
+    onset, pitch = np.diff(np.array(sorted(notes), np.int64), axis=0).T
+    return np.asarray((pitch + 128) * 64 + np.minimum(onset, BAR) + 1, np.uint64)
+
+
+def grams(steps: Hashes, size: int) -> Hashes:
+    """[n - size + 1] a hash of each run of `size` steps; 64 bits, so that two among millions hardly ever meet."""
+    count = len(steps) - size + 1
+    if count <= 0:
+        return np.zeros(0, np.uint64)
+    made = np.zeros(count, np.uint64)
+    with np.errstate(over="ignore"):
+        for at in range(size):
+            made = (made ^ (made >> np.uint64(29)) ^ steps[at : at + count]) * _FACTOR
+    return made
+
+
+class Known:
+    """The runs of a set of pieces, on one line."""
+
+    def __init__(self, scores: Sequence[Score], line: str) -> None:
+        self._line, self._pieces = line, [symbols(score, line) for score in scores]
+        self._runs: dict[int, Hashes] = {}
+
+    def runs(self, size: int) -> Hashes:
+        """The hashes of all runs of `size` steps, sorted, each once."""
+        if size not in self._runs:
+            self._runs[size] = np.unique(np.concatenate([grams(one, size) for one in self._pieces]))
+        return self._runs[size]
+
+    def among(self, steps: Hashes, size: int) -> NDArray[np.bool_]:
+        """Of each run of a line, whether it is known."""
+        asked, known = grams(steps, size), self.runs(size)
+        if not len(known):
+            return np.zeros(len(asked), np.bool_)
+        return np.asarray(known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked)
+
+    def longest(self, score: Score) -> int:
+        """Steps of the longest run of a piece that is known, at most LONGEST."""
+        steps = symbols(score, self._line)
+        least, most = 0, min(LONGEST, len(steps))
+        while least < most:  # what holds a known run holds shorter ones
+            middle = (least + most + 1) // 2
+            least, most = (middle, most) if self.among(steps, middle).any() else (least, middle - 1)
+        return least
+
+    def shares(self, score: Score) -> list[float]:
+        """Of the runs of 8, 12 and 16 notes of a piece, the shares that are known; 0 where it has none."""
+        steps = symbols(score, self._line)
+        found = [self.among(steps, size - 1) for size in SIZES]
+        return [float(one.mean()) if len(one) else 0.0 for one in found]
+
+    @cached_property
+    def _by_piece(self) -> tuple[Hashes, NDArray[np.int64]]:
+        """The distinct short runs of every piece, sorted, and the piece of each."""
+        rows = [np.unique(grams(one, NEAR)) for one in self._pieces]
+        runs, piece = np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        order = np.argsort(runs, kind="stable")
+        return runs[order], piece[order]
+
+    def nearest(self, score: Score) -> float:
+        """The largest share of the short runs of a piece that one known piece has as well, 0..1."""
+        asked = np.unique(grams(symbols(score, self._line), NEAR))
+        runs, piece = self._by_piece
+        if not len(asked) or not len(runs):
+            return 0.0
+        first, last = np.searchsorted(runs, asked, "left"), np.searchsorted(runs, asked, "right")
+        hits = np.concatenate([piece[a:b] for a, b in zip(first, last, strict=True)])
+        return float(np.bincount(hits).max() / len(asked)) if len(hits) else 0.0
+
+    def copied(self, score: Score) -> list[float]:
+        """[5] notes of the longest known run, the three shares, the nearest piece."""
+        longest = self.longest(score)
+        return [float(longest + (longest > 0)), *self.shares(score), self.nearest(score)]
