@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from moodmesh.tasks.music.corpus import split
+from moodmesh.tasks.music.generate.novelty import LINES
 from moodmesh.tasks.music.judge import CARDS
 from moodmesh.tasks.music.judge.bench import PredictionMissing
 from moodmesh.tasks.music.judge.gates import FREE, cut
@@ -18,7 +19,7 @@ from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.notation.tokens import decode, encode
 from moodmesh.tasks.music.results import likelihoods
 from moodmesh.tasks.music.results.figures import Arrays, Ear
-from moodmesh.tasks.music.results.grams import LINES, Known
+from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import Planned, found
 from moodmesh.tasks.music.results.systems import MOODS, REAL, System, labelled, trained, untrained

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from moodmesh.tasks.errors import InvalidInput
+from moodmesh.tasks.music.generate.novelty import LINES
 from moodmesh.tasks.music.judge.gate import Gate
 from moodmesh.tasks.music.judge.heard import Floats
 from moodmesh.tasks.music.judge.runner import Judge
 from moodmesh.tasks.music.judge.structure import NAMES, structure
 from moodmesh.tasks.music.notation import features
 from moodmesh.tasks.music.notation.score import Score
-from moodmesh.tasks.music.results.grams import LINES, Known
+from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.rules.attributes import heard
 
 Arrays = dict[str, Floats]

@@ -1,8 +1,4 @@
-"""What is copied: runs of (pitch interval, time to the next note) that a piece shares with the training set (evaluation §2).
-
-Transposing a piece, or another tempo, changes none of them. Two lines of a piece are looked at: all notes, chords from the
-lowest up, and the top line alone, the highest note of each moment.
-"""
+"""What is copied: runs of (pitch interval, time to the next note) that a piece shares with the training set (evaluation §2)."""
 
 from __future__ import annotations
 
@@ -12,41 +8,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from moodmesh.tasks.music.generate.novelty import Hashes, grams, symbols
 from moodmesh.tasks.music.notation.score import Score
-from moodmesh.tasks.music.notation.vocabulary import BAR, DRUMS
 
-Hashes = NDArray[np.uint64]
-LINES = ("all notes", "top line")
 SIZES = (8, 12, 16)
 """Notes of the runs whose shares are reported: one more than the steps between them."""
 LONGEST = 256
 """Steps beyond which a run is not followed."""
 NEAR = 5
 """Steps of the runs by which two pieces are called alike."""
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)
-
-
-def symbols(score: Score, line: str) -> Hashes:
-    """[notes - 1] each step of a line as one number: interval -87..87 and sub-beats to the next note, at most a bar's."""
-    notes = [(note.onset, note.pitch) for note in score.notes if note.track != DRUMS]
-    if line == "top line":
-        notes = [(onset, pitch) for onset, pitch in dict(sorted(notes)).items()]
-    if len(notes) < 2:
-        return np.zeros(0, np.uint64)
-    onset, pitch = np.diff(np.array(sorted(notes), np.int64), axis=0).T
-    return np.asarray((pitch + 128) * 64 + np.minimum(onset, BAR) + 1, np.uint64)
-
-
-def grams(steps: Hashes, size: int) -> Hashes:
-    """[n - size + 1] a hash of each run of `size` steps; 64 bits, so that two among millions hardly ever meet."""
-    count = len(steps) - size + 1
-    if count <= 0:
-        return np.zeros(0, np.uint64)
-    made = np.zeros(count, np.uint64)
-    with np.errstate(over="ignore"):
-        for at in range(size):
-            made = (made ^ (made >> np.uint64(29)) ^ steps[at : at + count]) * _FACTOR
-    return made
 
 
 class Known:
