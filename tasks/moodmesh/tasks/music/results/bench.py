@@ -137,10 +137,9 @@ def retrain(bench: Bench, say: Callable[[str], None]) -> None:
     real, (runs, _) = bench.real, found(bench.runs)
     train = [one.score for pieces in real.pieces("train", sets=FREE).values() for one in pieces]
     ear = Ear(real.judges, real.gate(bench.bars), {line: Known(train, line) for line in LINES})
-    bench.keep(HELD, "", lambda: ear.measured([one[2] for one in cut(real.pieces("held", sets=FREE), bench.bars)]))
-    bench.keep(
-        f"{HELD} and judged", "", lambda: ear.measured([one[2] for one in cut(real.pieces("judge", "held"), bench.bars)])
-    )
+    held, judged = (cut(pieces, bench.bars) for pieces in (real.pieces("held", sets=FREE), real.pieces("judge")))
+    bench.keep(HELD, "", lambda: ear.measured([score for _, _, score in held]))
+    bench.keep(JUDGED, "", lambda: ear.measured([score for _, _, score in judged]))
     bench.keep(REAL, "", lambda: _of_real(bench, ear))
     for system in (*untrained(real), *(row for run in runs for row in trained(run))):
         say(f"{system.name} ...")

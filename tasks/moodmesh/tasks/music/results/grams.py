@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -13,8 +14,8 @@ from moodmesh.tasks.music.notation.score import Score
 
 SIZES = (8, 12, 16)
 """Notes of the runs whose shares are reported: one more than the steps between them."""
-LONGEST = 256
-"""Steps beyond which a run is not followed."""
+LADDER = (3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 20, 23, 27, 31, 36, 42, 48, 56, 63)
+"""Steps of the runs that are looked for when it is asked for the longest."""
 NEAR = 5
 """Steps of the runs by which two pieces are called alike."""
 
@@ -40,13 +41,10 @@ class Known:
         return np.asarray(known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked)
 
     def longest(self, score: Score) -> int:
-        """Steps of the longest run of a piece that is known, at most LONGEST."""
+        """Notes of the longest run of a piece that is known, by LADDER; 0 for none."""
         steps = symbols(score, self._line)
-        least, most = 0, min(LONGEST, len(steps))
-        while least < most:  # what holds a known run holds shorter ones
-            middle = (least + most + 1) // 2
-            least, most = (middle, most) if self.among(steps, middle).any() else (least, middle - 1)
-        return least
+        place = bisect_left(LADDER, True, key=lambda size: not self.among(steps, size).any())  # a known run holds shorter ones
+        return LADDER[place - 1] + 1 if place else 0
 
     def shares(self, score: Score) -> list[float]:
         """Of the runs of 8, 12 and 16 notes of a piece, the shares that are known; 0 where it has none."""
@@ -74,5 +72,4 @@ class Known:
 
     def copied(self, score: Score) -> list[float]:
         """[5] notes of the longest known run, the three shares, the nearest piece."""
-        longest = self.longest(score)
-        return [float(longest + (longest > 0)), *self.shares(score), self.nearest(score)]
+        return [float(self.longest(score)), *self.shares(score), self.nearest(score)]
