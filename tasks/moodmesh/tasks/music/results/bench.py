@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from moodmesh.tasks.music.corpus import split
+from moodmesh.tasks.music.generate import CARDS as GENERATE
 from moodmesh.tasks.music.generate.novelty import LINES
 from moodmesh.tasks.music.judge import CARDS
 from moodmesh.tasks.music.judge.bench import PredictionMissing
@@ -22,7 +23,7 @@ from moodmesh.tasks.music.results.figures import Arrays, Ear
 from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import Planned, found
-from moodmesh.tasks.music.results.systems import MOODS, REAL, System, labelled, trained, untrained
+from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE, TAKES, System, labelled, trained, untrained
 from moodmesh.tasks.music.rules.moods import Mood
 
 _RULES = 1
@@ -51,7 +52,12 @@ class Bench:
     @property
     def key(self) -> str:
         """Names what everything is made by but the weights: rules, judges, data, split, sizes."""
-        said = [str(_RULES), *(card.sha256 for card in CARDS.values()), split.sha256(split.load(self.real.configs))]
+        said = [
+            str(_RULES),
+            *(card.sha256 for card in CARDS.values()),
+            *_chosen_by(),
+            split.sha256(split.load(self.real.configs)),
+        ]
         files = [self.real.root / "music" / name / "index.csv" for name in ("emopia", "vgmidi", "pop909", "giantmidi")]
         said += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
         return hashlib.sha256(" ".join([*said, str((self.per, self.bars, self.windows))]).encode()).hexdigest()[:12]
@@ -103,13 +109,19 @@ class Bench:
             return [decode(one.tolist()) for one in np.split(held["tokens"], ends)]
 
 
+def _chosen_by() -> list[str]:
+    """The hash of the selector that ships, if one does."""
+    return [card.sha256 for name, card in GENERATE.items() if name == "music-selector"]
+
+
 def missing(bench: Bench) -> list[Planned]:
     """The rows without weights here and without kept figures."""
     return [one for one in found(bench.runs)[1] if not any(bench.file(name).exists() for name in _rows_of(one))]
 
 
 def _rows_of(one: Planned) -> list[str]:
-    forms = [", fp32", ", int8", ", int8, matched"] if one.kind == "attributes" else [""]
+    taken = [f", int8, takes {takes}" for takes in TAKES]
+    forms = [", fp32", ", int8", *taken, ", int8, matched"] if one.kind == "attributes" else [""]
     return [one.row + form for form in forms]
 
 
@@ -122,8 +134,9 @@ def names(bench: Bench) -> list[tuple[str, str | None]]:
 
 
 UNTRAINED = (
-    "attribute table (rules)",
-    "attribute table (rules), matched",
+    TABLE,
+    *(f"{TABLE}, takes {takes}" for takes in TAKES),
+    f"{TABLE}, matched",
     "order-3 Markov",
     "in-key random",
     "atonal random",

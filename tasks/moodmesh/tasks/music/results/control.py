@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -11,6 +13,8 @@ from moodmesh.tasks.music.judge.controls import MOODS
 from moodmesh.tasks.music.judge.heard import Floats, Ints
 from moodmesh.tasks.music.results.figures import ATTRIBUTES, Arrays
 from moodmesh.tasks.music.results.real import JUDGES
+from moodmesh.tasks.music.rules.attributes import Attributes, distance, wanted
+from moodmesh.tasks.music.rules.moods import Mood
 
 GROUPS = 5
 """Groups of seeds that a row is sampled in."""
@@ -92,6 +96,17 @@ def confusion(found: Arrays, judge: int = 1) -> list[list[int]]:
 def mode_match(found: Arrays) -> float:
     """The share of pieces whose best key is minor where valence is low and major where it is high."""
     return float(((found["attributes"][:, 0] > 0) != (asked(found)[:, 1] > 0)).mean())
+
+
+def from_asked(found: Arrays, moods: Sequence[Mood]) -> float:
+    """Mean `attributes.distance` of what is heard from what was asked, `moods` by quadrant."""
+    rows = zip(found["quadrant"].astype(int), found["attributes"], strict=True)
+    return float(np.mean([distance(wanted(*moods[quadrant]), _heard(row)) for quadrant, row in rows]))
+
+
+def _heard(row: Floats) -> Attributes:
+    minor, bpm, density, register, velocity, articulation, polyphony, _ = row.tolist()
+    return Attributes(minor > 0, bpm, density, register, velocity, articulation, round(polyphony))
 
 
 def speed(found: Arrays) -> Floats:

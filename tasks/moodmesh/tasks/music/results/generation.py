@@ -23,7 +23,7 @@ from moodmesh.tasks.music.results.figures import Arrays
 from moodmesh.tasks.music.results.likelihoods import MARKOV
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import PLANNED, found
-from moodmesh.tasks.music.results.systems import REAL, TABLE
+from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE
 
 SCHEMA = 1
 NAME = "generation"
@@ -51,6 +51,7 @@ def compute(bench: Bench, quick: bool) -> Table:
         "gate": [control.gate_row(name, found) for name, found in whole.items()],
         "confusion": {name: control.confusion(found) for name, found in rows.items()},
         "mode": {name: short(control.mode_match(found)) for name, found in rows.items()},
+        "from_asked": {name: short(control.from_asked(found, MOODS)) for name, found in rows.items()},
         "heard": {name: control.mean_by_quadrant(found) for name, found in rows.items()},
         "grid": {name: control.grid(found) for name in rows if (found := bench.load(f"{name} grid")) is not None},
         "nats": _nats(bench),
@@ -92,11 +93,11 @@ def _nats(bench: Bench) -> dict[str, dict[str, float]]:
 
 def _data(bench: Bench) -> list[Table]:
     named = split.sha256(split.load(bench.real.configs))
-    folder = bench.real.root / "music"
-    return [
-        {"name": name, "part": "open", "files": hashes([folder / name / "index.csv"]), "split": named, "licence_class": licence}
-        for name, licence in LICENCES.items()
-    ]
+    made = []
+    for name, licence in LICENCES.items():
+        files = hashes(sorted(file for file in (bench.real.root / "music" / name).iterdir() if file.is_file()))
+        made.append({"name": name, "part": "open", "files": files, "split": named, "licence_class": licence})
+    return made
 
 
 def summary(table: Table) -> Table:

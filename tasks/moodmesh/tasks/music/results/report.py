@@ -30,6 +30,8 @@ NOTES = (
     " same that the rule composer plays: above that row is what the model adds, mostly at the gate.",
     "The attribute model is told the true attributes of each phrase of dev music, the Markov model and the unconditional "
     "one nothing: part of its likelihood is what it was told.",
+    "'takes n' rows play each phrase n times and keep the best by attributes, a gate of other music, novelty and "
+    "repetition (the rules: n whole pieces); all other rows are first takes. No judge of this table has a part in the choice.",
     "Copying counts steps of (interval, time to the next note): the same tune in another key or tempo is a copy. The limit "
     "is the 99th percentile of held real music of the same length against the same training set; of real pieces 1 % lies "
     "beyond it.",
@@ -153,9 +155,10 @@ def _grid(table: Table) -> str:
         for name, found in table["grid"].items()
     ]
     header = ["row", "n", "tempo x density", "judged arousal", "judged valence"]
-    modes = [[name, figure(share)] for name, share in table["mode"].items()]
+    modes = [[name, figure(share), f"{table['from_asked'][name]:.3f}"] for name, share in table["mode"].items()]
     said = "## Over a 5 x 5 grid of moods: Spearman of what was asked with"
-    return f"{said}\n\n{_table(header, rows)}\n\n## The best key has the mode of the mood\n\n{_table(['row', 'share'], modes)}"
+    near = _table(["row", "the best key has the mode of the mood", "distance from what the attribute table asks"], modes)
+    return f"{said}\n\n{_table(header, rows)}\n\n## Attributes as asked\n\n{near}"
 
 
 def _nats(table: Table) -> str:

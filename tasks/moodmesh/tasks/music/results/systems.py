@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from moodmesh.tasks.music.engine.playing import Ask, Player
 from moodmesh.tasks.music.engine.sampling import Taste
 from moodmesh.tasks.music.engine.steps import Steps
+from moodmesh.tasks.music.generate import CARDS
 from moodmesh.tasks.music.generate.asked import Asked
 from moodmesh.tasks.music.generate.composers import Composer, Rules, Trained
 from moodmesh.tasks.music.generate.runner import whole
+from moodmesh.tasks.music.generate.selector import Selector
 from moodmesh.tasks.music.judge import gates
 from moodmesh.tasks.music.judge.controls import MOODS as CORNERS
 from moodmesh.tasks.music.judge.controls import Control, atonal, in_key, shuffled
@@ -38,6 +40,8 @@ MOODS = tuple(EMOTIONS[word] for word in QUADRANTS)
 """What is asked for in each quadrant, Q1 to Q4."""
 BPM, DENSITY, VELOCITY = 96.0, 1.7, 72
 """What every mood is given where tempo, note rate and velocity are matched: the values of `wanted` in the middle."""
+TAKES = (2, 4)
+"""How often each phrase is played in the rows that choose."""
 TABLE = "attribute table (rules)"
 """The row without a model that the attribute model is compared with."""
 Make = Callable[[Mood, int, int], Score]
@@ -149,7 +153,17 @@ def trained(run: Run) -> list[System]:
         return [System(run.row, mixture(run), run.sha256)]
     by = {form: Trained(steps(run, form == "int8")) for form in ("fp32", "int8")}
     rows = [System(f"{run.row}, {form}", written(one), run.sha256, form == "int8") for form, one in by.items()]
+    rows += [
+        System(f"{run.row}, int8, takes {takes}", written(Trained(steps(run, int8=True), chooser()), takes), run.sha256)
+        for takes in TAKES
+    ]
     return [*rows, System(f"{run.row}, int8, matched", matched(by["int8"]), run.sha256)]
+
+
+def chooser() -> Selector:
+    """The selector that ships; one without gate and filter where none does."""
+    card = CARDS.get("music-selector")
+    return Selector.load(card.folder / card.file) if card and card.folder else Selector()
 
 
 def untrained(real: Real) -> list[System]:
@@ -162,6 +176,7 @@ def untrained(real: Real) -> list[System]:
 
     return [
         System(TABLE, written(Rules()), anywhere=True),
+        *(System(f"{TABLE}, takes {takes}", written(Rules(chooser()), takes)) for takes in TAKES),
         System(f"{TABLE}, matched", matched(Rules())),
         System("order-3 Markov", lambda mood, bars, seed: real.markov.sample(bars, 4 * seed + nearest(mood))),
         System("in-key random", controlled(in_key(usual))),
