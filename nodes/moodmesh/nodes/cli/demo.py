@@ -215,6 +215,10 @@ def benches() -> dict[str, Callable[..., Report]]:
     }  # fmt: skip
 
 
+_TABLES = {"generation": "moodmesh.tasks.music.results.generation"}
+"""Tables that have a name of their own; the others are named after their package."""
+
+
 def results(
     name: Annotated[str, typer.Argument(help="A table of docs/results, like emotion.text.")],
     data: Annotated[Path | None, typer.Option(help="The research data; MOODMESH_DATA otherwise.")] = None,
@@ -229,13 +233,13 @@ def results(
     """
     from importlib import import_module, util
 
-    module = f"moodmesh.tasks.{name}.results"
+    module = _TABLES.get(name, f"moodmesh.tasks.{name}.results")
     try:
         known = util.find_spec(module) is not None
     except (ImportError, ValueError):
         known = False
     if not known:
-        raise UsageError(f"no table {name!r}; there are emotion.text, emotion.text.escalation and music.judge")
+        raise UsageError(f"no table {name!r}; there are emotion.text, emotion.text.escalation, music.judge, generation")
     options = {"--retrain": retrain, "--check": check, "--quick": quick, "--json": json}
     arguments = [*(["--data", str(data)] if data else []), *(option for option, given in options.items() if given)]
     try:
