@@ -84,8 +84,8 @@ def _described(asked: Asked, score: Score, made: Score, named: Named) -> MadeMus
         notes=len(score.notes),
         key=str(asked.key),
         moods=tuple((round(mood.valence, 3), round(mood.arousal, 3)) for mood in asked.moods),
-        asked=_shown(asked.phrases[0][2]),
-        heard=_shown(heard(made)),
+        asked=shown(asked.phrases[0][2]),
+        heard=shown(heard(made)),
         composer=named,
         seed=asked.seed,
         takes=asked.request.takes,
@@ -93,5 +93,6 @@ def _described(asked: Asked, score: Score, made: Score, named: Named) -> MadeMus
     )
 
 
-def _shown(attributes: Attributes) -> Heard:
+def shown(attributes: Attributes) -> Heard:
+    """Attributes as results have them."""
     return Heard(**{name: round(value, 3) for name, value in vars(attributes).items()})

@@ -44,7 +44,7 @@ class MusicRequest(BaseModel):
 class Heard(BaseModel):
     """What was asked of the piece and what is heard in it (`rules.attributes`)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", serialize_by_alias=True)
     minor: bool
     bpm: float
     density: float
