@@ -66,15 +66,13 @@ class Made:
 def told(made: Made) -> list[str]:
     """The piece in words: what it is, what made it, where, under which licence."""
     piece, run = made.found["result"], made.found
-    by = piece["composer"]
-    model = f"{by['model']} ({by['sha256'][:12]})" if by["model"] else "rules, no model"
-    instead = (
-        f"{piece['notes']} notes (before: {piece['notes_before']})" if "notes_before" in piece else f"{piece['notes']} notes"
-    )
+    by, run_s = piece["composer"], run["provenance"]["seconds"]
+    maker = f"{by['variant']} ({by['model']} {by['sha256'][:12]})" if by["model"] else f"the {by['variant']} (no model)"
+    before = f" (before: {piece['notes_before']})" if "notes_before" in piece else ""
     return [
-        f"# {piece['bars']} bars, {piece['seconds']:.0f} s, {piece['key']}, {instead}, for {made.wish.meant.said}",
-        f"# made by {by['variant']}: {model}, seed {piece['seed']}, on {run['ran_on']} in {run['provenance']['seconds']:.3g} s; "
-        f"licence {by['licence']}",
+        f"# {piece['bars']} bars, {piece['seconds']:.0f} s, {piece['key']}, {piece['notes']} notes{before}, "
+        f"for {made.wish.meant.said}",
+        f"# made by {maker}, seed {piece['seed']}, on {run['ran_on']} in {run_s:.3g} s; licence {by['licence']}",
         f"# {run['why']}",
     ]
 
