@@ -424,7 +424,7 @@ def test_there_is_a_word_for_each_choice_of_the_command_line() -> None:
 
     from moodmesh.nodes.cli import make as cli
     from moodmesh.tasks.music.generate.schema import MAX_BARS, MusicRequest
-    from moodmesh.tasks.music.transfer.rules import Kept
+    from moodmesh.tasks.music.transfer.schema import Kept
 
     assert get_args(Kept) == cli.KEPT
     assert cli.MOST_BARS == MAX_BARS

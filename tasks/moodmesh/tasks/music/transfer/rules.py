@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import key
@@ -16,9 +16,9 @@ from moodmesh.tasks.music.rules.attributes import Attributes, heard
 from moodmesh.tasks.music.transfer.mode import parallel
 from moodmesh.tasks.music.transfer.tune import tune
 
-Kept = Literal["melody", "tempo", "key", "rhythm", "dynamics"]
-"""What may be kept: the highest line as it is (then the mode stays too, or it would clash); the tempo; every pitch; when each
-note begins and how long it sounds; how loud each is."""
+if TYPE_CHECKING:
+    from moodmesh.tasks.music.transfer.schema import Kept
+
 OCTAVE_FROM = 7
 """Semitones that a register must be off before the piece moves by an octave: a smaller move would leave the key."""
 _TEMPO = (0.6, 1.7)
@@ -49,9 +49,7 @@ def transferred(
 
 
 def _changed(score: Score, change: Callable[[Note], Note]) -> Score:
-    """Each note that `change` gives back; where two would become one, all stay as they were."""
-    found = tidy(map(change, score.notes), score.tempi)
-    return found if len(found.notes) == len(score.notes) else score
+    return tidy(map(change, score.notes), score.tempi)
 
 
 def _register(score: Score, wanted: float, kept: Collection[Note]) -> Score:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from moodmesh.tasks.music.generate.schema import Axis, Composer, Heard
-from moodmesh.tasks.music.transfer.rules import Kept
+
+Kept = Literal["melody", "tempo", "key", "rhythm", "dynamics"]
+"""What may be kept: the highest line as it is (then the mode stays too, or it would clash); the tempo; every pitch; when each
+note begins and how long it sounds; how loud each is."""
 
 
 class TransferRequest(BaseModel):
