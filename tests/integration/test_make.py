@@ -321,7 +321,7 @@ def three(tmp_path: Path) -> Iterator[tuple[Daemon, Daemon, Daemon]]:
             daemon.start()
         cleo.client.post("peers", "ann", "allow", body={"preset": None, "actions": ["music.generate"], "limits": {}})
         ann.linked()
-        ann.wait_for(lambda: ann.client.get("peers", "cleo")["capability"]["tasks"], "informed of what cleo can")
+        ann.wait_for(lambda: (ann.client.get("peers", "cleo")["capability"] or {}).get("tasks"), "informed of what cleo can")
         ann.client.post("moods", body=FINE)
         yield ann, bob, cleo
     finally:
