@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from moodmesh.nodes.demo.keeper import PREFIX
+from moodmesh.nodes.demo.music import BARS
 from moodmesh.nodes.demo.scene import CLI, DemoFailed, demo_settings, diary
 from moodmesh.nodes.demo.story import Story
+from moodmesh.tasks.music.notation.midi import read
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.ray]
 LIGHT = {"pool.kind": "process", "mesh.mdns": "false"}
@@ -76,7 +78,7 @@ def test_the_demo_as_a_user_runs_it(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    assert set(found) == {"nodes", "pairs", "jobs", "failover", "timings"}
+    assert set(found) == {"nodes", "pairs", "jobs", "failover", "music", "timings"}
     assert len(found["nodes"]) == 3
     assert len(found["pairs"]) == 3
     assert [job["status"] for job in found["jobs"]] == ["SUCCEEDED", "SUCCEEDED"]
@@ -85,6 +87,12 @@ def test_the_demo_as_a_user_runs_it(tmp_path: Path) -> None:
     # Which of the two is measured faster is chance on a busy machine.
     assert {found["jobs"][0]["ran_on"], found["failover"]["killed"]} <= {"desktop", "laptop"}
     assert set(found["timings"]) == {"discovery_s", "pairing_s", "submit_to_start_ms", "total_s"}
+    made, killed = found["music"], found["failover"]["killed"]
+    assert (made["task"], made["status"]) == ("music.generate", "SUCCEEDED")
+    assert made["ran_on"] in {"phone", "desktop", "laptop"} - {killed}
+    assert made["files"] == [str(tmp_path / "mood.mid"), str(tmp_path / "mood.ogg")]
+    assert read((tmp_path / "mood.mid").read_bytes()).bars == BARS
+    assert (tmp_path / "mood.ogg").read_bytes().startswith(b"OggS")
     assert (tmp_path / "mood.png").read_bytes().startswith(b"\x89PNG")
     gone(before)
 

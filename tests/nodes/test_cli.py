@@ -75,7 +75,10 @@ print("LOADED " + json.dumps(sorted({name.split(".")[0] for name in sys.modules}
 """
 
 
-@pytest.mark.parametrize("args", [["--help"], ["status"], ["status", "--json"], ["job", "list"], ["job", "submit", "--help"]])
+@pytest.mark.parametrize(
+    "args",
+    [["--help"], ["status"], ["status", "--json"], ["job", "list"], ["job", "submit", "--help"], ["make", "music", "--help"]],
+)
 def test_nothing_heavy_is_loaded_to_ask_the_daemon(tmp_path: Path, args: list[str]) -> None:
     environment = {**os.environ, "MOODMESH_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", LOADED, *args], capture_output=True, text=True, env=environment, check=False)

@@ -77,10 +77,10 @@ class Peer:
         """Seconds since anything was heard, counted from the first beat of the fast period when there is one."""
         return now - max(self.heard, self.live_since or 0.0)
 
-    def view(self, now: float, *, own: bool, trouble: Callable[[DeviceId], str]) -> Device:
+    def view(self, now: float, *, own: bool, told_moods: bool, trouble: Callable[[DeviceId], str]) -> Device:
         """As placement sees it; made anew only when something of it changed: with hundreds of peers a decision would spend
         its time here."""
-        if self.seen is not None and now < self.seen[1] and self.seen[0].own == own:
+        if self.seen is not None and now < self.seen[1] and (self.seen[0].own, self.seen[0].told_moods) == (own, told_moods):
             return self.seen[0]
         present = self.here or self.link is not None
         turns = [self.avoid_until, *(at + BACKOFF_S for at in self.refusals)]
@@ -94,7 +94,7 @@ class Peer:
             trouble="" if present else trouble(self.id),
             suspect=self.unanswered or (self.live_since is not None and self.silent(now) > SUSPECT_S),
             backoff=sum(at > now - BACKOFF_S for at in self.refusals) >= REFUSALS or now < self.avoid_until,
-            own=own, capability=self.capability, dynamic=self.dynamic,
+            own=own, told_moods=told_moods, capability=self.capability, dynamic=self.dynamic,
             stale=self.dynamic is not None and not self.here and now - self.dynamic_at > self.dynamic.valid_s,
             rtt_s=self.rtt_s, bandwidth=self.bandwidth, correction=self.correction,
             pending_s=0.0 if self.here else self.pending_s, hand=hand, hand_dev=hand_dev,

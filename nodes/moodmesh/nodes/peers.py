@@ -160,7 +160,8 @@ class Peers:
         return [self._device(peer, now) for peer in self.peers.values()]
 
     def _device(self, p: Peer, now: float) -> Device:
-        return p.view(now, own=p.here or self._access.owns(p.id), trouble=self.trouble)
+        own, told = p.here or self._access.owns(p.id), self._access.may(p.id, "mood.share")
+        return p.view(now, own=own, told_moods=told, trouble=self.trouble)
 
     def heaps(self) -> Mapping[DeviceId, Sequence[Heap]]:
         """What is held back, at each peer and here, and may run on this device."""
@@ -224,9 +225,9 @@ class Peers:
         doc = task.variants.get(ask.variant) if task else None
         return doc.mean if doc else 0.0
 
-    def owns(self, peer: DeviceId) -> bool:
+    def trusted(self, peer: DeviceId, *, shared: bool) -> bool:
         """Whether personal input may go there."""
-        return peer == self.me or self._access.owns(peer)
+        return peer == self.me or self._access.owns(peer) or (shared and self._access.may(peer, "mood.share"))
 
     def measured(self, peer: DeviceId, claim_s: float, actual_s: float) -> None:
         """Move the peer's correction towards what happened; this device learns its own rates instead."""

@@ -23,6 +23,7 @@ from moodmesh.nodes.jobs.model import Job, Spec
 from moodmesh.nodes.jobs.replicas import Elsewhere
 from moodmesh.nodes.jobs.seen import differs
 from moodmesh.nodes.jobs.sizes import sizes
+from moodmesh.nodes.moods.asked import Personal, kept
 from moodmesh.nodes.placement.explain import summary
 from moodmesh.nodes.services import Services
 from moodmesh.tasks.errors import InvalidInput
@@ -33,7 +34,7 @@ LONGEST_INDEX = 9
 
 
 class JobRequest(BaseModel):
-    """What `job submit` asks; `input` is base64."""
+    """What `job submit` asks; `input` is base64. `personal`: it tells how the owner feels, whatever the task; see `kept`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,6 +49,7 @@ class JobRequest(BaseModel):
     quality: Literal["best", "fast"] = "best"
     escalate: float | None = Field(None, gt=0, le=1)
     public: bool = False
+    personal: Personal | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
 
 
@@ -90,7 +92,7 @@ class JobsView:
     async def submit(self, request: web.Request) -> web.Response:
         """Accept a job; the answer comes once it is on disk."""
         asked = await body(request, JobRequest)
-        data = _bytes(asked.input)
+        data = read_input(asked.input)
         return web.json_response(await self._handed_in(make_spec(self._node, asked, data), data), status=201)
 
     async def _handed_in(self, spec: Spec, data: bytes) -> dict[str, Any]:
@@ -102,7 +104,7 @@ class JobsView:
         asked, there = await body(request, AdoptRequest), await self._look(request)
         if not isinstance(there, Elsewhere):
             raise Refused(f"job {there.id[:8]} is of this device already", "own_job")
-        data, job = _bytes(asked.input), there.job
+        data, job = read_input(asked.input), there.job
         if self._node.inspection.linked(there.owner):
             raise Refused(elsewhere.owner_present(self._node, there), "owner_present")
         if job.parent is not None:
@@ -112,6 +114,7 @@ class JobsView:
         anew = JobRequest(
             task=job.task, params=asked.params, variant=job.variant, on=asked.on or elsewhere.device_asked(self._node, there),
             by_s=job.by_s, expire_s=job.expire_s, wait_s=job.wait_s, quality=job.quality, public=asked.public, seed=job.seed,
+            personal="own" if job.personal and not personal_by_itself(self._node, job.task) else None,
             escalate=job.escalation.share if job.escalation else None,
         )  # fmt: skip
         spec = replace(make_spec(self._node, anew, data), adopted_from=job.id)
@@ -257,7 +260,13 @@ class JobsView:
                 return escalated(self._node, job, parts, provenance.get("escalation"))
 
 
-def _bytes(given: str) -> bytes:
+def personal_by_itself(node: Services, task: str) -> bool:
+    """Whether all input of a task is personal; of another one, a job is when it was made from a mood."""
+    return task in node.tasks and node.tasks[task].spec.personal
+
+
+def read_input(given: str) -> bytes:
+    """The input of a request, which is base64; `UsageError` when it is not."""
     try:
         return base64.b64decode(given, validate=True)
     except binascii.Error:
@@ -277,18 +286,22 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         )
     if asked.variant is not None and asked.variant not in variants:
         raise UsageError(f"{asked.task} has no variant {asked.variant!r}; it has {', '.join(variants)}")
+    if asked.personal is not None:
+        if asked.public:
+            raise UsageError("this request tells how you feel, and never goes to everybody: leave --public out")
+        asked = asked.model_copy(update={"params": kept(asked.params, asked.personal)})
     seed = asked.seed if asked.seed is not None else secrets.randbits(31)
     request = _request(task, asked, data, seed)
     try:
         units, size = sizes(task, request)
     except InvalidInput as error:
         raise UsageError(str(error)) from None
-    personal = task.spec.personal and not asked.public
+    personal = asked.personal is not None or (task.spec.personal and not asked.public)
     return Spec(
         task=asked.task, version=task.spec.version, params=dict(request.params), units=units, input_bytes=len(data),
         result_bytes=size, personal=personal, effects=task.spec.effects, seed=seed,
         variant=asked.variant, on=_device(node, asked.on), quality=asked.quality, by_s=asked.by_s, expire_s=asked.expire_s,
-        wait_s=asked.wait_s, streams=task.spec.streams, escalate=asked.escalate,
+        wait_s=asked.wait_s, streams=task.spec.streams, escalate=asked.escalate, shared=asked.personal == "mood.share",
         input_sha256=None if personal else hashlib.sha256(data).hexdigest(), **_figures(task.spec, asked),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from moodmesh.nodes import metrics
-from moodmesh.nodes.api import jobs, models, moods, node, peers
+from moodmesh.nodes.api import jobs, models, moods, node, peers, preview
 from moodmesh.nodes.api import pairing as pairs
 from moodmesh.nodes.api import rooms as room_routes
 from moodmesh.nodes.api.guard import MAX_BODY, Guard, new_token, token_of
@@ -29,6 +29,7 @@ async def serve(services: Services, discovery: Discovery, pairing: Pairing, room
     nouns = [
         *node.routes(services),
         *jobs.routes(services),
+        *preview.routes(services),
         *peers.routes(services, discovery),
         *pairs.routes(pairing),
         *models.routes(services),

@@ -58,7 +58,8 @@ def demo(
     duty: Annotated[list[str] | None, typer.Option(help="Another throttle for a device, like laptop=1.0.")] = None,
     json: Json = False,
 ) -> None:
-    """Three daemons on this machine find each other, pair, run a job on the best one, and survive its death.
+    """Three daemons on this machine find each other, pair, run a job on the best one, survive its death, and turn the mood
+    of their room into music (beside the picture, as .mid and .ogg).
 
     Example: moodmesh demo --input diary.txt
     """

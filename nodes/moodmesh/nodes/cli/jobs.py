@@ -87,9 +87,9 @@ def submit(
         "input": base64.b64encode(_read(input)).decode(),
         "variant": variant,
         "on": on,
-        "by_s": _seconds("--by", by) if by is not None else None,
-        "expire_s": _seconds("--expire", expire) if expire is not None else None,
-        "wait_s": _seconds("--wait-for-device", wait_for_device) if wait_for_device is not None else None,
+        "by_s": time_of("--by", by) if by is not None else None,
+        "expire_s": time_of("--expire", expire) if expire is not None else None,
+        "wait_s": time_of("--wait-for-device", wait_for_device) if wait_for_device is not None else None,
         "quality": quality,
         "escalate": _share(escalate) if escalate is not None else None,
         "public": public,
@@ -397,7 +397,8 @@ def _share(text: str) -> float:
     raise UsageError(f"--escalate {text or EMPTY}: write the share that may go to the large model, like 0.3 or 30%")
 
 
-def _seconds(option: str, text: str) -> float:
+def time_of(option: str, text: str) -> float:
+    """Seconds of a time like 10s or 2min; `UsageError` names the option."""
     units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     with contextlib.suppress(ValueError, KeyError):

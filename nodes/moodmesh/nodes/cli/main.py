@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from moodmesh.nodes.cli import demo, doctor, jobs, models, moods, node, peers, rooms
+from moodmesh.nodes.cli import demo, doctor, jobs, make, models, moods, node, peers, rooms
 from moodmesh.nodes.cli.output import say
 from moodmesh.nodes.errors import NodeError, explained
 from moodmesh.nodes.home import home
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (demo, node, doctor, peers, jobs, models, moods, rooms):
+for noun in (demo, node, doctor, peers, jobs, models, moods, rooms, make):
     noun.add_to(app)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.cli.make import BARS, From, PathFile, Share, leaves, mood_of
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, say
 from moodmesh.nodes.errors import UsageError
 
@@ -288,6 +290,13 @@ def _row(line: dict[str, Any], opened: dict[tuple[str, int], dict[str, Any]]) ->
             return when, "", "a full day accepted", ""
 
 
+def _request(from_: str | None, path: Path | None, room: str | None, *, share: bool, json: bool) -> None:
+    from moodmesh.nodes.making import wish
+
+    meant = mood_of(from_, None, None, path, room, share=share)
+    leaves(wish.generate(meant, {"bars": BARS}, None), json)
+
+
 _WHAT = {
     "circle": "keys, signatures, and your mood itself, cut in shares that only all of the circle together can add up",
     "on-demand": "keys, signatures, and a report that was blurred here, cut in shares",
@@ -296,13 +305,31 @@ _WHAT = {
 
 
 @privacy_app.command()
-def preview(room: Name, full: Annotated[bool, typer.Option("--bytes", help="Every byte.")] = False, json: Json = False) -> None:
+def preview(
+    room: Annotated[str | None, typer.Argument(help="A room's name, or the beginning of its id.")] = None,
+    from_: From = None,
+    path: PathFile = None,
+    share: Share = False,
+    full: Annotated[bool, typer.Option("--bytes", help="Every byte.")] = False,
+    json: Json = False,
+) -> None:
     """What this device said as a member of a room in this epoch, byte for byte, or such as it would; of a room not joined, by
     its code or name, also what would be agreed to. What it passes on of others is not in it, nor that it tells linked paired
     devices its key of the epoch.
 
+    With --from or --path: the request that `make music` with these would send; its --preview shows it with all its options.
+
     Example: moodmesh privacy preview cafe
+
+    Example: moodmesh privacy preview --from mood --share
     """
+    if from_ is not None or path is not None:
+        if room is not None and from_ != "room":
+            raise UsageError("a room, or --from mood, or --path: one of them is shown at a time")
+        _request(from_, path, room, share=share, json=json)
+        return
+    if room is None:
+        raise UsageError("of what? `moodmesh privacy preview ROOM`, or --from mood for a request of `make music`")
     found = Client(timeout=60).get("privacy", "preview", room=room)
 
     def text() -> list[str]:

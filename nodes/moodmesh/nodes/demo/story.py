@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moodmesh.nodes.cli.output import progress, say
+from moodmesh.nodes.demo import music
 from moodmesh.nodes.demo.picture import png, terminal
 from moodmesh.nodes.demo.scene import CLI, DemoFailed, Device, Scene, demo_settings, diary
 from moodmesh.nodes.errors import UsageError
@@ -30,7 +31,8 @@ KILL_BETWEEN = (0.1, 0.9)
 
 @dataclass
 class Story:
-    """The demo. `picture` is where the PNG goes; `settings` hold on every device; `interrupt`: kill a device in a second job.
+    """The demo. `picture` is where the PNG goes, and beside it the piece of music; `settings` hold on every device;
+    `interrupt`: kill a device in a second job.
 
     `spoil` changes a code before the guest types it: a demo with a wrong code must fail.
     """
@@ -72,13 +74,24 @@ class Story:
         bar(0.6, "reading the page")
         first = self._read_page(devices[ASKS])
         jobs, failover = [first], None
+        bar(0.7, "a room of three")
+        music.gather(devices, ASKS, music.page_mood(first["result"]["items"]), self.told)
         if self.interrupt:
             bar(0.75, "a long job, and a device that dies")
             second, failover = self._fail_over(scene, first)
             jobs.append(second)
+        bar(0.9, "music from the room's mood")
+        made = music.piece(devices[ASKS], self.picture, self.told)
         self.timings["total_s"] = round(time.monotonic() - began, 2)
         jobs = [{k: job[k] for k in ("id", "task", "status", "ran_on", "variant", "why")} for job in jobs]
-        return {"nodes": list(devices), "pairs": pairs, "jobs": jobs, "failover": failover, "timings": self.timings}
+        return {
+            "nodes": list(devices),
+            "pairs": pairs,
+            "jobs": jobs,
+            "failover": failover,
+            "music": made,
+            "timings": self.timings,
+        }
 
     def _find(self, scene: Scene, began: float) -> None:
         scene.wait("seeing the others", lambda d: scene.see_each_other(list(scene.devices.values())))
@@ -154,7 +167,7 @@ class Story:
                 attempt = device.client.get("jobs", job)["attempts"][-1]
                 victim = scene.devices[attempt["name"]]
                 self.told(
-                    f"\n5. A longer job runs on {victim.name}, {event['share']:.0%} done. Its daemon is killed now (SIGKILL)."
+                    f"\n6. A longer job runs on {victim.name}, {event['share']:.0%} done. Its daemon is killed now (SIGKILL)."
                 )
                 victim.process.send_signal(signal.SIGKILL)
                 victim.process.wait()

@@ -149,7 +149,7 @@ class Desk:
             DeviceId(s.on) if s.on else None, s.quality, by_s,
             frozenset(a.device for a in job.attempts if a.state == "ERRORED" and a.message.startswith(NOT_AGAIN_HERE)),
             {a.device: a.message for a in job.attempts if self._pause(job, a.device) > 0},
-            s.parent is not None and job.id == part_id(s.parent, "small"), s.streams,
+            s.parent is not None and job.id == part_id(s.parent, "small"), s.streams, s.shared,
         )  # fmt: skip
 
     def paused(self, job: Job) -> float:

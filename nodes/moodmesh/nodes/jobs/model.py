@@ -70,7 +70,8 @@ class Spec:
     `figures` of the variants, in `measure`, say what a lower quality loses. `escalate`: the share of the answer that may go
     from a small to a large variant; such a job is answered by two others, whose `parent` it is. `expire_s` after its
     submission it is stopped; so long as `wait_s` no device may be able to run it (the configuration's time when None).
-    `streams`: the answer is handed on part by part.
+    `streams`: the answer is handed on part by part. `shared`: personal, but made as coarse as a `SharedMood`, so that it may
+    go to peers with `mood.share` too.
     """
 
     task: str
@@ -95,6 +96,7 @@ class Spec:
     parent: str | None = None
     input_sha256: str | None = None  # none of personal input: a hash of a short text lets one guess it
     adopted_from: str | None = None
+    shared: bool = False
 
 
 @dataclass

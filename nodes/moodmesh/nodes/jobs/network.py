@@ -29,8 +29,8 @@ class Network(Protocol):
     def names(self) -> Mapping[DeviceId, str]:
         """What this device and every paired one is called."""
 
-    def owns(self, peer: DeviceId) -> bool:
-        """Whether personal input may go there: this device, or one that its owner gave `own.device`."""
+    def trusted(self, peer: DeviceId, *, shared: bool) -> bool:
+        """Whether personal input may go there: here, to whom its owner gave `own.device`, or, `shared`, `mood.share`."""
 
     def heaps(self) -> Mapping[DeviceId, Sequence[Heap]]:
         """What each linked peer holds back and would let this device run."""

@@ -21,6 +21,7 @@ from moodmesh.nodes.jobs.expiry import left_s
 from moodmesh.nodes.jobs.intake import MOST_UNREAD, forget_parts, held_parts, take_in, went_on
 from moodmesh.nodes.jobs.journal import After
 from moodmesh.nodes.jobs.model import NOT_AGAIN_HERE, RESTARTED, Attempt, Job
+from moodmesh.nodes.jobs.said import reserve, start
 from moodmesh.nodes.messages import (
     Attempted,
     Cancel,
@@ -31,15 +32,12 @@ from moodmesh.nodes.messages import (
     ProgressNow,
     Provenance,
     RefusedReservation,
-    Reserve,
     Result,
     ResultAck,
-    Start,
     StartedAt,
     StreamedPart,
     Withdraw,
     Withdrawn,
-    bounded_s,
 )
 from moodmesh.nodes.placement.afterwards import seconds
 from moodmesh.nodes.placement.explain import summary
@@ -229,11 +227,7 @@ class Pursuit:
     async def _reserve(self, live: Live) -> None:
         """Ask for a place."""
         job, a = self.job, live.attempt
-        message = Reserve(
-            job=job.id, attempt=a.number, task=job.spec.task, version=job.spec.version, variant=a.variant, units=job.spec.units,
-            input_bytes=job.sent_bytes, result_bytes=job.spec.result_bytes, personal=job.spec.personal,
-            waited=bounded_s(job.age_s(self._desk.clock.wall())), taken=live.taken,
-        )  # fmt: skip
+        message = reserve(job, a, job.age_s(self._desk.clock.wall()), taken=live.taken)
         live.answer_by = self._desk.clock.now() + self._desk.net.patience(a.device)
         await self._handle(live, None if self._desk.net.send(a.device, message) else Over("LOST", "no link"))
 
@@ -339,18 +333,14 @@ class Pursuit:
             self._desk.net.pool_changed()  # it waits there: others may offer to take it
         if message.start_in_s > CALL_AHEAD_S or a.state not in ("RESERVED", "STAGING") or live.moving_to is not None:
             return
-        if job.spec.personal and not self._desk.net.owns(a.device):  # the owner may have thought better of it meanwhile
-            raise Over("CANCELLED", "personal input goes to own devices only")
+        if job.spec.personal and not self._desk.net.trusted(a.device, shared=job.spec.shared):
+            raise Over("CANCELLED", "personal input goes to own devices only")  # the owner may have thought better of it
         if not live.sent:  # from here on it is not put off any more
             live.begin_by = min(live.begin_by, live.starts)
             self._watch(live)
         a.state, live.sent = "STAGING", True
         left, live.parts = left_s(job, self._desk.clock.wall()), await held_parts(self._desk, job)
-        start = Start(
-            job=job.id, attempt=a.number, params=job.spec.params, input=job.input, seed=job.spec.seed,
-            expire_s=None if left is None else bounded_s(left), parts=live.parts,
-        )  # fmt: skip
-        if not self._desk.net.send(a.device, start):
+        if not self._desk.net.send(a.device, start(job, a, left, live.parts)):
             raise Over("LOST", "the link closed before the start")
 
     async def _started(self, live: Live, said: StartedAt) -> None:

@@ -11,6 +11,7 @@ MEMORY_MARGIN = 1.1
 DISK_SPARE_MB = 1024
 LIMITED_SECONDS = 10.0
 PERSONAL = "personal input goes to own devices only: `moodmesh peers allow NAME --preset own` makes it one, or use --public"
+SHARED = "a mood, also a coarse one, goes to own devices and those with mood.share only: `moodmesh peers allow NAME mood.share`"
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def device_gate(ask: Ask, device: Device) -> Gate | None:
         )
     if device.full:
         return Gate("full", "it holds as many attempts of one submitter as it may")
-    if ask.personal and not device.own:
-        return Gate("personal", PERSONAL)
+    if ask.personal and not device.own and not (ask.shared and device.told_moods):
+        return Gate("personal", SHARED if ask.shared else PERSONAL)
     if ask.streams and not device.streams:
         return Gate("version", "its Moodmesh is older and cannot hand on an answer part by part: update it there")
     return _task_gate(ask, device.capability.tasks.get(ask.task))

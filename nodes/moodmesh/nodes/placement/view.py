@@ -18,7 +18,8 @@ WIRED = 60e6
 
 @dataclass(frozen=True)
 class Ask:
-    """A job as placement needs it. `personal`: inputs may go to own devices only; sizes in bytes.
+    """A job as placement needs it. `personal`: inputs may go to own devices only, or, `shared`, to peers with `mood.share`
+    too; sizes in bytes.
     `small_part`: the small variant's, of --escalate; `streams`: the answer is handed on part by part."""
 
     job: str
@@ -36,11 +37,13 @@ class Ask:
     refused_by: Mapping[DeviceId, str] = field(default_factory=dict)
     small_part: bool = False
     streams: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class Device:
-    """One device as the submitter knows it. `capability` None: no document yet. `own`: the submitter gave it `own.device`.
+    """One device as the submitter knows it. `capability` None: no document yet. `own`: the submitter gave it `own.device`;
+    `told_moods`: `mood.share`.
     `trouble`: why it is absent although it, or another in its place, answers. `streams`: its version knows parts of an answer.
 
     `correction` is ln(actual / predicted) of its past claims; `pending_s` the seconds dispatched there since `dynamic`;
@@ -57,6 +60,7 @@ class Device:
     backoff: bool = False
     full: bool = False
     own: bool = False
+    told_moods: bool = False
     capability: Capability | None = None
     dynamic: Dynamic | None = None
     stale: bool = False

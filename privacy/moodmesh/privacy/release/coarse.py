@@ -11,5 +11,14 @@ def coarse(mood: EmotionVector) -> SharedMood:
     return SharedMood(_cell(mood.valence), _cell(mood.arousal))
 
 
+def centred(valence: float, arousal: float) -> tuple[float, float]:
+    """A mood in -1..1 at the middle of its cell, each axis -0.667, 0 or 0.667: all that is left of it."""
+    return _middle(valence), _middle(arousal)
+
+
+def _middle(value: float) -> float:
+    return round((2 * _cell(value) + 1) / CELLS - 1, 3)
+
+
 def _cell(value: float) -> int:
     return min(CELLS - 1, int((value + 1) / 2 * CELLS))

@@ -92,20 +92,31 @@ class Asked:
 
     def finished(self, made: Score) -> Score:
         """What a composer made, in the key asked for, with the ensemble, after the given piece."""
-        heard = orchestrated(at_key(made, self.key), self.request.ensemble)
+        heard = self.heard(made)
         return joined(self.given, heard) if self.given else heard
+
+    def heard(self, made: Score) -> Score:
+        """The bars that a composer made, in the key asked for, with the ensemble."""
+        return orchestrated(at_key(made, self.key), self.request.ensemble)
+
+
+def point(word: str | None, valence: float | None, arousal: float | None) -> Mood:
+    """A mood that is given as a word or as two numbers, not both; InvalidInput otherwise."""
+    if (word is not None) == (valence is not None or arousal is not None):
+        raise InvalidInput("give the mood in one way: as an emotion, or as valence and arousal")
+    if word is not None:
+        return emotion(word)
+    if valence is None or arousal is None:
+        raise InvalidInput("valence and arousal belong together: give both, each -1 to 1")
+    return Mood(valence, arousal)
 
 
 def _points(music: MusicRequest) -> tuple[tuple[float, Mood], ...]:
     ways = [music.emotion is not None, music.valence is not None or music.arousal is not None, bool(music.path)]
     if sum(ways) != 1:
         raise InvalidInput("give the mood in one way: as an emotion, as valence and arousal, or as a path")
-    if music.emotion is not None:
-        return ((0.0, emotion(music.emotion)),)
     if not music.path:
-        if music.valence is None or music.arousal is None:
-            raise InvalidInput("valence and arousal belong together: give both, each -1 to 1")
-        return ((0.0, Mood(music.valence, music.arousal)),)
+        return ((0.0, point(music.emotion, music.valence, music.arousal)),)
     points = tuple((point.at, Mood(point.valence, point.arousal)) for point in music.path)
     if any(one[0] >= other[0] for one, other in pairwise(points)):
         raise InvalidInput("the points of a path rise: give each a later `at` than the one before, 0 to 1")

@@ -88,8 +88,8 @@ def _described(asked: Asked, score: Score, made: Score, named: Named) -> MadeMus
         notes=len(score.notes),
         key=str(asked.key),
         moods=tuple((round(mood.valence, 3), round(mood.arousal, 3)) for mood in asked.moods),
-        asked=_shown(asked.phrases[0][2]),
-        heard=_shown(heard(made)),
+        asked=shown(asked.phrases[0][2]),
+        heard=shown(heard(made)),
         composer=named,
         seed=asked.seed,
         takes=asked.request.takes,
@@ -97,6 +97,7 @@ def _described(asked: Asked, score: Score, made: Score, named: Named) -> MadeMus
     )
 
 
-def _shown(attributes: Attributes) -> Heard:
-    shown = {name: round(value, 3) for name, value in vars(attributes).items()}
-    return Heard(pitch=shown.pop("register"), **shown)
+def shown(attributes: Attributes) -> Heard:
+    """Attributes as results have them."""
+    figures = {name: round(value, 3) for name, value in vars(attributes).items()}
+    return Heard(pitch=figures.pop("register"), **figures)

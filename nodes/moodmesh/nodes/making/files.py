@@ -1,0 +1,89 @@
+"""What goes in and comes out as files: MIDI read before anything is handed in, pieces written and never over another file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moodmesh.nodes.errors import UsageError
+
+if TYPE_CHECKING:
+    from moodmesh.tasks.music.notation.score import Score
+
+MIDI = (".mid", ".midi")
+SOUND = (".wav", ".ogg", ".flac")
+LARGEST = 4 << 20
+
+
+def music_of(file: Path) -> bytes:
+    """The notes and tempi of a MIDI file, written anew: what else it says (names, lyrics, comments) is left out, so that it
+    does not leave the device. `UsageError` for what cannot be read."""
+    from moodmesh.tasks.errors import InvalidInput
+    from moodmesh.tasks.music.notation.midi import read, write
+
+    try:
+        with file.open("rb") as stream:
+            return write(read(stream.read(LARGEST + 1)))
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from None
+    except InvalidInput as error:
+        raise UsageError(f"{file}: {error}") from None
+
+
+def writable(outs: Sequence[Path], roll: Path | None, *, overwrite: bool) -> None:
+    """`UsageError` for a name that will not be written: its suffix, its folder, or a file that is there already."""
+    for file in outs:
+        if file.suffix.lower() not in (*MIDI, *SOUND):
+            raise UsageError(
+                f"--out {file}: a piece is written as {', '.join((*MIDI, *SOUND))}: end the name with one of these"
+            )
+    if roll is not None and roll.suffix.lower() != ".png":
+        raise UsageError(f"--roll {roll}: a picture is written as .png: end the name with that")
+    every = [*outs, *([roll] if roll else [])]
+    for file in every:
+        if file.is_dir() or not file.absolute().parent.is_dir():
+            raise UsageError(f"{file}: there is no folder {file.absolute().parent}; make it first, and name a file in it")
+        if file.exists() and not overwrite:
+            raise UsageError(f"{file} is there already: name another file, or say --overwrite")
+    if len({file.absolute() for file in every}) < len(every):
+        raise UsageError("--out names the same file twice")
+
+
+def free(name: str) -> Path:
+    """A name in the current folder that no file has: calm.mid, calm-2.mid and so on."""
+    number, file = 1, Path(f"{name}.mid")
+    while file.exists():
+        number += 1
+        file = Path(f"{name}-{number}.mid")
+    return file
+
+
+def write_all(outs: Sequence[Path], roll: Path | None, midi: bytes, moods: Sequence[Any], title: str) -> list[Path]:
+    """Write a piece in each form that is asked for; sound by the engine of the settings."""
+    from moodmesh.tasks.errors import InvalidInput
+    from moodmesh.tasks.music.notation.midi import read
+
+    try:
+        for file in outs:
+            if file.suffix.lower() in MIDI:
+                file.write_bytes(midi)
+            else:
+                sound(file, read(midi))
+        if roll is not None:
+            from moodmesh.tasks.music.sound.picture import draw
+
+            draw(read(midi), [tuple(mood) for mood in moods], roll, title)
+    except InvalidInput as error:
+        raise UsageError(str(error)) from None
+    return [*outs, *([roll] if roll else [])]
+
+
+def sound(file: Path, score: Score) -> None:
+    """A score as sound, at the usual loudness."""
+    from moodmesh.nodes.making.heard import engine
+    from moodmesh.tasks.music.sound.files import save
+    from moodmesh.tasks.music.sound.mastering import mastered
+    from moodmesh.tasks.music.sound.render import rendered
+
+    save(file, mastered(rendered([score], engine())))

@@ -1,0 +1,106 @@
+"""A wish as a job: handed in, followed bar by bar, heard while it is made, and written when it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from moodmesh.nodes.cli.client import ENDED, Client
+from moodmesh.nodes.cli.output import progress
+from moodmesh.nodes.errors import NodeError
+from moodmesh.nodes.making.wish import GENERATE, Wish
+
+if TYPE_CHECKING:
+    from moodmesh.tasks.music.sound.play import Output
+
+Tell = Callable[[float, str], None]
+PIECE = "piece.mid"
+
+
+@dataclass
+class Made:
+    """A job whose answer is a piece; `found` its result and `midi` its file once it is there."""
+
+    client: Client
+    wish: Wish
+    job: dict[str, Any]
+    found: dict[str, Any] = field(default_factory=dict)
+    midi: bytes = b""
+
+    @classmethod
+    def of(cls, client: Client, wish: Wish) -> Made:
+        """Hand it in."""
+        return cls(client, wish, client.post("jobs", body=wish.body))
+
+    def follow(self) -> None:
+        """Until it is there, with the bars counted; `NodeError` when it failed."""
+        with progress("waiting for a device") as tell:
+            for event in self.client.events("jobs", self.job["id"], "events"):
+                if event["event"] == "job":
+                    tell(event["share"], self._words(event))
+        self.take()
+
+    def parts(self, tell: Tell) -> Iterator[bytes]:
+        """The parts as they come; when all are there, the piece is."""
+        for number, part in enumerate(self.client.parts(self.job["id"]), 1):
+            tell(number / self.wish.bars, f"bar {number} of {self.wish.bars}")
+            yield part
+
+    def take(self) -> None:
+        """The result and its file; `NodeError` when the job failed."""
+        job = self.client.get("jobs", self.job["id"])
+        if job["status"] != "SUCCEEDED":
+            how = job["status"].lower() if job["status"] in ENDED else "still open"
+            raise NodeError(f"job {job['id'][:8]} is {how}: {job['message']}; see `moodmesh job explain {job['id'][:8]}`")
+        self.found = self.client.get("jobs", job["id"], "result")
+        self.midi = self.client.bytes("jobs", job["id"], "files", PIECE)
+
+    def _words(self, event: dict[str, Any]) -> str:
+        if event["message"] or event["status"] != "RUNNING":
+            return str(event["message"] or f"{event['status'].lower()} {self.wish.task}")
+        done = event.get("streamed", 0)
+        return f"bar {done} of {self.wish.bars}" if self.wish.task == GENERATE and done else f"running {self.wish.task}"
+
+
+def told(made: Made) -> list[str]:
+    """The piece in words: what it is, what made it, where, under which licence."""
+    piece, run = made.found["result"], made.found
+    by, run_s = piece["composer"], run["provenance"]["seconds"]
+    maker = f"{by['variant']} ({by['model']} {by['sha256'][:12]})" if by["model"] else f"the {by['variant']} (no model)"
+    before = f" (before: {piece['notes_before']})" if "notes_before" in piece else ""
+    return [
+        f"# {piece['bars']} bars, {piece['seconds']:.0f} s, {piece['key']}, {piece['notes']} notes{before}, "
+        f"for {made.wish.meant.said}",
+        f"# made by {maker}, seed {piece['seed']}, on {run['ran_on']} in {run_s:.3g} s; licence {by['licence']}",
+        f"# {run['why']}",
+    ]
+
+
+def title(made: Made) -> str:
+    """Of a picture of it."""
+    return f"{made.wish.meant.said}: {made.found['result']['key']}, {made.found['result']['composer']['variant']}"
+
+
+def played(made: Made, write: Callable[[], None], where: Output) -> str:
+    """Play the piece, a new one from its first bars on; `write` is called once it is there, before its last bars are heard.
+    The name of what played it."""
+    from moodmesh.nodes.making import heard
+
+    if made.wish.task != GENERATE:
+        from moodmesh.tasks.music.notation.midi import read
+
+        made.follow()
+        write()
+        return heard.play([read(made.midi)], where)
+    from moodmesh.tasks.music.generate.hearing import heard_bars
+    from moodmesh.tasks.task import Request
+
+    def bars(tell: Tell) -> Iterator[Any]:
+        request = Request(made.wish.params, made.wish.given, made.wish.seed)
+        yield from heard_bars(request, made.parts(tell))
+        made.take()
+        write()
+
+    with progress("waiting for a device") as tell:
+        return heard.play(bars(tell), where)

@@ -1,0 +1,44 @@
+"""`music.transfer`: a piece of music in another mood, with its tune, its bars and all its tracks (systems S18)."""
+
+from __future__ import annotations
+
+from moodmesh.tasks.music.transfer.schema import Transferred, TransferRequest
+from moodmesh.tasks.task import Context, Request, Runner, TaskSpec, Variant
+
+
+class MusicTransfer:
+    """The task. Not personal by itself, as `music.generate` is not."""
+
+    spec = TaskSpec(
+        name="music.transfer",
+        version=1,
+        summary="A piece of music (MIDI) in another mood, with its tune, its bars and all its tracks",
+        request=TransferRequest,
+        result=Transferred,
+        variants=(Variant("rules", 1, 130),),
+        unit="bar",
+    )
+
+    def units(self, request: Request) -> float:
+        """Bars; InvalidInput for a mood or a file that cannot be understood."""
+        from moodmesh.tasks.music.transfer.runner import understood
+
+        return float(understood(request)[1].bars)
+
+    def result_bytes(self, request: Request) -> int:
+        """About twice what was given: a denser piece has more notes."""
+        return 2000 + 2 * len(request.input)
+
+    def benchmark_request(self) -> Request:
+        """A calm phrase of the rule composer, to be made sad."""
+        from moodmesh.tasks.music.notation.midi import write
+        from moodmesh.tasks.music.rules.attributes import wanted
+        from moodmesh.tasks.music.rules.compose import compose
+
+        return Request({"emotion": "sad"}, write(compose(wanted(0.6, -0.7), 64, 1)))
+
+    def open(self, variant: str, context: Context) -> Runner:
+        """The rules need no file."""
+        from moodmesh.tasks.music.transfer.runner import Transfer
+
+        return Transfer(self.spec.variant(variant))

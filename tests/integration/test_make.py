@@ -1,0 +1,432 @@
+"""`moodmesh make music` with real daemons: pieces, bad input, devices in trouble, and moods that stay."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mido
+import pytest
+
+from integration import music
+from integration.daemons import Daemon, pair, traces
+from moodmesh.tasks.music.notation.midi import read
+from moodmesh.tasks.music.notation.score import Score
+from tasks.music.pieces import END, delta, played, smf, tempo
+
+FAST = {"jobs__benchmark": "false", "music__soundfont": "built-in"}
+SMALL = {"pool__memory_mb": "60"}  # no room for the task: whatever is made is made elsewhere
+FINE = {"valence": 0.3721, "arousal": -0.6143}
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """In daemons and in the command line of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in music.missing(tmp_path_factory.mktemp("tasks")):
+            patch.syspath_prepend(folder)
+            patch.setenv("PYTHONPATH", folder, prepend=":")
+        yield
+
+
+@pytest.fixture(scope="module")
+def solo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path_factory.mktemp("solo"), "solo", **FAST).start()
+    yield daemon
+    daemon.kill(signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make(daemon: Daemon, *words: str) -> dict[str, Any]:
+    done = daemon.typed("make", "music", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def opens(file: Path) -> mido.MidiFile:
+    """In a reader that is not ours: every note ends, and the file says what made it."""
+    found = mido.MidiFile(file)
+    sounding: dict[tuple[int, int, int], int] = {}
+    for number, track in enumerate(found.tracks):
+        for message in track:
+            if message.type in ("note_on", "note_off"):
+                place = (number, message.channel, message.note)
+                on = message.type == "note_on" and message.velocity > 0
+                sounding[place] = sounding.get(place, 0) + (1 if on else -1)
+                assert sounding[place] in (0, 1)
+    assert not any(sounding.values())
+    texts = [m.text for track in found.tracks for m in track if m.type in ("text", "marker")]
+    assert any("by a machine: Moodmesh music." in text for text in texts)
+    return found
+
+
+# -- pieces ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_piece_is_named_after_its_mood_and_never_written_over_another(solo: Daemon, tmp_path: Path) -> None:
+    first, again = make(solo, "--emotion", "calm", "--seed", "5"), make(solo, "--emotion", "calm", "--seed", "5")
+    assert (first["written"], again["written"]) == (["calm.mid"], ["calm-2.mid"])
+    assert Path("calm.mid").read_bytes() == Path("calm-2.mid").read_bytes(), "the same seed"
+    assert first["result"]["bars"] == read(Path("calm.mid").read_bytes()).bars == 20
+    assert first["result"]["composer"] == {"variant": "rules", "model": None, "sha256": None, "licence": "CC0-1.0"}
+    opens(Path("calm.mid"))
+
+
+def test_every_form_at_once_and_what_made_it_is_said(solo: Daemon) -> None:
+    words = ["make", "music", "--va=-0.6,0.7", "--bars", "4", "--key", "Eb", "--ensemble", "band", "--bpm", "100"]
+    names = ["a.mid", "b.wav", "c.ogg", "d.flac"]
+    done = solo.typed(*words, *(part for name in names for part in ("--out", name)), "--roll", "e.png", "--why")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:5] == [*names, "e.png"]
+    assert "attempt 1 on solo" in done.stdout
+    assert "# made by the rules (no model), seed" in done.stderr
+    assert "licence CC0-1.0" in done.stderr
+    assert "Eb minor" in done.stderr
+    assert [Path(n).read_bytes()[:4] for n in names] == [b"MThd", b"RIFF", b"OggS", b"fLaC"]
+    assert Path("e.png").read_bytes().startswith(b"\x89PNG")
+    assert len({note.track for note in read(Path("a.mid").read_bytes()).notes}) == 4
+    opens(Path("a.mid"))
+
+
+def test_a_piece_is_gone_on_from_and_nothing_but_its_notes_leaves(solo: Daemon) -> None:
+    secret = b"\x00\xff\x01\x0bFor my Anna" + b"\x00\xff\x05\x05lyric"
+    Path("mine.mid").write_bytes(
+        smf(secret + tempo(90) + played([(480 * i, 480 * i + 400, 60 + i % 5, 80) for i in range(32)]))
+    )
+    found = make(solo, "--emotion", "hopeful", "--continue", "mine.mid", "--bars", "4")
+    assert found["written"] == ["mine-continued.mid"]
+    assert found["result"]["bars"] == 8 + 4
+    given = read(Path("mine.mid").read_bytes())
+    assert read(Path("mine-continued.mid").read_bytes()).notes[: len(given.notes)] == given.notes
+    assert not traces(solo.home, b"For my Anna")
+    opens(Path("mine-continued.mid"))
+
+
+def test_a_piece_is_put_into_another_mood(solo: Daemon) -> None:
+    make(solo, "--emotion", "happy", "--bars", "8", "--seed", "1", "--out", "song.mid")
+    found = make(solo, "--transfer", "song.mid", "--emotion", "sad", "--keep", "tempo")
+    assert found["written"] == ["song-sad.mid"]
+    before, after = (read(Path(name).read_bytes()) for name in ("song.mid", "song-sad.mid"))
+    assert (after.bars, after.tempi, len(after.notes) >= len(before.notes)) == (before.bars, before.tempi, True)
+    assert found["result"]["heard"]["minor"]
+    opens(Path("song-sad.mid"))
+
+
+def test_a_path_of_seconds_is_followed(solo: Daemon) -> None:
+    Path("day.csv").write_text("seconds,valence,arousal\n100,-0.8,-0.8\n400,0.9,0.9\n")
+    found = make(solo, "--path", "day.csv", "--bars", "16")
+    moods = found["result"]["moods"]
+    assert found["written"] == ["day.mid"]
+    assert moods[0] < [-0.5, -0.5] < [0.5, 0.5] < moods[-1]
+    assert not found["public"]
+    tempi = read(Path("day.mid").read_bytes()).tempi
+    assert tempi[-1] > tempi[0] + 10
+
+
+def test_it_is_heard_from_its_first_bars_on_and_as_it_is_written(solo: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moodmesh.nodes.making import heard
+
+    class Ear:
+        name = "ear"
+
+        def write(self, data: bytes) -> None: ...
+
+        def close(self, finished: bool) -> None:
+            assert finished
+
+    listened: list[tuple[Score, bool]] = []
+
+    def play(bars: Iterator[Score], where: object) -> str:
+        listened.extend((bar, Path("p.mid").exists()) for bar in bars)
+        return "ear"
+
+    monkeypatch.setattr(heard, "output", Ear)
+    monkeypatch.setattr(heard, "play", play)
+    make(solo, "--emotion", "happy", "--ensemble", "trio", "--bars", "12", "--play", "--out", "p.mid")
+    piece = read(Path("p.mid").read_bytes())
+    assert [not written for _, written in listened] == [True] * 12, "each bar is heard before the piece is there"
+    notes = [note._replace(onset=note.onset + 16 * i) for i, (bar, _) in enumerate(listened) for note in bar.notes]
+    assert [n[:4] for n in sorted(notes)] == [n[:4] for n in piece.notes]
+    assert [bar.tempi[0] for bar, _ in listened] == list(piece.tempi)
+    kept = solo.typed("make", "music", "--emotion", "happy", "--bars", "2", "--play")
+    assert "to keep it: moodmesh job result" in kept.stderr
+    assert not Path("happy.mid").exists()
+
+
+# -- bad input, before anything is handed in -------------------------------------------------------------------------------
+
+BROKEN = {
+    "broken.mid": b"MThd and then nothing",
+    "none.mid": b"",
+    "silent.mid": smf(END[:0]),
+    "drums.mid": smf(played([(0, 480, 36, 90)], channel=9)),
+    "long.mid": smf(
+        tempo(60) + played([(0, 480, 60, 80)]) + delta(3 * 3600 * 480) + b"\x90\x3c\x40" + delta(480) + b"\x80\x3c\x40"
+    ),
+    "text.csv": b"at,valence\n0,1\n",
+    "falling.csv": b"at,valence,arousal\n0.5,0,0\n0.1,0,0\n",
+    "far.csv": b"at,valence,arousal\n0,0,3\n",
+    "beyond.csv": b"at,valence,arousal\n0,0,0\n7,0,0\n",
+    "both.csv": b"at,seconds,valence,arousal\n0,0,0,0\n",
+    "empty.csv": b"",
+    "bytes.csv": b"\xff\xfe\x00\x01",
+    "no.json": b"[1, 2",
+    "list.json": b"[1, 2]",
+    "there.mid": b"something of mine",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--emotion blue", "Known are happy, angry, sad, calm, excited"),
+        ("--emotion hapy", "did you mean happy"),
+        ("", "no mood is given: say --from mood"),
+        ("--emotion sad --from mood", "--from and --emotion: give the mood in one way only"),
+        ("--emotion sad --va 0,0", "give the mood in one way only"),
+        ("--va 0.5", "write valence,arousal like 0.4,-0.3"),
+        ("--va 2,0", "each from -1 to 1"),
+        ("--va nan,0", "each from -1 to 1"),
+        ("--va 0,nan", "each from -1 to 1"),
+        ("--emotion sad --bars 0", "0 is not in the range"),
+        ("--emotion sad --bars 5000", "5000 is not in the range 1<=x<=64"),
+        ("--emotion sad --bpm 1000", "is not in the range"),
+        ("--emotion sad --key H", "'H' is not one of"),
+        ("--emotion sad --out piece.mp3", r"\.mid, \.midi, \.wav, \.ogg, \.flac"),
+        ("--emotion sad --roll piece.jpg", r"written as \.png"),
+        ("--emotion sad --out nowhere/piece.mid", "there is no folder"),
+        ("--emotion sad --out there.mid", "is there already: name another file, or say --overwrite"),
+        ("--emotion sad --out x.mid --out x.mid", "the same file twice"),
+        ("--emotion sad --by soon", "write a time like 10s"),
+        ("--emotion sad --by 5s --quality fast", "give one of them"),
+        ("--emotion sad --continue broken.mid", "broken.mid: not a MIDI file that can be read"),
+        ("--emotion sad --continue none.mid", "none.mid: not a MIDI file"),
+        ("--emotion sad --continue silent.mid", "silent.mid: this MIDI file has no notes"),
+        ("--emotion sad --continue drums.mid", "drums.mid: this MIDI file has drums only"),
+        ("--emotion sad --continue long.mid", "long.mid: this MIDI file lasts 180 minutes"),
+        ("--emotion sad --continue absent.mid", "cannot read absent.mid"),
+        ("--emotion sad --transfer drums.mid", "drums only"),
+        ("--emotion sad --transfer there.mid --continue there.mid", "there.mid: not a MIDI file|leave --continue"),
+        ("--emotion sad --transfer there.mid --bars 4", "leave --bars out"),
+        ("--emotion sad --keep melody", "give that file"),
+        ("--emotion sad --thin", "give that file"),
+        ("--emotion sad --share", "free already"),
+        ("--emotion sad --room cafe", "give both"),
+        ("--from room", "this device is in no room: `moodmesh room list`"),
+        ("--from room --room cafe", "in no room called 'cafe'"),
+        ("--path text.csv", "point 1: `arousal` is not a number"),
+        ("--path falling.csv", "point 2: `at` is not later"),
+        ("--path far.csv", "`arousal` is 3; valence and arousal go from -1 to 1"),
+        ("--path beyond.csv", "for times write `seconds`"),
+        ("--path both.csv", "`at` or `seconds`, one of them"),
+        ("--path empty.csv", "there is no point in it"),
+        ("--path bytes.csv", "not a text file"),
+        ("--path no.json", "is no JSON"),
+        ("--path list.json", "a list of points"),
+        ("--path absent.csv", "cannot read absent.csv"),
+        ("--emotion sad --variant huge", "has no variant 'huge'"),
+        ("--emotion sad --on nobody", "no peer is called 'nobody'"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_nothing_is_handed_in(solo: Daemon, words: str, said: str) -> None:
+    for name, data in BROKEN.items():
+        Path(name).write_bytes(data)
+    before = solo.client.get("jobs", limit=1000)["jobs"]
+    done = solo.typed("make", "music", *words.split())
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert re.search(said, done.stderr.replace("\n", " ")), done.stderr
+    assert [job["id"] for job in solo.client.get("jobs", limit=1000)["jobs"]] == [job["id"] for job in before]
+    assert Path("there.mid").read_bytes() == BROKEN["there.mid"]
+
+
+@pytest.mark.parametrize("metre", ["6/8", "tempo changes"])
+def test_other_metres_and_changing_tempi_are_gone_on_from(solo: Daemon, metre: str) -> None:
+    notes = played([(240 * i, 240 * i + 200, 60 + i % 7, 80) for i in range(64)])
+    head = b"\x00\xff\x58\x04\x06\x03\x18\x08" if metre == "6/8" else tempo(60)
+    middle = b"" if metre == "6/8" else delta(480) + tempo(180)[1:]
+    Path("other.mid").write_bytes(smf(head + notes + middle))
+    found = make(solo, "--emotion", "calm", "--continue", "other.mid", "--bars", "2")
+    assert found["result"]["bars"] == read(Path("other.mid").read_bytes()).bars + 2
+    opens(Path("other-continued.mid"))
+
+
+def test_without_a_player_it_is_said_before_anything_is_made(solo: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    before = len(solo.client.get("jobs", limit=1000)["jobs"])
+    done = solo.typed("make", "music", "--emotion", "calm", "--play")
+    assert done.returncode == 1
+    assert "no audio device or player was found" in done.stderr
+    assert len(solo.client.get("jobs", limit=1000)["jobs"]) == before
+
+
+# -- devices in trouble ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "words"), [("OutOfMemory", "out_of_memory"), ("WithAModel", "is not the model music-tiny: sha256 .*, expected")]
+)
+def test_a_device_that_cannot_is_left_and_another_makes_the_piece(tmp_path: Path, task: str, words: str) -> None:
+    from integration.plugin.faulty_music import CARD, WEIGHTS
+
+    ann, bob, cleo = (Daemon(tmp_path / n, n, **FAST, **more) for n, more in (("ann", SMALL), ("bob", {}), ("cleo", {})))
+    for one, other in ((ann, bob), (ann, cleo), (bob, cleo)):
+        pair(one, other)
+    try:
+        if task == "WithAModel":
+            (bob.home / "models").mkdir()
+            (bob.home / "models" / CARD.sha256).write_bytes(WEIGHTS[::-1])
+        music.start_with(bob, music.instead(tmp_path, task))
+        ann.start()
+        cleo.start()
+        ann.linked(2)
+        for name in ("bob", "cleo"):
+            ann.wait_for(lambda name=name: ann.client.get("peers", name)["dynamic"], f"informed of {name}")  # type: ignore[misc]
+        job = ann.submit("music.generate", params={"emotion": "calm", "bars": 4}, seed=3)
+        found = ann.ended(job, 60)
+        assert found["status"] == "SUCCEEDED", found
+        failed = [a for a in found["attempts"] if a["state"] == "ERRORED"]
+        assert {a["name"] for a in failed} == {"bob"}
+        assert re.search(words, failed[0]["message"]), failed
+        assert found["ran_on"] == "cleo"
+        result = ann.client.get("jobs", job, "result")["result"]
+        assert (result["bars"], result["composer"]["variant"]) == (4, "rules")
+    finally:
+        for daemon in (ann, bob, cleo):
+            daemon.kill(signal.SIGTERM)
+
+
+# -- moods that stay -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[tuple[Daemon, Daemon, Daemon]]:
+    """Ann, whose device can make nothing; bob, her own device; cleo, a friend's, who makes music for whoever is paired."""
+    ann, bob, cleo = (Daemon(tmp_path / n, n, **FAST, **more) for n, more in (("ann", SMALL), ("bob", {}), ("cleo", {})))
+    ann.changed = music.WIRE
+    pair(ann, bob)
+    pair(ann, cleo, "none")
+    try:
+        for daemon in (cleo, ann):
+            daemon.start()
+        cleo.client.post("peers", "ann", "allow", body={"preset": None, "actions": ["music.generate"], "limits": {}})
+        ann.linked()
+        ann.wait_for(lambda: (ann.client.get("peers", "cleo")["capability"] or {}).get("tasks"), "informed of what cleo can")
+        ann.client.post("moods", body=FINE)
+        yield ann, bob, cleo
+    finally:
+        for daemon in (ann, bob, cleo):
+            daemon.kill(signal.SIGTERM)
+
+
+def asked(daemon: Daemon, **more: Any) -> str:
+    body = {"task": "music.generate", "params": {**FINE, "bars": 2}, "personal": "own", "seed": 1, **more}
+    return str(daemon.client.post("jobs", body=body)["id"])
+
+
+def test_a_mood_goes_to_own_devices_only_and_shared_as_its_cell(three: tuple[Daemon, Daemon, Daemon]) -> None:
+    ann, bob, _ = three
+    assert ann.ended(ann.submit("music.generate", params={"emotion": "calm", "bars": 2}))["ran_on"] == "cleo", "typed: free"
+    free = len(music.sent(ann))
+    options: list[dict[str, Any]] = [
+        {}, {"on": "cleo"}, {"variant": "rules"}, {"quality": "fast"}, {"by_s": 1.0}, {"variant": "rules", "on": "cleo"},
+        {"personal": "mood.share"}, {"personal": "mood.share", "on": "cleo"},
+    ]  # fmt: skip
+    jobs = [asked(ann, **more) for more in options]
+    path = {"path": [{"at": 0, **FINE}, {"at": 1, **FINE}], "bars": 2}
+    jobs.append(asked(ann, params=path))
+    refused = ann.typed("job", "submit", "music.generate", "-p", "emotion=calm", "--public")
+    assert refused.returncode == 0, "what is typed may be public"
+    time.sleep(4)
+    assert [ann.client.get("jobs", job)["status"] for job in jobs] == ["PENDING"] * len(jobs)
+    told = [body for to, kind, body in music.sent(ann)[free:] if kind == "start"]
+    assert [body["params"] for body in told] == [{"emotion": "calm"}], "nothing of the mood was sent, to nobody"
+    explained = ann.client.get("jobs", jobs[0], "explain")["now"]["rows"]
+    assert {row["gate"]["name"] for row in explained if row["name"] == "cleo"} == {"personal"}
+
+    shown = ann.typed("privacy", "preview", "--from", "mood", "--share")
+    assert '"valence":0.667,"arousal":-0.667' in shown.stdout
+    told_to = ann.typed("make", "music", "--from", "mood", "--preview").stdout.splitlines()[0]
+    assert told_to.endswith("of those that are paired: bob"), told_to
+    ann.client.post("peers", "cleo", "allow", body={"preset": None, "actions": ["mood.share"], "limits": {}})
+    done = ann.typed("make", "music", "--from", "mood", "--share", "--bars", "2", "--seed", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ran_on"] == "cleo"
+    shared = [
+        body for to, kind, body in music.sent(ann)[free:] if (to, kind) == ("cleo", "start") and "valence" in body["params"]
+    ]
+    assert shared
+    assert {(body["params"]["valence"], body["params"]["arousal"]) for body in shared} == {(0.667, -0.667)}
+    assert shared[-1]["params"] == {"valence": 0.667, "arousal": -0.667, "bars": 2}
+    assert "cleo" in ann.typed("privacy", "preview", "--from", "mood", "--share").stdout.splitlines()[0]
+    fine = (b"0.371943", b"0.614327", b'"valence":0.4', b'"arousal":-0.6,')
+    assert not [w for w in fine if w in (ann.home / "wire").read_bytes()], "nothing finer, in no message"
+    states = {job: ann.client.get("jobs", job)["status"] for job in jobs}
+    personal = [job for job, more in zip(jobs, [*options, {}], strict=True) if more.get("personal") != "mood.share"]
+    assert {states[job] for job in personal} == {"PENDING"}
+
+    bob.start()
+    for job in jobs:
+        if ann.client.get("jobs", job)["status"] == "PENDING" and job not in {jobs[1], jobs[5]}:
+            assert ann.ended(job, 60)["ran_on"] == "bob"
+    own = [body["params"] for to, kind, body in music.sent(ann) if (to, kind) == ("bob", "start")]
+    assert {(p["valence"], p["arousal"]) for p in own if "valence" in p} == {(0.4, -0.6)}, "in tenths, no finer"
+
+
+def test_what_is_kept_of_a_mood_is_no_finer_than_needed(three: tuple[Daemon, Daemon, Daemon]) -> None:
+    ann, bob, _ = three
+    bob.start()
+    ann.linked(2)
+    done = ann.typed("make", "music", "--from", "mood", "--bars", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    assert (job["ran_on"], job["public"]) == ("bob", False)
+    assert "0.4" not in json.dumps({k: v for k, v in ann.client.get("jobs", job["id"]).items() if k != "attempts"})
+    (row,) = ann.rows(f"SELECT spec FROM job WHERE id='{job['id']}'")
+    assert json.loads(row["spec"])["params"] == {"valence": 0.4, "arousal": -0.6, "bars": 2}
+    bob.wait_for(lambda: not bob.rows("SELECT * FROM execution"), "done with it")
+    bob.wait_for(lambda: not traces(bob.home, b'"valence":0.4', b'"arousal":-0.6'), "rid of the mood: the row goes first")
+    assert traces(ann.home, b'"valence": 0.4', b'"valence":0.4'), "its owner keeps it, in tenths, until the job is forgotten"
+    assert "0.371943" not in ann.log.read_text()
+    ann.kill()
+    bob.wait_for(lambda: not bob.client.get("status")["linked"], "alone")
+    again = ("job", "adopt", job["id"], "-p", "valence=0.4", "-p", "arousal=-0.6", "-p", "bars=2")
+    refused = bob.typed(*again, "--public")
+    assert refused.returncode == 2
+    assert "leave --public out" in refused.stderr
+    adopted = bob.typed(*again, "--json")
+    assert adopted.returncode == 0, adopted.stderr
+    assert not json.loads(adopted.stdout)["public"], "as personal as it was"
+
+
+def test_a_request_from_a_mood_is_never_public(solo: Daemon) -> None:
+    from moodmesh.nodes.errors import UsageError
+
+    for whose in ("own", "mood.share"):
+        with pytest.raises(UsageError, match="leave --public out"):
+            asked(solo, personal=whose, public=True)
+    with pytest.raises(UsageError, match="can be made coarse"):
+        asked(solo, personal="mood.share", params={"emotion": "sad"})
+
+
+def test_there_is_a_word_for_each_choice_of_the_command_line() -> None:
+    from typing import get_args
+
+    from moodmesh.nodes.cli import make as cli
+    from moodmesh.tasks.music.generate.schema import MAX_BARS, MusicRequest
+    from moodmesh.tasks.music.transfer.schema import Kept
+
+    assert get_args(Kept) == cli.KEPT
+    assert cli.MOST_BARS == MAX_BARS
+    assert MusicRequest.model_fields["bars"].default == cli.BARS
+    assert set(get_args(cli.Keys)) == set(get_args(get_args(MusicRequest.model_fields["key"].annotation)[0]))

@@ -1,0 +1,184 @@
+"""A piece in another mood: its bars, its tracks, its contour and its notes stay, and what the mood wants is heard."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moodmesh.tasks.errors import InvalidInput
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.features import Key, key
+from moodmesh.tasks.music.notation.midi import read, write
+from moodmesh.tasks.music.notation.score import Note, Score, tidy
+from moodmesh.tasks.music.rules.attributes import heard, wanted
+from moodmesh.tasks.music.rules.compose import compose
+from moodmesh.tasks.music.rules.moods import EMOTIONS, QUADRANTS
+from moodmesh.tasks.music.rules.orchestrate import orchestrated
+from moodmesh.tasks.music.transfer import MusicTransfer
+from moodmesh.tasks.music.transfer.mode import parallel
+from moodmesh.tasks.music.transfer.rules import transferred
+from moodmesh.tasks.music.transfer.schema import Kept
+from moodmesh.tasks.music.transfer.tune import tune
+from moodmesh.tasks.task import Request
+from moodmesh.tasks.testing import CheckContext, ModelStore, check_task
+
+from .pieces import END, played, scale, scores, smf
+
+ALL: tuple[Kept, ...] = get_args(Kept)
+axis = st.floats(-1, 1)
+keeps = st.sets(st.sampled_from(ALL)).map(frozenset)
+
+
+def tracks(score: Score) -> set[int]:
+    return {note.track for note in score.notes}
+
+
+def piece(word: str = "happy", seed: int = 3, bars: int = 16) -> Score:
+    return orchestrated(compose(wanted(*EMOTIONS[word]), bars, seed), "band")
+
+
+def run(data: bytes, **params: object) -> tuple[dict[str, object], Score]:
+    task, context = MusicTransfer(), CheckContext(ModelStore(Path("none")))
+    output = task.open("rules", context).run(Request(params, data), context)
+    return output.value, read(output.files["piece.mid"])
+
+
+def test_the_task_keeps_the_contract(tmp_path: Path) -> None:
+    check_task(MusicTransfer(), tmp_path, bad=(Request({"emotion": "sad"}, b"\xff\x00"), Request({"emotion": "sad"})))
+
+
+@settings(deadline=None, max_examples=80)
+@given(scores(), axis, axis, keeps)
+def test_bars_tracks_and_every_note_stay_and_the_result_decodes(
+    score: Score, valence: float, arousal: float, keep: frozenset[Kept]
+) -> None:
+    found = transferred(score, wanted(valence, arousal), keep)
+    assert found.bars == score.bars
+    assert tracks(found) == tracks(score)
+    assert len(found.notes) >= len(score.notes)
+    assert {note[:2] for note in score.notes} <= {note[:2] for note in found.notes}, "each begins when it did, on its track"
+    if found.notes and tracks(found) != {v.DRUMS}:
+        assert read(write(found)) == found
+
+
+@settings(deadline=None, max_examples=60)
+@given(scores(), axis, axis)
+def test_where_everything_is_kept_nothing_changes(score: Score, valence: float, arousal: float) -> None:
+    assert transferred(score, wanted(valence, arousal), ALL) == score
+    assert transferred(score, wanted(valence, arousal), ALL, thin=True) == score
+
+
+@settings(deadline=None, max_examples=60)
+@given(scores(), st.integers(0, 11), st.booleans())
+def test_what_was_higher_is_never_lower_in_the_other_mode(score: Score, tonic: int, minor: bool) -> None:
+    found = parallel(score, Key(tonic, not minor), minor=minor)
+    assert len(found.notes) == len(score.notes)
+    pairs = {(a.track, a.pitch, b.pitch) for a, b in zip(score.notes, by_moment(score, found), strict=True)}
+    assert all(abs(before - after) <= 1 for _, before, after in pairs)
+    for (_, a, moved_a), (_, b, moved_b) in combinations(sorted(pairs), 2):
+        assert a >= b or moved_a <= moved_b
+
+
+def by_moment(score: Score, found: Score) -> list[Note]:
+    """The notes of `found` in the order of those that they were: within a moment and track no two change places."""
+    order = sorted(range(len(score.notes)), key=lambda i: score.notes[i][:3])
+    there = sorted(found.notes, key=lambda note: note[:3])
+    return [note for _, note in sorted(zip(order, there, strict=True))]
+
+
+@settings(deadline=None, max_examples=50)
+@given(scores(), axis, axis, keeps, st.booleans())
+def test_what_is_kept_is_kept(score: Score, valence: float, arousal: float, keep: frozenset[Kept], thin: bool) -> None:
+    found = transferred(score, wanted(valence, arousal), keep, thin=thin)
+    if "tempo" in keep:
+        assert found.tempi == score.tempi
+    if "rhythm" in keep:
+        assert [(n.onset, n.track) for n in found.notes] == [(n.onset, n.track) for n in score.notes]
+    if "key" in keep and "rhythm" in keep:
+        assert [n[:3] + n[4:] for n in found.notes] == [n[:3] + n[4:] for n in score.notes]
+    if "melody" in keep:
+        line = {(n.onset, n.track, n.pitch, n.duration) for n in tune(score.notes)}
+        assert line <= {(n.onset, n.track, n.pitch, n.duration) for n in found.notes}
+    if keep >= {"dynamics", "rhythm"}:
+        assert sorted(n.velocity for n in found.notes) == sorted(n.velocity for n in score.notes)
+
+
+def test_a_major_scale_becomes_minor_and_its_leading_tone_leads() -> None:
+    degrees = (60, 62, 64, 65, 67, 69, 71, 72)
+    up = tidy([Note(2 * i, v.PIANO, pitch, 30, 2) for i, pitch in enumerate(degrees)], [40])
+    minor = parallel(up, Key(0, False), minor=True)
+    assert [n.pitch for n in minor.notes] == [60, 62, 63, 65, 67, 68, 71, 72], "harmonic minor"
+    down = tidy([Note(2 * i, v.PIANO, pitch, 30, 2) for i, pitch in enumerate(reversed(degrees))], [40])
+    assert [n.pitch for n in parallel(down, Key(0, False), minor=True).notes] == [72, 70, 68, 67, 65, 63, 62, 60], "natural"
+    assert parallel(minor, Key(0, True), minor=True) == minor
+
+
+def test_a_note_that_would_fall_on_another_stays() -> None:
+    both = tidy([Note(0, v.PIANO, 63, 30, 4), Note(0, v.PIANO, 64, 30, 4)], [40])
+    assert parallel(both, Key(0, False), minor=True) == both
+
+
+@pytest.mark.parametrize("target", QUADRANTS)
+@pytest.mark.parametrize("source", QUADRANTS)
+def test_each_corner_becomes_each_other(source: str, target: str) -> None:
+    before, asked = piece(source), wanted(*EMOTIONS[target])
+    after = transferred(before, asked)
+    was, now = heard(before), heard(after)
+    assert key(after).minor == asked.minor
+    assert key(after).tonic == key(before).tonic
+    assert abs(now.bpm - asked.bpm) <= abs(was.bpm - asked.bpm) + 2
+    assert abs(now.velocity - asked.velocity) <= abs(was.velocity - asked.velocity) + 2
+    assert abs(now.velocity - asked.velocity) < 8
+    if was.density < 0.9 * asked.density:
+        assert now.density > was.density
+
+
+def test_thinning_leaves_out_notes_beside_the_tune_when_it_is_asked_for_alone() -> None:
+    before, asked = piece("excited"), wanted(*EMOTIONS["calm"])
+    assert len(transferred(before, asked).notes) >= len(before.notes)
+    thin = transferred(before, asked, thin=True)
+    assert len(thin.notes) < len(before.notes)
+    assert heard(thin).density < heard(before).density
+    assert tracks(thin) == tracks(before)
+    assert {n.onset for n in tune(before.notes)} <= {n.onset for n in thin.notes}
+
+
+def test_no_instrument_falls_silent_where_it_is_thinned() -> None:
+    tune_ = [Note(4 * i, v.PIANO, 72, 30, 4) for i in range(8)]
+    between = [Note(1 + 2 * i, v.GUITAR, 48, 30, 1) for i in range(16)]
+    thin = transferred(tidy([*tune_, *between], [40, 40]), wanted(0.6, -1.0), ("key",), thin=True)
+    assert len(thin.notes) < 24
+    assert tracks(thin) == {v.PIANO, v.GUITAR}
+
+
+def test_the_result_says_what_was_heard_before_and_after() -> None:
+    value, score = run(write(piece()), emotion="sad", keep=["tempo"])
+    assert value["bars"] == score.bars == 16
+    assert value["kept"] == ["tempo"]
+    assert (value["before"], value["heard"]) != (None, value["before"])
+    assert value["heard"]["minor"] is True  # type: ignore[index]
+    assert value["before"]["minor"] is False  # type: ignore[index]
+    assert value["before"]["bpm"] == pytest.approx(value["heard"]["bpm"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("data", "params", "words"),
+    [
+        (b"", {"emotion": "sad"}, "hand in a MIDI file"),
+        (b"MThd broken", {"emotion": "sad"}, "not a MIDI file that can be read"),
+        (smf(END[:0]), {"emotion": "sad"}, "no notes"),
+        (smf(played([(0, 480, 36, 90)], channel=9)), {"emotion": "sad"}, "drums only"),
+        (write(scale()), {"emotion": "blue"}, "Known are happy, angry, sad, calm"),
+        (write(scale()), {}, "give the mood in one way"),
+        (write(scale()), {"valence": 0.5}, "belong together"),
+        (write(scale()), {"emotion": "sad", "valence": 0.5, "arousal": 0.5}, "give the mood in one way"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_before_it_is_accepted(data: bytes, params: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        MusicTransfer().units(Request(params, data))
