@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: more threads each only wait for one another
 HERE = Path(__file__).parent
 MUTATION = "mutation"
 sys.path.insert(0, str(HERE))

@@ -106,7 +106,7 @@ def test_what_is_asked_for_and_is_not_there_is_told(tmp_path: Path) -> None:
                 ann.client.bytes("jobs", job, "parts", wrong)
         with pytest.raises(NotFound, match="no job begins"):
             ann.client.bytes("jobs", "f" * 32, "parts", "0")
-        with pytest.raises(UsageError, match="leave --escalate out"):
+        with pytest.raises(UsageError, match="each made once: leave --escalate out"):
             submit(ann, escalate=0.5)
         ann.client.post("jobs", job, "cancel")
         with pytest.raises(NotFound, match="and it is STOPPED"):
@@ -215,3 +215,5 @@ def test_another_devices_parts_are_with_their_owner(tmp_path: Path) -> None:
         bob.wait_for(lambda: [j for j in bob.client.get("jobs", all=1)["jobs"] if j["id"] == job], "told of it")
         with pytest.raises(Refused, match="is with ann, which submitted it"):
             bob.client.bytes("jobs", job, "parts", "0")
+        with pytest.raises(Refused, match="is with ann, which submitted it"):
+            list(bob.client.parts(job))

@@ -245,7 +245,7 @@ def test_a_task_that_streams_passes(tmp_path: Path) -> None:
         (Spelled(good), "if, and only if"),
         (Letters(spell), "if, and only if"),
         (Spelled(spells_anew), "after 1 of 4 parts it emits the others"),
-        (Spelled(spells_by_chance), "same parts"),
+        (Spelled(spells_by_chance), "determinism: same seed, same parts"),
         (Spelled(goes_on_otherwise), "after 1 of 4 parts the others are those"),
         (Spelled(ends_otherwise), "the output is that of a whole run"),
         (Spelled(spells_backwards), "out of order: the next one is 0"),

@@ -79,6 +79,8 @@ class Client:
             try:
                 for event in self.events("jobs", job, "events"):
                     lost_at = None
+                    if not event.get("owner_here", True):  # they are there: this says so
+                        self.bytes("jobs", job, "parts", "0")
                     while known < event.get("streamed", 0):
                         yield self.bytes("jobs", job, "parts", str(known))
                         known += 1

@@ -34,6 +34,7 @@ BENCHES = {
     "roomscale": "rooms of 10 to 1000 people in memory: processor time, bytes and messages by role, also when a tenth vanishes",
     "roomfaults": "a room of twelve real daemons that are killed, stopped, and come and go: --runs (epochs), --seed",
     "roommood": "how far off the mood of a room is, simulated, and audits of its noise; on annotations of --data",
+    "generate": "music: tokens a second, beside bare onnxruntime and PyTorch; a piece over the mesh; needs moodmesh[train]",
     "ble": "Bluetooth on virtual radios: found, connected, TLS, round trips, kB/s beside bare GATT; needs moodmesh[bench-ble]",
 }
 """What each measures, and which options it has beside --quick, --out and --json."""
@@ -197,7 +198,7 @@ def bench(
 
 def benches() -> dict[str, Callable[..., Report]]:
     """The benchmarks by name; importing them is slow."""
-    from moodmesh.nodes.bench import calibration, failover, faults, fuzz, idle, mesh, roomfaults, submit, timing
+    from moodmesh.nodes.bench import calibration, failover, faults, fuzz, generate, idle, mesh, roomfaults, submit, timing
     from moodmesh.nodes.bench.ble import bench as ble
     from moodmesh.nodes.bench.campus import bench as campus
     from moodmesh.nodes.bench.roommood import bench as roommood
@@ -210,8 +211,13 @@ def benches() -> dict[str, Callable[..., Report]]:
         "submit": submit.run, "discovery": mesh.discovery, "pairing": mesh.pairing, "idle": idle.run, "fuzz": fuzz.run,
         "timing": timing.run, "faults": faults.run, "failover": failover.run, "routing": routing.run,
         "scale": scale.run, "campus": campus.run, "calibration": calibration.run, "roomsum": roomsum.run,
-        "roomscale": roomscale.run, "roomfaults": roomfaults.run, "roommood": roommood.run, "ble": ble.run,
+        "roomscale": roomscale.run, "roomfaults": roomfaults.run, "roommood": roommood.run, "generate": generate.run,
+        "ble": ble.run,
     }  # fmt: skip
+
+
+_TABLES = {"generation": "moodmesh.tasks.music.results.generation"}
+"""Tables that have a name of their own; the others are named after their package."""
 
 
 def results(
@@ -228,13 +234,13 @@ def results(
     """
     from importlib import import_module, util
 
-    module = f"moodmesh.tasks.{name}.results"
+    module = _TABLES.get(name, f"moodmesh.tasks.{name}.results")
     try:
         known = util.find_spec(module) is not None
     except (ImportError, ValueError):
         known = False
     if not known:
-        raise UsageError(f"no table {name!r}; there are emotion.text and emotion.text.escalation")
+        raise UsageError(f"no table {name!r}; there are emotion.text, emotion.text.escalation, music.judge, generation")
     options = {"--retrain": retrain, "--check": check, "--quick": quick, "--json": json}
     arguments = [*(["--data", str(data)] if data else []), *(option for option, given in options.items() if given)]
     try:

@@ -10,8 +10,9 @@ from moodmesh.nodes.jobs.parts import split
 from moodmesh.nodes.messages import StreamedPart
 from moodmesh.tasks.parts import Stream
 
-WINDOW = 4
-"""Parts of an attempt that are on their way at a time: what waits for a slow link is bounded by that, not by the answer."""
+WINDOW, WINDOW_BYTES = 4, 128 * 1024
+"""Parts of an attempt, and bytes beyond the first, that are on their way at a time: that bounds what waits for a slow link,
+not the size of the answer."""
 
 
 class Outgoing:
@@ -50,9 +51,13 @@ class Outgoing:
 
     def due(self) -> Iterator[tuple[int, bytes]]:
         """Those that may be said now, with their index; they count as said."""
-        while self.sent < min(len(self._stream.parts), self.acked + WINDOW):
+        parts, flying = self._stream.parts, sum(map(len, self._stream.parts[self.acked : self.sent]))
+        while self.sent < min(len(parts), self.acked + WINDOW):
+            flying += len(parts[self.sent])
+            if self.sent > self.acked and flying > WINDOW_BYTES:
+                return
             self.sent += 1
-            yield self.sent - 1, self._stream.parts[self.sent - 1]
+            yield self.sent - 1, parts[self.sent - 1]
 
 
 def hand_on(net: Network, key: tuple[str, str, int], parts: Outgoing | None, now: float, *, again: bool = False) -> bool:

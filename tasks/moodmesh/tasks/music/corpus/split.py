@@ -21,13 +21,18 @@ _SONG_TWICE = {"Ie5koh4qvJc": "FoTXpYZXxJs"}
 """EMOPIA holds one song under two names (its PROVENANCE): they stay together."""
 
 
+def song(group: str) -> str:
+    """The song that a group of EMOPIA stands for; any other group itself."""
+    return _SONG_TWICE.get(group, group)
+
+
 def role(name: str, group: str, part: str) -> Role:
     """The role of a group of a set, by a hash of its name alone.
 
     VGMIDI is the judge's. EMOPIA is halved by song, a tenth of the generator's half for dev. Of the free sets what is
     published as validation is halved into dev and held.
     """
-    lot = int.from_bytes(hashlib.sha256(f"{name}/{_SONG_TWICE.get(group, group)}".encode()).digest()[:4], "big")
+    lot = int.from_bytes(hashlib.sha256(f"{name}/{song(group)}".encode()).digest()[:4], "big")
     if name == "vgmidi":
         return "judge"
     if name == "emopia":

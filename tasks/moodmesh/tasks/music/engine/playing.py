@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moodmesh.tasks.music.engine.sampling import Taste, choose
-from moodmesh.tasks.music.engine.steps import Steps
+from moodmesh.tasks.music.engine.steps import Stepping
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.grammar import START, follow
 from moodmesh.tasks.music.notation.vocabulary import Kind
@@ -27,17 +27,35 @@ Bar = list[int]
 
 @dataclass(frozen=True)
 class Ask:
-    """What a composer is told of a bar (`examples.described`), and the tempo step it is played at."""
+    """What a composer is told of a bar (`attributes.described`), the tempo step it is played at (None: the composer's choice),
+    and the number of its phrase: bars of one phrase are chosen together."""
 
     told: tuple[float, ...]
-    tempo: int
+    tempo: int | None
+    phrase: int = 0
+
+
+Best = Callable[[int, Sequence[Bar], Sequence[Sequence[Bar]]], int]
+"""(bar of the plan that a phrase begins with, the bars before it, its takes) -> the number of the take that is kept."""
 
 
 class Player:
-    """Plays a plan on a composer; `before` are bars that the piece goes on from and that are not counted in the plan."""
+    """Plays a plan on a composer; `before` are bars that the piece goes on from and that are not counted in the plan.
 
-    def __init__(self, steps: Steps, plan: Sequence[Ask], seed: int, taste: Taste, before: Sequence[Bar] = ()) -> None:
-        self._steps, self._plan, self._seed, self._taste = steps, plan, seed, taste
+    With `takes` above 1 every phrase is played so often, and `best` says which take is kept; its bars come when all are played.
+    """
+
+    def __init__(
+        self,
+        steps: Stepping,
+        plan: Sequence[Ask],
+        seed: int,
+        taste: Taste,
+        before: Sequence[Bar] = (),
+        takes: int = 1,
+        best: Best = lambda first, before, takes: 0,
+    ) -> None:
+        self._steps, self._plan, self._seed, self._taste, self._takes, self._best = steps, plan, seed, taste, takes, best
         self._asked = [plan[0]] * len(before) + list(plan)
         self._lead = len(before)
         self._bars = [list(bar) for bar in before]
@@ -46,19 +64,60 @@ class Player:
 
     def bars(self, made: Sequence[Bar] = (), check: Callable[[], None] = lambda: None) -> Iterator[Bar]:
         """The bars of the plan after those `made` already; `check` is called between tokens and may raise."""
-        self._bars += [list(bar) for bar in made]
+        known = [list(bar) for bar in made]
         self._first, self._read, self._steps.past = 0, 0, 0
-        for number in range(len(made), len(self._plan)):
-            yield self._next(number, check)
+        if self._takes == 1:
+            self._bars += known
+            for number in range(len(known), len(self._plan)):
+                yield self._next(number, 0, check)
+            return
+        for first, last in _phrases(self._plan):
+            given = known[first:last]
+            if len(given) < last - first:
+                yield from self._phrase(first, last, given, check)[len(given) :]
+            else:
+                self._bars += given
 
-    def _next(self, number: int, check: Callable[[], None]) -> Bar:
+    def _phrase(self, first: int, last: int, given: list[Bar], check: Callable[[], None]) -> list[Bar]:
+        """The take that is kept; it goes on from the `given` bars.
+
+        A machine that computes like this one chose it with them. Any other may play nothing here that begins like them: then
+        all takes go on from them.
+        """
+        takes = [self._take(first, last, [], take, check) for take in range(self._takes)]
+        takes = [one for one in takes if one[: len(given)] == given] or [
+            self._take(first, last, given, take, check) for take in range(self._takes)
+        ]
+        kept = takes[self._best(first, self._bars[: self._lead + first], takes)]
+        if self._bars[self._lead + first :] != kept:  # the caches hold the last take
+            self._back(first)
+            self._bars += kept
+        return kept
+
+    def _take(self, first: int, last: int, given: list[Bar], take: int, check: Callable[[], None]) -> list[Bar]:
+        self._back(first)
+        self._bars += given
+        for number in range(first + len(given), last):
+            self._next(number, take, check)
+        return self._bars[self._lead + first :]
+
+    def _back(self, number: int) -> None:
+        """Forget the bars from `number` of the plan on. The caches lose them too, or all where the window moved since."""
+        del self._bars[self._lead + number :]
+        first, _ = self._window()
+        sizes = [len(bar) for bar in self._bars[first:]]
+        self._read = min(self._read, len(self._bars)) if first == self._first else first
+        self._first, self._steps.past = first, sum(sizes[: self._read - first])
+
+    def _next(self, number: int, take: int, check: Callable[[], None]) -> Bar:
         self._catch_up()
-        ask, random = self._plan[number], np.random.default_rng((self._seed, number))
+        ask, random = self._plan[number], np.random.default_rng((self._seed, number, take) if take else (self._seed, number))
         taste = self._taste.warmer(WARMER * max(0, self._same() - TOO_OFTEN + 1))
-        bar = [v.BAR_LINE, v.tempo(ask.tempo)]
+        bar = _opening(ask)
         self._steps.remember(ask.told)
-        logits = self._steps.feed(bar)
-        state = follow(follow(START, bar[0]), bar[1])
+        logits, state = self._steps.feed(bar), START
+        for token in bar:
+            state = follow(state, token)
         while True:
             check()
             token = choose(logits, state, taste, random)
@@ -83,15 +142,31 @@ class Player:
 
         What was played since the window last moved is read token by token, as it was played: rounding is then the same.
         """
-        first, moved = window([len(bar) for bar in self._bars], self._steps.room)
+        first, moved = self._window()
         if first != self._first:
             self._first, self._read, self._steps.past = first, first, 0
         while self._read < len(self._bars):
             bar = self._bars[self._read]
-            self._steps.remember(self._asked[self._read].told)
-            for part in [bar] if self._read < max(moved, self._lead) else [bar[:2], *([token] for token in bar[2:])]:
+            ask = self._asked[self._read]
+            self._steps.remember(ask.told)
+            lead = len(_opening(ask))
+            for part in [bar] if self._read < max(moved, self._lead) else [bar[:lead], *([token] for token in bar[lead:])]:
                 self._steps.feed(part)
             self._read += 1
+
+    def _window(self) -> tuple[int, int]:
+        return window([len(bar) for bar in self._bars], self._steps.room)
+
+
+def _opening(ask: Ask) -> Bar:
+    """What a bar begins with, whoever plays it."""
+    return [v.BAR_LINE] if ask.tempo is None else [v.BAR_LINE, v.tempo(ask.tempo)]
+
+
+def _phrases(plan: Sequence[Ask]) -> list[tuple[int, int]]:
+    """(first bar, bar after the last) of each run of bars of one phrase."""
+    starts = [at for at in range(len(plan)) if at == 0 or plan[at].phrase != plan[at - 1].phrase]
+    return list(zip(starts, [*starts[1:], len(plan)], strict=True))
 
 
 def window(sizes: Sequence[int], room: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -19,6 +20,19 @@ def pack(file: Path, step: bytes, tell: bytes) -> None:
     with zipfile.ZipFile(file, "w") as made:
         for name, content in (("step.onnx", step), ("tell.onnx", tell)):
             made.writestr(zipfile.ZipInfo(name), content)
+
+
+class Stepping(Protocol):
+    """A composer with one piece in its caches: `past` tokens of at most `room`; the seam that a player plays on."""
+
+    room: int
+    past: int
+
+    def remember(self, told: Sequence[float]) -> None:
+        """From now on the memory says what a description says."""
+
+    def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """[923] logits of what follows."""
 
 
 class Steps:

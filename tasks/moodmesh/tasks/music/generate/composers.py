@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player
 from moodmesh.tasks.music.engine.sampling import Taste
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate.asked import Asked, trimmed
+from moodmesh.tasks.music.generate.selector import Selector
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.tokens import bars
 from moodmesh.tasks.music.rules.attributes import Attributes, described
 from moodmesh.tasks.music.rules.compose import compose
+
+_PLAIN = Selector()
 
 
 class Composer(Protocol):
@@ -23,7 +28,13 @@ class Composer(Protocol):
 
 
 class Rules:
-    """The rule composer: each phrase is taken from the piece that it would write in that mood throughout."""
+    """The rule composer: each phrase is taken from the piece that it would write in that mood throughout.
+
+    Of several takes, other pieces in that mood, one is chosen for all phrases of it.
+    """
+
+    def __init__(self, selector: Selector = _PLAIN) -> None:
+        self._selector = selector
 
     def bars(self, asked: Asked, made: Sequence[Bar], check: Callable[[], None]) -> Iterator[Bar]:
         """As the protocol says; a given piece is not read."""
@@ -32,24 +43,37 @@ class Rules:
             for number in range(max(first, len(made)), last):
                 check()
                 if shown not in whole:
-                    whole[shown] = bars(compose(shown, asked.request.bars, asked.seed))
+                    whole[shown] = self._chosen(shown, asked, check)
                 tokens = list(whole[shown][number])
                 yield [tokens[0], v.tempo(asked.tempo(number)), *tokens[2:]]
+
+    def _chosen(self, shown: Attributes, asked: Asked, check: Callable[[], None]) -> list[Bar]:
+        takes = []
+        for take in range(asked.request.takes):
+            check()
+            seed = int(np.random.default_rng((asked.seed, take)).integers(1 << 31)) if take else asked.seed
+            takes.append(bars(compose(shown, asked.request.bars, seed)))
+        return takes[self._selector.best(shown, [], takes)] if len(takes) > 1 else takes[0]
 
 
 class Trained:
     """A trained composer that is told what is to be heard."""
 
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
+    def __init__(self, steps: Steps, selector: Selector = _PLAIN) -> None:
+        self._steps, self._selector = steps, selector
 
     def bars(self, asked: Asked, made: Sequence[Bar], check: Callable[[], None]) -> Iterator[Bar]:
         """As the protocol says; the last bars of a given piece are read first."""
         plan = [
-            Ask(tuple(described(shown, last - first, last == asked.request.bars)), asked.tempo(number))
-            for first, last, shown in asked.phrases
+            Ask(tuple(described(shown, last - first, last == asked.request.bars)), asked.tempo(number), phrase)
+            for phrase, (first, last, shown) in enumerate(asked.phrases)
             for number in range(first, last)
         ]
+
+        def best(first: int, before: Sequence[Bar], takes: Sequence[Sequence[Bar]]) -> int:
+            return self._selector.best(asked.phrases[plan[first].phrase][2], before, takes)
+
         before = trimmed(bars(asked.before), MAX_BAR) if asked.before else []
-        player = Player(self._steps, plan, asked.seed, Taste(asked.request.temperature), before)
+        taste = Taste(asked.request.temperature)
+        player = Player(self._steps, plan, asked.seed, taste, before, asked.request.takes, best)
         return player.bars(made, check)

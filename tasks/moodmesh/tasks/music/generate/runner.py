@@ -9,10 +9,12 @@ import numpy as np
 from moodmesh.tasks.models import Card
 from moodmesh.tasks.music.engine.playing import Bar
 from moodmesh.tasks.music.engine.steps import Steps
+from moodmesh.tasks.music.generate import CARDS
 from moodmesh.tasks.music.generate.asked import Asked
 from moodmesh.tasks.music.generate.composers import Composer, Rules, Trained
 from moodmesh.tasks.music.generate.schema import Composer as Named
 from moodmesh.tasks.music.generate.schema import Heard, MadeMusic
+from moodmesh.tasks.music.generate.selector import Selector
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.midi import write
 from moodmesh.tasks.music.notation.score import Score
@@ -26,10 +28,12 @@ FREE = "CC0-1.0"
 
 
 def open_runner(variant: Variant, context: Context) -> Runner:
-    """The runner of a variant; OSError when its model file is missing or damaged."""
+    """The runner of a variant; OSError when a model file is missing or damaged."""
+    card = CARDS.get("music-selector")
+    selector = Selector.load(context.model(card)) if card else Selector()
     if variant.card is None:
-        return Generate(variant, Rules())
-    return Generate(variant, Trained(Steps.load(context.model(variant.card))))
+        return Generate(variant, Rules(selector))
+    return Generate(variant, Trained(Steps.load(context.model(variant.card)), selector))
 
 
 class Generate:
@@ -49,7 +53,7 @@ class Generate:
         score = asked.finished(whole(made))
         named = named_as(self._variant)
         value = _described(asked, score, whole(made), named)
-        return Output(value.model_dump(mode="json", by_alias=True), {PIECE: write(score, value.provenance)})
+        return Output(value.model_dump(mode="json"), {PIECE: write(score, value.provenance)})
 
 
 def packed(bar: Bar) -> bytes:
@@ -95,4 +99,5 @@ def _described(asked: Asked, score: Score, made: Score, named: Named) -> MadeMus
 
 def shown(attributes: Attributes) -> Heard:
     """Attributes as results have them."""
-    return Heard(**{name: round(value, 3) for name, value in vars(attributes).items()})
+    values = {name: round(value, 3) for name, value in vars(attributes).items()}
+    return Heard(pitch=values.pop("register"), **values)

@@ -42,13 +42,13 @@ class MusicRequest(BaseModel):
 
 
 class Heard(BaseModel):
-    """What was asked of the piece and what is heard in it (`rules.attributes`)."""
+    """What was asked of the piece and what is heard in it (`rules.attributes`; `pitch` is the register there)."""
 
-    model_config = ConfigDict(extra="forbid", serialize_by_alias=True)
+    model_config = ConfigDict(extra="forbid")
     minor: bool
     bpm: float
     density: float
-    register_: float = Field(alias="register")
+    pitch: float
     velocity: float
     articulation: float
     polyphony: int

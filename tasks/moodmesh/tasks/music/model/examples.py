@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from moodmesh.tasks.music.corpus.prepare import Passage
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.features import POLYPHONY_BOUNDS, polyphony_classes
+from moodmesh.tasks.music.notation.features import POLYPHONY_BOUNDS, minorness, polyphony_classes
 from moodmesh.tasks.music.notation.score import Score, excerpt, tidy
 from moodmesh.tasks.music.notation.tokens import bars
 from moodmesh.tasks.music.rules.attributes import DESCRIBED, described, heard
@@ -29,13 +29,15 @@ PLACES = 8
 class Window:
     """`tokens` [length]; `spans` [length] the number of the description that holds for each; `told` [PLACES, DESCRIBED].
 
-    `polyphony` [8] is the share of its bars in each class of polyphony; `mood` its labelled (valence, arousal), -1 or 1.
+    `polyphony` [8] is the share of its bars in each class of polyphony, `minor` the mode of the passage that it is from, `mood`
+    its labelled (valence, arousal), -1 or 1.
     """
 
     tokens: NDArray[np.int64]
     spans: NDArray[np.int64]
     told: NDArray[np.float32]
     polyphony: NDArray[np.float32]
+    minor: bool
     mood: tuple[int, int] | None
 
 
@@ -61,24 +63,24 @@ def sources(passages: Sequence[Passage], whole: bool) -> list[Source]:
 
 
 class Windows:
-    """Draws windows of `length` tokens; `vary` plays them at other tempi, louder or softer, shorter or longer."""
+    """Draws windows; `vary` plays them at other tempi, louder or softer, shorter or longer."""
 
-    def __init__(self, drawn_from: Sequence[Source], length: int, seed: int, vary: bool = True) -> None:
-        self._sources, self._length, self._seed, self._vary = drawn_from, length, seed, vary
+    def __init__(self, drawn_from: Sequence[Source], seed: int, vary: bool = True) -> None:
+        self._sources, self._seed, self._vary = drawn_from, seed, vary
         self._sizes = [np.array([len(bar) for bar in bars(one.score)]) for one in drawn_from]
         self._ends = np.cumsum([sizes.sum() for sizes in self._sizes])
 
-    def draw(self, number: int) -> Window:
-        """Window `number`; the same for the same number."""
+    def draw(self, number: int, length: int) -> Window:
+        """Window `number` of `length` tokens; the same for the same number and length."""
         random = np.random.default_rng((self._seed, number))
         at = int(np.searchsorted(self._ends, random.integers(self._ends[-1]), side="right"))
         source, sizes = self._sources[at], self._sizes[at]
-        first, last = _cut(sizes, self._length, random)
+        first, last = _cut(sizes, length, random)
         score = excerpt(source.score, first, last)
         if self._vary:
             score = varied(score, random)
         span = max(int(random.choice(SPANS)), math.ceil(score.bars / PLACES))
-        return window(replace(source, score=score, ends=source.ends and last == source.score.bars), self._length, span)
+        return window(replace(source, score=score, ends=source.ends and last == source.score.bars), length, span)
 
 
 def _cut(sizes: NDArray[np.int64], length: int, random: np.random.Generator) -> tuple[int, int]:
@@ -116,8 +118,8 @@ def window(source: Source, length: int, span: int) -> Window:
         if number % span == 0:
             part = excerpt(score, number, min(number + span, score.bars))
             last = source.ends and number + span >= score.bars
-            told[number // span] = described(replace(heard(part), minor=source.minor), part.bars, last)
+            told[number // span] = described(heard(part), part.bars, last, minorness(part))
     if source.ends and used < length:
         tokens[used] = v.EOS
     classes = np.bincount(polyphony_classes(score), minlength=len(POLYPHONY_BOUNDS) + 1)
-    return Window(tokens, spans, told, (classes / max(score.bars, 1)).astype(np.float32), source.mood)
+    return Window(tokens, spans, told, (classes / max(score.bars, 1)).astype(np.float32), source.minor, source.mood)

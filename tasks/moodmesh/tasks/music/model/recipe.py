@@ -18,10 +18,11 @@ Kind = Literal["unconditional", "attributes", "gmvae"]
 class Recipe:
     """`tokens` to see in all, in windows of `length`, `batch` at a step. Schedules are shares of the run.
 
-    The rate rises over `warm_up`, stays, and falls to zero over the last `decay` of the run. `muon`: whether the matrices of
-    the layers are trained by Muon (Jordan 2024) at `muon_rate`; the rest by AdamW at `rate`. Of a GMVAE, `labels` is the share
-    of the labelled songs whose labels are used, `scrambled` gives them to other songs by chance, every `labelled_every`-th
-    batch is of labelled windows, and `weights` are those of its terms.
+    For the first `short` of the run windows are half as long and twice as many, which is faster. The rate rises over `warm_up`,
+    stays, and falls to zero over the last `decay` of the run. `muon`: whether the matrices of the layers are trained by Muon
+    (Jordan 2024) at `muon_rate`; the rest by AdamW at `rate`. Of a GMVAE, `labels` is the share of the labelled songs whose
+    labels are used, `scrambled` gives them to other songs by chance, every `labelled_every`-th batch is of labelled windows,
+    and `weights` are those of its terms.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Recipe:
     decay: float = 0.4
     weight_decay: float = 0.1
     clip: float = 1.0
+    short: float = 0.0
     vary: bool = True
     labels: float = 1.0
     scrambled: bool = False
@@ -56,6 +58,10 @@ class Recipe:
         usual = {one.name: one.default for one in fields(self)} | {"weights": asdict(Weights())}
         told = {name: value for name, value in asdict(self).items() if value != usual[name]}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def halved(self, step: int) -> bool:
+        """Whether the windows of a step are half as long and twice as many."""
+        return step < self.short * self.steps
 
     def warm(self, step: int) -> float:
         """The share of beta of a step: none for a fifth of the run, then in four rounds, each rising for its first half."""

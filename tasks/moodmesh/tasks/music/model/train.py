@@ -58,14 +58,12 @@ def material(recipe: Recipe, root: Path, cache: Path, roles: split.Split) -> Mat
         held = passages(root, name, cache)
         for part, found in drawn.items():
             found += sources([one for one in held if roles[name][one.group] == part], whole=name != "emopia")
-    dev = Windows(drawn["dev"], recipe.length, 0, vary=False)
+    dev = Windows(drawn["dev"], 0, vary=False)
     known = labelled(drawn["train"], recipe)
     if recipe.kind != "gmvae" or not known:
-        return Material(Windows(drawn["train"], recipe.length, recipe.seed, recipe.vary), dev)
+        return Material(Windows(drawn["train"], recipe.seed, recipe.vary), dev)
     rest = [replace(one, mood=None) for one in drawn["train"]]
-    return Material(
-        Windows(rest, recipe.length, recipe.seed, recipe.vary), dev, Windows(known, recipe.length, recipe.seed + 1, recipe.vary)
-    )
+    return Material(Windows(rest, recipe.seed, recipe.vary), dev, Windows(known, recipe.seed + 1, recipe.vary))
 
 
 def labelled(found: Sequence[Source], recipe: Recipe) -> list[Source]:
@@ -88,16 +86,17 @@ class Batch:
     spans: Tensor
     told: Tensor
     polyphony: Tensor
+    minor: Tensor
     mood: Tensor
 
 
-def batch(windows: Windows, numbers: Sequence[int]) -> Batch:
-    """Windows by their numbers."""
-    drawn = [windows.draw(number) for number in numbers]
+def batch(windows: Windows, numbers: Sequence[int], length: int) -> Batch:
+    """Windows of `length` tokens by their numbers."""
+    drawn = [windows.draw(number, length) for number in numbers]
     arrays = [np.stack([getattr(one, name) for one in drawn]) for name in ("tokens", "spans", "told", "polyphony")]
     moods = [[-1, -1] if one.mood is None else [(one.mood[1] + 1) // 2, (one.mood[0] + 1) // 2] for one in drawn]
     tokens, spans, told, polyphony = (torch.from_numpy(array) for array in arrays)
-    return Batch(tokens, spans, told, polyphony, torch.tensor(moods))
+    return Batch(tokens, spans, told, polyphony, torch.tensor([int(one.minor) for one in drawn]), torch.tensor(moods))
 
 
 def composer(recipe: Recipe) -> nn.Module:
@@ -184,9 +183,11 @@ class Run:
 
     def train(self, given: Material) -> float:
         """One step; its loss."""
-        first = self.step * self.recipe.batch
-        turn = given.labelled if self.step % self.recipe.labelled_every == 0 else None
-        loss = self._loss(batch(turn or given.train, range(first, first + self.recipe.batch)))
+        recipe, halves = self.recipe, 1 + self.recipe.halved(self.step)
+        count = recipe.batch * halves
+        turn = given.labelled if self.step % recipe.labelled_every == 0 else None
+        numbers = range(self.step * count, (self.step + 1) * count)
+        loss = self._loss(batch(turn or given.train, numbers, recipe.length // halves))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         share = self.recipe.share(self.step)
@@ -203,7 +204,7 @@ class Run:
         self.model.eval()
         size = self.recipe.batch
         with torch.inference_mode():
-            batches = [batch(windows, range(at, at + size)) for at in range(0, DEV_WINDOWS, size)]
+            batches = [batch(windows, range(at, at + size), self.recipe.length) for at in range(0, DEV_WINDOWS, size)]
             found = {"dev": float(np.mean([self._loss(one).item() for one in batches]))}
             if isinstance(self.model, GMVAE):
                 given = [_for_gmvae(one) for one in batches]
@@ -224,7 +225,7 @@ class Run:
 
 
 def _for_gmvae(given: Batch) -> gmvae.Windows:
-    return gmvae.Windows(given.tokens, given.polyphony, (given.told[:, 0, 0] > 0).long(), given.mood)
+    return gmvae.Windows(given.tokens, given.polyphony, given.minor, given.mood)
 
 
 def work(run: Run, given: Material, stopped: Callable[[], bool], say: Callable[[dict[str, Any]], None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,16 @@ TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 # of the songs of POP909; the ratings of Krumhansl and Kessler (1982) that of 86 %.
 _MAJOR = (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081)
 _MINOR = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052)
+
+
+def _profiles() -> NDArray[np.float64]:
+    """[24, 12] the profile of each key, mean 0 and length 1."""
+    rows = np.array([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
+    rows -= rows.mean(1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+_PROFILES = _profiles()
 
 
 class Key(NamedTuple):
@@ -43,17 +53,27 @@ def key_fit(score: Score) -> NDArray[np.float64]:
     for note in score.notes:
         if note.track != DRUMS:
             sounding[note.pitch % 12] += note.duration
-    if np.ptp(sounding) == 0:
+    return profile_fit(sounding)
+
+
+def profile_fit(weights: NDArray[Any]) -> NDArray[np.float64]:
+    """[24] correlation of the weights of the pitch classes [12] with the profile of each key; 0 where all weigh the same."""
+    if np.ptp(weights) == 0:
         return np.zeros(KEYS)
-    return np.array(
-        [np.corrcoef(np.roll(profile, tonic), sounding)[0, 1] for profile in (_MAJOR, _MINOR) for tonic in range(12)]
-    )
+    apart = weights - weights.mean()
+    return np.asarray(_PROFILES @ (apart / np.linalg.norm(apart)))
 
 
 def key(score: Score) -> Key:
     """The key that fits best; C major where nothing is to be heard."""
     minor, tonic = divmod(int(key_fit(score).argmax()), 12)
     return Key(tonic, bool(minor))
+
+
+def minorness(score: Score) -> float:
+    """How much better A minor fits than C major, about -.6 to .6: of a score that is in one of them (`normalised`)."""
+    fits = key_fit(score)
+    return float(fits[Key(9, minor=True).number] - fits[Key(0, minor=False).number])
 
 
 def normalised(score: Score) -> tuple[Score, Key]:

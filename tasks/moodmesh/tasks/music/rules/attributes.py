@@ -38,6 +38,8 @@ RANGES: dict[str, tuple[float, float]] = {
 SPREAD = {"bpm": 0.36, "density": 0.41, "register": 3.1, "velocity": 16.0, "articulation": 0.08, "polyphony": 0.84}
 """Standard deviation of what `wanted` gives over all moods alike, tempo and density as log2: the units of `distance`."""
 
+CLEAR = 0.4
+"""The minorness that is asked for where a mode is."""
 DESCRIBED = 9
 """Numbers in a description (`described`)."""
 _CENTRE = {
@@ -138,9 +140,14 @@ def distance(one: Attributes, other: Attributes) -> float:
     return math.sqrt(sum(step**2 for step in apart) / len(apart))
 
 
-def described(asked: Attributes, span: int, closing: bool) -> list[float]:
-    """The nine numbers a composer is told of `span` bars, each about -2..2; `closing` when the piece ends with them."""
-    told = [1.0 if asked.minor else -1.0]
+def described(asked: Attributes, span: int, closing: bool, minorness: float | None = None) -> list[float]:
+    """The nine numbers a composer is told of `span` bars, each about -2..2; `closing` when the piece ends with them.
+
+    The first says how minor they are (`features.minorness`): as measured, or as clear as a mode is in one of three songs.
+    """
+    if minorness is None:
+        minorness = CLEAR if asked.minor else -CLEAR
+    told = [minorness / CLEAR]
     for name, unit in SPREAD.items():
         value: float = getattr(asked, name)
         told.append(((math.log2(max(value, 0.1)) if name in ("bpm", "density") else value) - _CENTRE[name]) / unit)

@@ -52,4 +52,4 @@ class Transfer:
             provenance="Put into another mood by a machine: Moodmesh music.transfer, the rules, without a model.",
         )
         context.progress(1.0)
-        return Output(value.model_dump(mode="json", by_alias=True), {PIECE: write(made, value.provenance)})
+        return Output(value.model_dump(mode="json"), {PIECE: write(made, value.provenance)})

@@ -1,0 +1,84 @@
+"""The two gates, on disjoint music: of the evaluation (roles judge and held), and of what selects candidates (train, dev)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from moodmesh.tasks.music.corpus import split
+from moodmesh.tasks.music.corpus.cache import passages
+from moodmesh.tasks.music.corpus.prepare import Passage
+from moodmesh.tasks.music.corpus.split import Role
+from moodmesh.tasks.music.judge import gate
+from moodmesh.tasks.music.judge.controls import Medians, Mood, medians, overall
+from moodmesh.tasks.music.judge.gate import Gate, Nll
+from moodmesh.tasks.music.judge.markov import Markov
+from moodmesh.tasks.music.judge.negatives import excerpts, kinds
+from moodmesh.tasks.music.notation.score import Score
+
+SETS = ("pop909", "emopia", "jsb", "giantmidi")
+FREE = ("pop909", "jsb", "giantmidi")
+"""Sets under a free licence: what a selector that ships may learn from."""
+FALSE = 60
+"""Made-up pieces of each kind that a gate learns from."""
+FOLDS = 5
+Excerpt = tuple[str, str, Score]
+"""(set, group, bars of a real piece)."""
+Pieces = dict[str, list[Passage]]
+"""The prepared passages of some roles, by set."""
+
+
+def pieces(root: Path, cache: Path, configs: Path, roles: Sequence[Role], sets: Sequence[str] = SETS) -> Pieces:
+    """What has one of the roles."""
+    roled = split.load(configs)
+    return {name: [one for one in passages(root, name, cache) if roled[name][one.group] in roles] for name in sets}
+
+
+def cut(given: Pieces, bars: int, most: int = 8) -> list[Excerpt]:
+    """Excerpts of so many bars, at most `most` of a group."""
+    return [(name, group, score) for name, found in given.items() for group, score in excerpts(found, bars, most)]
+
+
+def folds(real: Sequence[Excerpt], seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """[n] the fold of each excerpt; no group is cut."""
+    names = np.unique([group for _, group, _ in real])
+    np.random.default_rng(seed).shuffle(names)
+    place = {name: number % FOLDS for number, name in enumerate(names.tolist())}
+    return np.array([place[group] for _, group, _ in real])
+
+
+def usual(given: Pieces) -> dict[Mood, Medians]:
+    """Medians of each quadrant where there are moods, of everything otherwise."""
+    found = [one for members in given.values() for one in members if one.score.notes]
+    moody = [one for one in found if one.mood]
+    return medians(moody) if moody else overall(found)
+
+
+def made_up(learn: Sequence[Score], like: dict[Mood, Medians], markov: Markov, each: int = FALSE) -> dict[str, list[Score]]:
+    """So many pieces of each kind that is no music, as long as the pieces to learn from."""
+    found = kinds(learn, like, markov, learn[0].bars)
+    return {name: [kind(seed) for seed in range(each)] for name, kind in found.items()}
+
+
+def evaluation(given: Pieces, bars: int, markov: Markov, nll: Nll | None = None) -> Gate:
+    """From pieces of the roles judge and held: three folds of groups to learn from, two for the bands.
+
+    `markov` makes pieces to learn from, and is the reference model unless `nll` is given; neither may have seen the pieces.
+    """
+    real = cut(given, bars)
+    fold = folds(real)
+    learn, band = ([one[2] for one, number in zip(real, fold, strict=True) if (number < 3) == kept] for kept in (True, False))
+    return _fit(learn, band, usual(given), markov, nll)
+
+
+def selector(train: Pieces, dev: Pieces, bars: int, markov: Markov, nll: Nll | None = None) -> Gate:
+    """From pieces of the role train to learn from and of dev for the bands: it shares no piece with `evaluation`."""
+    learn = [score for _, _, score in cut(train, bars, 1)]
+    return _fit(learn, [score for _, _, score in cut(dev, bars)], usual(train), markov, nll)
+
+
+def _fit(learn: Sequence[Score], band: Sequence[Score], like: dict[Mood, Medians], markov: Markov, nll: Nll | None) -> Gate:
+    false = made_up(learn, like, markov)
+    return gate.fit(learn, band, [piece for kind in false.values() for piece in kind], nll or markov.nll)

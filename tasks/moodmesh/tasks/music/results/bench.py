@@ -1,0 +1,186 @@
+"""What the table is made from: pieces of every row, what is measured of them, likelihoods; kept on disk (evaluation §9)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from moodmesh.tasks.music.corpus import split
+from moodmesh.tasks.music.generate import CARDS as GENERATE
+from moodmesh.tasks.music.generate.novelty import LINES
+from moodmesh.tasks.music.judge import CARDS
+from moodmesh.tasks.music.judge.bench import PredictionMissing
+from moodmesh.tasks.music.judge.gates import FREE, cut
+from moodmesh.tasks.music.notation.score import Score
+from moodmesh.tasks.music.notation.tokens import decode, encode
+from moodmesh.tasks.music.results import likelihoods
+from moodmesh.tasks.music.results.figures import Arrays, Ear
+from moodmesh.tasks.music.results.grams import Known
+from moodmesh.tasks.music.results.real import Real
+from moodmesh.tasks.music.results.runs import Planned, found
+from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE, TAKES, System, labelled, trained, untrained
+from moodmesh.tasks.music.rules.moods import Mood
+
+_RULES = 1
+"""Raised whenever rows, measures or gates change: what older rules made is made anew."""
+GRID = (-0.8, -0.4, 0.0, 0.4, 0.8)
+GRID_BARS, GRID_SEEDS = 8, 4
+HELD = "held real music"
+"""Real pieces of the sets that the shipped model learns from, of other groups; no moods are known of them."""
+
+
+JUDGED = "real music of the judges' half"
+"""Of EMOPIA: with HELD what structure statistics are compared with."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where everything lies, and how much is made: `per` pieces a mood of `bars` bars; `windows` of dev a set."""
+
+    real: Real
+    runs: Path
+    kept: Path
+    per: int = 100
+    bars: int = 16
+    windows: int = 16
+
+    @property
+    def key(self) -> str:
+        """Names what everything is made by but the weights: rules, judges, data, split, sizes."""
+        said = [
+            str(_RULES),
+            *(card.sha256 for card in CARDS.values()),
+            *_chosen_by(),
+            split.sha256(split.load(self.real.configs)),
+        ]
+        files = [self.real.root / "music" / name / "index.csv" for name in ("emopia", "vgmidi", "pop909", "giantmidi")]
+        said += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        return hashlib.sha256(" ".join([*said, str((self.per, self.bars, self.windows))]).encode()).hexdigest()[:12]
+
+    def file(self, name: str) -> Path:
+        """Where the figures of a row, or of a part named otherwise, lie."""
+        return self.kept / f"generation-{re.sub('[^A-Za-z0-9]+', '-', name).strip('-')}-{self.key}.npz"
+
+    def load(self, name: str, weights: str | None = None) -> Arrays | None:
+        """What `keep` kept; None where it is not there, PredictionMissing where it is of other weights than those given."""
+        if not self.file(name).exists():
+            return None
+        with np.load(self.file(name)) as held:
+            arrays = {part: held[part] for part in held.files}
+        made_by = str(arrays.pop("weights"))
+        if weights is not None and made_by != weights:
+            raise PredictionMissing(
+                f"{self.file(name).name} was made by other weights: run `moodmesh results generation --retrain`"
+            )
+        return {part: values.astype(np.float64) for part, values in arrays.items()}
+
+    def weights_of(self, name: str) -> str:
+        """The hash of the weights that the kept figures of a row were made by."""
+        with np.load(self.file(name)) as held:
+            return str(held["weights"])
+
+    def keep(self, name: str, weights: str, make: Callable[[], Arrays]) -> None:
+        """Make the figures of a row unless they are there, of the same weights."""
+        if self.file(name).exists() and self.weights_of(name) == weights:
+            return
+        self.kept.mkdir(parents=True, exist_ok=True)
+        new = self.file(name).with_suffix(".new.npz")
+        arrays = {part: values.astype(np.float32) for part, values in make().items()}
+        np.savez_compressed(new, allow_pickle=False, weights=np.array(weights), **arrays)
+        new.replace(self.file(name))
+
+    def pieces(self, system: System, part: str, asked: list[tuple[Mood, int]], bars: int) -> list[Score]:
+        """A piece for each (mood, seed), kept beside the prepared music, so that a stop loses little."""
+        named = f"{_RULES} {system.name} {system.weights} {part} {bars} {self.key}"
+        file = self.real.cache / "generation" / f"{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made = [encode(system.pieces(mood, bars, seed)) for mood, seed in asked]
+            new = file.with_suffix(".new.npz")
+            np.savez_compressed(new, tokens=np.concatenate(made).astype(np.uint16), sizes=[len(one) for one in made])
+            new.replace(file)
+        with np.load(file) as held:
+            ends = np.cumsum(held["sizes"])[:-1]
+            return [decode(one.tolist()) for one in np.split(held["tokens"], ends)]
+
+
+def _chosen_by() -> list[str]:
+    """The hash of the selector that ships, if one does."""
+    return [card.sha256 for name, card in GENERATE.items() if name == "music-selector"]
+
+
+def missing(bench: Bench) -> list[Planned]:
+    """The rows without weights here and without kept figures."""
+    return [one for one in found(bench.runs)[1] if not any(bench.file(name).exists() for name in _rows_of(one))]
+
+
+def _rows_of(one: Planned) -> list[str]:
+    taken = [f", int8, takes {takes}" for takes in TAKES]
+    forms = [", fp32", ", int8", *taken, ", int8, matched"] if one.kind == "attributes" else [""]
+    return [one.row + form for form in forms]
+
+
+def names(bench: Bench) -> list[tuple[str, str | None]]:
+    """(row, hash of the weights that are here, None for a row without or whose weights are elsewhere), real music last."""
+    made, absent = found(bench.runs)
+    rows: list[tuple[str, str | None]] = [(name, one.sha256) for one in made for name in _rows_of(one)]
+    rows += [(name, None) for one in absent for name in _rows_of(one) if bench.file(name).exists()]
+    return [*rows, *((name, None) for name in UNTRAINED), (REAL, None)]
+
+
+UNTRAINED = (
+    TABLE,
+    *(f"{TABLE}, takes {takes}" for takes in TAKES),
+    f"{TABLE}, matched",
+    "order-3 Markov",
+    "in-key random",
+    "atonal random",
+    "bar-shuffled real",
+)
+
+
+def retrain(bench: Bench, say: Callable[[str], None]) -> None:
+    """Make what is not there: pieces of each row, their figures, likelihoods."""
+    say("reading the prepared music ...")
+    real, (runs, _) = bench.real, found(bench.runs)
+    train = [one.score for pieces in real.pieces("train", sets=FREE).values() for one in pieces]
+    ear = Ear(real.judges, real.gate(bench.bars), {line: Known(train, line) for line in LINES})
+    held, judged = (cut(pieces, bench.bars) for pieces in (real.pieces("held", sets=FREE), real.pieces("judge")))
+    bench.keep(HELD, "", lambda: ear.measured([score for _, _, score in held]))
+    bench.keep(JUDGED, "", lambda: ear.measured([score for _, _, score in judged]))
+    bench.keep(REAL, "", lambda: _of_real(bench, ear))
+    for system in (*untrained(real), *(row for run in runs for row in trained(run))):
+        say(f"{system.name} ...")
+        bench.keep(system.name, system.weights, lambda system=system: _moods(bench, ear, system))  # type: ignore[misc]
+        if system.anywhere:
+            bench.keep(f"{system.name} grid", system.weights, lambda system=system: _grid(bench, ear, system))  # type: ignore[misc]
+    likelihoods.retrain(bench, runs, say)
+
+
+def _moods(bench: Bench, ear: Ear, system: System) -> Arrays:
+    order = list(_by_seed(bench.per))
+    found = ear.measured(bench.pieces(system, "moods", [(MOODS[number], seed) for seed, number in order], bench.bars))
+    seeds, quadrants = np.array(order, np.float64).T
+    return {**found, "seed": seeds, "quadrant": quadrants}
+
+
+def _by_seed(per: int) -> Iterator[tuple[int, int]]:
+    yield from ((seed, number) for seed in range(per) for number in range(len(MOODS)))
+
+
+def _grid(bench: Bench, ear: Ear, system: System) -> Arrays:
+    cells = [(Mood(v, a), seed) for seed in range(GRID_SEEDS) for v in GRID for a in GRID]
+    found = ear.judged(bench.pieces(system, "grid", cells, GRID_BARS))
+    return {**found, "asked": np.array([mood for mood, _ in cells])}
+
+
+def _of_real(bench: Bench, ear: Ear) -> Arrays:
+    found = labelled(bench.real, bench.bars)
+    songs = {song: number for number, song in enumerate(sorted({song for _, song, _ in found}))}
+    rows = ear.measured([score for _, _, score in found])
+    return {**rows, "seed": np.array([songs[song] for _, song, _ in found]), "quadrant": np.array([q for q, _, _ in found])}

@@ -1,0 +1,208 @@
+"""The results table of generation as Markdown, built from its JSON alone (evaluation §9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from moodmesh.tasks.emotion.text.table import Table
+from moodmesh.tasks.music.judge.measures import METRICS
+from moodmesh.tasks.music.judge.report import figure
+from moodmesh.tasks.music.judge.structure import NAMES
+from moodmesh.tasks.music.results.real import JUDGES
+
+NOTES = (
+    "'Judged' is what machines say that learned from other songs; nobody was asked how a piece feels, and nothing here says"
+    " that a listener would feel anything. The template of a listening test goes with the listening pack; no results of "
+    "people exist.",
+    "A piece is asked for by the word of its quadrant: happy, angry, sad, calm. It counts where the judge says the quadrant"
+    " (or the arousal, the valence) that was asked for; 'with the gate' only if the piece passes the musicality gate as "
+    "well. Of real music only about .7 passes, so no row can be expected above that by much; a row may pass more often than"
+    " real music does, when it keeps to the middle of what is usual.",
+    "Real music is labelled excerpts of the generators' half of EMOPIA, which no EMOPIA judge knows: the ceiling. Its label"
+    " is of a whole clip by one annotator. The second judge learned from VGMIDI and is weak on EMOPIA; with it the order of"
+    " rows matters, not the level.",
+    "Intervals are bootstraps over seeds (real music: songs), sd over five groups of seeds; both judge and weights are "
+    "fixed, so they say nothing of another training seed. 'above the table' is drawn in pairs of one seed.",
+    "Matched rows are asked for one tempo, density and velocity in every mood; then all are set to 96 quarters a minute and"
+    " moved to one mean velocity. What is left of arousal is polyphony, articulation and register; note rates by quadrant "
+    "are in the JSON.",
+    "The attribute model learned from free music without any label. What a mood wants of it comes from published rules, the"
+    " same that the rule composer plays: above that row is what the model adds, mostly at the gate.",
+    "The attribute model is told the true attributes of each phrase of dev music, the Markov model and the unconditional "
+    "one nothing: part of its likelihood is what it was told.",
+    "'takes n' rows play each phrase n times and keep the best by attributes, a gate of other music, novelty and "
+    "repetition (the rules: n whole pieces); all other rows are first takes. No judge of this table has a part in the choice.",
+    "Copying counts steps of (interval, time to the next note): the same tune in another key or tempo is a copy. The limit "
+    "is the 99th percentile of held real music of the same length against the same training set; of real pieces 1 % lies "
+    "beyond it.",
+    "Random rows have the medians of each quadrant of labelled music; bar-shuffled rows are real bars and pass most of the "
+    "gate, which asks whether notes are like music, not whether a piece has a form.",
+    "Bars, tempo and the instrument are fixed here (16 bars, the composer's tempo, piano): other lengths were not judged.",
+)
+
+
+def markdown(table: Table) -> str:
+    """The whole page."""
+    parts = [_head(table), _control(table), _judges(table), _gate(table), _matched(table), _grid(table), _nats(table)]
+    return "\n\n".join([*parts, _copying(table), _statistics(table), _confusion(table), _foot(table)]) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows))
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else figure(value)
+
+
+def _between(row: Table) -> str:
+    return f"{figure(row['mean'])} [{figure(row['ci95'][0])}, {figure(row['ci95'][1])}]"
+
+
+def _head(table: Table) -> str:
+    seeds = table["seeds"]
+    lines = [
+        "# generation: do composers express the mood they are asked for, as music, without copying?",
+        "",
+        f"- **Measured**: {seeds['a mood']} pieces of {seeds['bars']} bars a mood and row, judged by machine.",
+        "- **On**: the open parts; judges and gate share no song with what any composer learned from.",
+        "- **Does not show**: what a listener feels; whether a piece is liked; other lengths and instruments.",
+        "- **Strongest baseline**: the attribute table played by the rule composer, without a model.",
+    ]
+    if table["missing"]:
+        lines.append(f"- **Not trained yet**: {', '.join(table['missing'])}.")
+    return "\n".join([*lines, "", "![Judged as asked, the grid of moods, and confusion](generation.svg)"])
+
+
+def _by(table: Table) -> dict[tuple[str, str, bool, str], Table]:
+    return {(row["system"], row["judge"], row["gate"], row["metric"]): row for row in table["rows"]}
+
+
+def _names(table: Table) -> list[str]:
+    return list(dict.fromkeys(row["system"] for row in table["rows"]))
+
+
+def _untrained(table: Table, columns: int) -> list[list[str]]:
+    return [[name, "not trained yet", *["–"] * (columns - 2)] for name in table["missing"]]
+
+
+def _control(table: Table) -> str:
+    rows, means = [], _by(table)
+    for name in _names(table):
+        found = [means[name, "base", gated, metric] for gated in (False, True) for metric in METRICS]
+        over = found[5]["less_table"]
+        above = "–" if over is None else f"{over[0]:+.3f} [{over[1]:+.3f}, {over[2]:+.3f}]"
+        spread = " / ".join(_shown(one["sd"]) for one in found[3:])
+        rows.append(
+            [name, str(found[0]["n"]), *(figure(one["mean"]) for one in found[:3]), *map(_between, found[3:]), spread, above]
+        )
+    header = [
+        "row",
+        "n",
+        *METRICS,
+        *(f"{metric}, with the gate" for metric in METRICS),
+        "sd of groups",
+        "valence above the table",
+    ]
+    said = "Judged as asked by the base judge, alone and where the piece passes the gate"
+    return f"## {said}\n\n" + _table(header, [*rows, *_untrained(table, len(header))])
+
+
+def _judges(table: Table) -> str:
+    means = _by(table)
+    rows = [
+        [
+            name,
+            *(
+                " / ".join(figure(means[name, judge, gated, m]["mean"]) for m in METRICS)
+                for judge in JUDGES
+                for gated in (False, True)
+            ),
+        ]
+        for name in _names(table)
+    ]
+    header = ["row", *(f"{judge}{gated}" for judge in JUDGES for gated in ("", ", with the gate"))]
+    return "## All judges: quadrant / arousal / valence\n\n" + _table(header, rows)
+
+
+def _gate(table: Table) -> str:
+    rows = [
+        [
+            row["system"],
+            str(row["n"]),
+            *(figure(row[part]) for part in ("passes", "real", "nll", "structure")),
+            str(row["without notes"]),
+        ]
+        for row in table["gate"]
+    ]
+    header = ["row", "n", "passes", "classifier", "NLL", "structure", "pieces without notes"]
+    return "## What passes the gate\n\n" + _table(header, rows)
+
+
+def _matched(table: Table) -> str:
+    lines = []
+    for name in (name for name in _names(table) if name.endswith("matched")):
+        row = _by(table)[name, "base", False, "arousal"]
+        rates = " / ".join(f"{found['note rate']:.2f}" for found in table["heard"][name])
+        lines.append([name, _between(row), figure(_by(table)[name, "base", True, "arousal"]["mean"]), rates])
+    header = ["row", "arousal", "with the gate", "notes a second, Q1 / Q2 / Q3 / Q4"]
+    return "## Arousal with tempo, density and velocity matched\n\n" + _table(header, lines)
+
+
+def _grid(table: Table) -> str:
+    rows = [
+        [name, str(found["n"]), *(figure(found[part]) for part in ("speed_arousal", "judged_arousal", "judged_valence"))]
+        for name, found in table["grid"].items()
+    ]
+    header = ["row", "n", "tempo x density", "judged arousal", "judged valence"]
+    modes = [[name, figure(share), f"{table['from_asked'][name]:.3f}"] for name, share in table["mode"].items()]
+    said = "## Over a 5 x 5 grid of moods: Spearman of what was asked with"
+    near = _table(["row", "the best key has the mode of the mood", "distance from what the attribute table asks"], modes)
+    return f"{said}\n\n{_table(header, rows)}\n\n## Attributes as asked\n\n{near}"
+
+
+def _nats(table: Table) -> str:
+    sets = list(next(iter(table["nats"].values())))
+    rows = [[name, *(f"{found[part]:.3f}" for part in sets)] for name, found in table["nats"].items()]
+    rows += [[name, "not trained yet", *["–"] * (len(sets) - 1)] for name in table["missing"]]
+    return "## Nats per token of dev music, the less the better\n\n" + _table(["row", *sets], rows)
+
+
+def _copying(table: Table) -> str:
+    rows = []
+    for name, lines in table["copying"].items():
+        for line, found in lines.items():
+            cells = [
+                f"{one['mean']:.3g} / {one['largest']:.3g} / {one['real_99']:.3g} / {figure(one['beyond'])}"
+                for one in found.values()
+            ]
+            rows.append([name, line, *cells])
+    figures = list(next(iter(next(iter(table["copying"].values())).values())))
+    said = "## Copied from the training set: mean / largest / 99th percentile of real music / share of pieces beyond it"
+    return f"{said}\n\n" + _table(["row", "line", *figures], rows)
+
+
+def _copied(one: Table) -> str:
+    return f"{one['mean']:.3g} / {one['largest']:.3g} / {one['real_99']:.3g} / {figure(one['beyond'])}"
+
+
+def _statistics(table: Table) -> str:
+    rows = [
+        [name, *(f"{found[one]['mean']:.3g} ({figure(found[one]['overlap'])}, {found[one]['kl']:.2f})" for one in NAMES)]
+        for name, found in table["statistics"].items()
+    ]
+    return "## Structure: mean (overlap with real music, KL from it)\n\n" + _table(["row", *NAMES], rows)
+
+
+def _confusion(table: Table) -> str:
+    made = []
+    for name, rows in table["confusion"].items():
+        body = [[f"Q{number + 1}", *map(str, row)] for number, row in enumerate(rows)]
+        made.append(f"### {name}\n\n" + _table(["asked", "Q1", "Q2", "Q3", "Q4"], body))
+    return "## Confusion by the base judge: quadrants asked for (rows) and judged\n\n" + "\n\n".join(made)
+
+
+def _foot(table: Table) -> str:
+    notes = "\n".join(f"- {note}" for note in table["notes"])
+    made = f"Made {table['created']} from commit {table['commit'][:12]}, on {table['hardware']['cpu']}."
+    return f"## Notes\n\n{notes}\n\n{made}"

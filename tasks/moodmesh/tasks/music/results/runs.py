@@ -1,0 +1,60 @@
+"""The composers that are compared: where a training run leaves its weights, and which row each fills (systems S17-S19)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from moodmesh.tasks.music.model.train import WEIGHTS
+
+Kind = Literal["attributes", "unconditional", "gmvae"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A row that needs weights: its name, the folder of its run, what it is, its size."""
+
+    row: str
+    folder: str
+    kind: Kind
+    size: str
+
+
+PLANNED = (
+    Planned("attribute model tiny", "attributes-tiny", "attributes", "tiny"),
+    Planned("attribute model base", "attributes-base", "attributes", "base"),
+    Planned("unconditional tiny", "unconditional-tiny", "unconditional", "tiny"),
+    Planned("GMVAE tiny", "gmvae-tiny", "gmvae", "tiny"),
+    Planned("GMVAE tiny, labels scrambled", "gmvae-scrambled", "gmvae", "tiny"),
+)
+
+
+@dataclass(frozen=True)
+class Trained(Planned):
+    """One whose weights are there."""
+
+    file: Path
+
+    @cached_property
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """By name, in fp32."""
+        return {name: value.astype(np.float32) for name, value in load_file(self.file).items()}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+
+
+def found(folder: Path) -> tuple[list[Trained], list[Planned]]:
+    """Those with weights in a folder of runs, and those without."""
+    there = [one for one in PLANNED if (folder / one.folder / WEIGHTS).exists()]
+    made = [Trained(one.row, one.folder, one.kind, one.size, folder / one.folder / WEIGHTS) for one in there]
+    return made, [one for one in PLANNED if one not in there]

@@ -1,0 +1,192 @@
+"""The engine of the composers: graphs against PyTorch, sampling under the grammar, going on."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moodmesh.tasks.errors import Cancelled
+from moodmesh.tasks.music.engine import playing
+from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player, window
+from moodmesh.tasks.music.engine.sampling import Taste, choices, choose
+from moodmesh.tasks.music.engine.steps import Steps, pack
+from moodmesh.tasks.music.model.eager import EagerSteps
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.grammar import START, State, allowed, follow
+from moodmesh.tasks.music.notation.tokens import bars, decode
+from moodmesh.tasks.music.rules.attributes import DESCRIBED
+
+from .models import graphs, small, steps
+
+
+def told(seed: int) -> tuple[float, ...]:
+    return tuple(np.random.default_rng(seed).normal(size=DESCRIBED).round(2).tolist())
+
+
+def torch_logits(tokens: list[int], description: tuple[float, ...]) -> np.ndarray:
+    model = small()
+    with torch.no_grad():
+        logits = model.decoder(torch.tensor([tokens]), model.memory(torch.tensor([[description]])))
+    return np.asarray(logits[0].numpy())
+
+
+@pytest.mark.parametrize(("int8", "near"), [(False, 2e-4), (True, 0.6)])
+def test_the_graph_says_what_pytorch_says(int8: bool, near: float) -> None:
+    tokens = np.random.default_rng(0).integers(2, v.SIZE, 90).tolist()
+    loaded = steps(int8)
+    loaded.remember(told(1))
+    wanted = torch_logits(tokens, told(1))
+    assert np.abs(loaded.feed(tokens[:60]) - wanted[59]).max() < near
+    for at in range(60, 90):
+        assert np.abs(loaded.feed(tokens[at : at + 1]) - wanted[at]).max() < near
+    assert np.abs(wanted).max() > 5 * min(near, 0.2)
+
+
+def test_the_plain_step_says_what_pytorch_says() -> None:
+    tokens, plain = np.random.default_rng(0).integers(2, v.SIZE, 50).tolist(), EagerSteps(small())
+    plain.remember(told(1))
+    wanted = torch_logits(tokens, told(1))
+    for begin, end in ((0, 20), (20, 33), (33, 34), (34, 50)):
+        assert np.abs(plain.feed(tokens[begin:end]) - wanted[end - 1]).max() < 2e-4
+
+
+def test_what_it_remembers_changes_what_it_says() -> None:
+    loaded = steps()
+    loaded.remember(told(1))
+    one = loaded.feed([2, 40]).copy()
+    loaded.past = 0
+    loaded.remember(told(2))
+    assert np.abs(loaded.feed([2, 40]) - one).max() > 0.01
+    loaded.past = 0
+    loaded.remember(told(1))
+    assert np.array_equal(loaded.feed([2, 40]), one)
+
+
+def test_a_composer_holds_so_many_tokens_and_no_more() -> None:
+    loaded = steps()
+    loaded.remember(told(1))
+    loaded.feed([2] * loaded.room)
+    with pytest.raises(ValueError, match="holds 1 to 1024"):
+        loaded.feed([2])
+    with pytest.raises(ValueError, match="0 tokens"):
+        loaded.feed([])
+
+
+def test_a_packed_file_is_the_same_bytes_each_time_and_loads(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        pack(tmp_path / name, *graphs(True))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    loaded = Steps.load(tmp_path / "a")
+    loaded.remember(told(3))
+    direct = steps(True)
+    direct.remember(told(3))
+    assert np.array_equal(loaded.feed([2, 40]), direct.feed([2, 40]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0.3, 3), st.floats(0.1, 1))
+def test_only_what_may_follow_is_chosen(seed: int, temperature: float, top_p: float) -> None:
+    random, state = np.random.default_rng(seed), follow(follow(START, v.BAR_LINE), v.tempo(30))
+    for _ in range(40):
+        token = choose(random.normal(size=v.SIZE).astype(np.float32) * 5, state, Taste(temperature, top_p), random)
+        assert allowed(state)[token]
+        if token in (v.BAR_LINE, v.EOS):
+            break
+        kind, track, _ = v.meaning(token)
+        assert kind < v.Kind.PITCH or track == v.PIANO
+        state = follow(state, token)
+
+
+def test_top_p_keeps_the_likeliest_tokens_in_their_shares() -> None:
+    state = State(v.Kind.PITCH, v.PIANO, 0, v.pitch(v.PIANO, 60))
+    logits = np.full(v.SIZE, -1e9, np.float32)
+    shares = {v.velocity(v.PIANO, 10): 0.5, v.velocity(v.PIANO, 20): 0.3, v.velocity(v.PIANO, 30): 0.2}
+    for token, share in shares.items():
+        logits[token] = np.log(share)
+    random = np.random.default_rng(1)
+    drawn = [choose(logits, state, Taste(1.0, 0.79), random) for _ in range(2000)]
+    assert set(drawn) == {v.velocity(v.PIANO, 10), v.velocity(v.PIANO, 20)}
+    assert abs(drawn.count(v.velocity(v.PIANO, 10)) / 2000 - 5 / 8) < 0.04
+    hot = [choose(logits, state, Taste(50.0, 1.0), random) for _ in range(2000)]
+    assert abs(hot.count(v.velocity(v.PIANO, 30)) / 2000 - 1 / 3) < 0.05
+
+
+def test_the_piano_is_all_that_may_be_chosen_of_the_instruments() -> None:
+    state = follow(follow(follow(START, v.BAR_LINE), v.tempo(30)), v.beat(0))
+    assert choices(state).tolist() == [v.pitch(v.PIANO, note) for note in range(v.LOWEST, v.HIGHEST + 1)]
+
+
+def plan(size: int) -> list[Ask]:
+    return [Ask(told(number // 3), 20 + number // 3) for number in range(size)]
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_another_device_goes_on_with_the_same_bars(int8: bool) -> None:
+    whole = list(Player(steps(int8), plan(100), 7, Taste()).bars())
+    assert sum(map(len, whole)) > 2 * steps().room - MAX_BAR  # the window has moved more than once
+    for known in (1, 40, 77, 99):
+        assert list(Player(steps(int8), plan(100), 7, Taste()).bars(whole[:known])) == whole[known:]
+    assert list(Player(steps(int8), plan(5), 8, Taste()).bars()) != whole[:5]
+
+
+def test_bars_have_their_tempo_and_end_and_decode() -> None:
+    made = list(Player(steps(), plan(12), 3, Taste(1.3, 1.0)).bars())
+    assert [bar[:2] for bar in made] == [[v.BAR_LINE, v.tempo(ask.tempo)] for ask in plan(12)]
+    assert max(map(len, made)) <= MAX_BAR + 4
+    score = decode([token for bar in made for token in bar])
+    assert score.bars == 12
+    assert {note.track for note in score.notes} <= {v.PIANO}
+
+
+def test_a_given_piece_is_read_first_and_not_counted() -> None:
+    before = list(Player(steps(), plan(5), 1, Taste()).bars())
+    on = list(Player(steps(), plan(3), 2, Taste(), before).bars())
+    assert len(on) == 3
+    assert on != list(Player(steps(), plan(3), 2, Taste()).bars())
+
+
+def test_a_cancelled_job_stops_between_tokens() -> None:
+    counted = count(1)
+
+    def check() -> None:
+        if next(counted) == 5:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        list(Player(steps(), plan(9), 3, Taste()).bars(check=check))
+    assert next(counted) == 6
+
+
+def test_bars_that_repeat_make_the_next_one_warmer(monkeypatch: pytest.MonkeyPatch) -> None:
+    tastes = list[float]()
+    repeated = [v.BAR_LINE, v.tempo(3), v.beat(0), v.pitch(v.PIANO, 60), v.velocity(v.PIANO, 5), v.duration(v.PIANO, 4)]
+
+    def watched(logits: np.ndarray, state: State, taste: Taste, random: np.random.Generator) -> int:
+        tastes.append(taste.temperature)
+        return v.BAR_LINE
+
+    monkeypatch.setattr(playing, "choose", watched)
+    list(Player(steps(), plan(5), 3, Taste(), [repeated]).bars([repeated, repeated, repeated]))
+    assert tastes == pytest.approx([1.0 + 3 * playing.WARMER, 1.0])
+
+
+@given(st.lists(st.integers(2, MAX_BAR), max_size=80))
+def test_the_window_leaves_room_for_a_bar_and_moves_seldom(sizes: list[int]) -> None:
+    first, moved = window(sizes, 1024)
+    assert 0 <= first <= max(0, len(sizes) - 1)
+    assert sum(sizes[first:]) <= 1024 - MAX_BAR - 4
+    assert first < moved or first == moved == 0
+    if moved:
+        assert window(sizes[:moved], 1024) == (first, moved)
+
+
+def test_bars_of_a_score_are_read_as_they_are() -> None:
+    made: list[Bar] = list(Player(steps(), plan(4), 3, Taste()).bars())
+    score = decode([token for bar in made for token in bar])
+    assert [token for bar in bars(score) for token in bar][:2] == made[0][:2]

@@ -1,0 +1,238 @@
+"""`music.generate`: what is asked comes out, whoever composes; other devices go on; every file opens in another reader."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mido
+import numpy as np
+import pytest
+
+from moodmesh.tasks.errors import Cancelled, InvalidInput
+from moodmesh.tasks.music.generate import MusicGenerate
+from moodmesh.tasks.music.generate.asked import Asked, trimmed
+from moodmesh.tasks.music.generate.composers import Rules, Trained
+from moodmesh.tasks.music.generate.runner import PIECE, Generate, packed, unpacked
+from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.features import key
+from moodmesh.tasks.music.notation.midi import read, write
+from moodmesh.tasks.music.notation.score import Note, excerpt, tidy
+from moodmesh.tasks.music.rules.attributes import wanted
+from moodmesh.tasks.music.rules.compose import compose
+from moodmesh.tasks.music.rules.moods import EMOTIONS, QUADRANTS, Mood, along
+from moodmesh.tasks.task import Output, Request
+from moodmesh.tasks.testing import check_task
+
+from .models import steps
+
+TASK = MusicGenerate()
+
+
+@dataclass
+class Listener:
+    """A context that keeps what it is handed."""
+
+    parts: dict[int, bytes] = field(default_factory=dict)
+    shares: list[float] = field(default_factory=list)
+    cancel_after: int = 10**9
+
+    def emit(self, index: int, data: bytes) -> None:
+        self.parts[index] = data
+
+    def progress(self, share: float) -> None:
+        self.shares.append(share)
+
+    def log(self, line: str) -> None:
+        raise AssertionError(line)
+
+    def check(self) -> None:
+        if len(self.parts) >= self.cancel_after:
+            raise Cancelled
+
+    def model(self, card: object) -> Path:
+        raise AssertionError(card)
+
+
+def runner(kind: str) -> Generate:
+    return Generate(TASK.spec.variant("rules"), Rules() if kind == "rules" else Trained(steps()))
+
+
+def made(kind: str, params: dict[str, Any], seed: int = 1, given: bytes = b"", parts: tuple[bytes, ...] = ()) -> Output:
+    return runner(kind).run(Request(params, given, seed, parts), Listener())
+
+
+def piece(output: Output) -> mido.MidiFile:
+    return mido.MidiFile(file=io.BytesIO(output.files[PIECE]))
+
+
+def test_it_keeps_the_contract_of_a_task(tmp_path: Path) -> None:
+    check_task(TASK, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["rules", "model"])
+def test_a_piece_has_the_bars_tempo_key_and_players_asked_for(kind: str) -> None:
+    output = made(kind, {"emotion": "happy", "bars": 9, "bpm": 100, "key": "Eb", "ensemble": "band"})
+    score = read(output.files[PIECE])
+    assert score.bars == output.value["bars"] == 9
+    assert {round(v.bpm(step)) for step in score.tempi} == {round(v.bpm(v.tempo_step(100)))}
+    assert output.value["key"] == "Eb major"
+    assert {note.track for note in score.notes} == {v.DRUMS, v.PIANO, v.BASS, v.STRINGS}
+    assert output.value["seconds"] == pytest.approx(9 * 4 * 60 / 100, rel=0.02)
+
+
+def test_the_rules_are_heard_in_the_key_asked_for() -> None:
+    for emotion, mode in (("happy", "major"), ("sad", "minor")):
+        output = made("rules", {"emotion": emotion, "bars": 16, "key": "Gb"})
+        assert str(key(read(output.files[PIECE]))) == f"Gb {mode}" == output.value["key"]
+
+
+@pytest.mark.parametrize("kind", ["rules", "model"])
+def test_the_same_seed_makes_the_same_bytes_and_another_does_not(kind: str) -> None:
+    params = {"valence": -0.4, "arousal": 0.5, "bars": 6}
+    one, again, other = (made(kind, params, seed) for seed in (1, 1, 2))
+    assert one == again
+    assert one.files != other.files
+
+
+@pytest.mark.parametrize("kind", ["rules", "model"])
+def test_a_resumed_job_makes_the_rest_of_the_same_piece(kind: str) -> None:
+    params = {"path": [{"at": 0, "valence": -0.5, "arousal": 0}, {"at": 1, "valence": 0.5, "arousal": 0.5}], "bars": 10}
+    whole = Listener()
+    output = runner(kind).run(Request(params, b"", 4), whole)
+    assert whole.shares[-1] == 1
+    parts = tuple(whole.parts[number] for number in range(10))
+    for held in (1, 6, 10):
+        rest = Listener()
+        assert runner(kind).run(Request(params, b"", 4, parts[:held]), rest) == output
+        assert rest.parts == {number: parts[number] for number in range(held, 10)}
+    assert [packed(unpacked(part)) for part in parts] == list(parts)
+
+
+def test_a_cancelled_piece_stops_at_once() -> None:
+    for kind in ("rules", "model"):
+        listener = Listener(cancel_after=2)
+        with pytest.raises(Cancelled):
+            runner(kind).run(Request({"emotion": "calm", "bars": 12}, b"", 1), listener)
+        assert len(listener.parts) == 2
+
+
+def test_a_path_is_followed() -> None:
+    points = [{"at": 0.1, "valence": -0.7, "arousal": -0.7}, {"at": 0.9, "valence": 0.7, "arousal": 0.7}]
+    output = made("rules", {"path": points, "bars": 20})
+    score = read(output.files[PIECE])
+    begin, end = excerpt(score, 0, 4), excerpt(score, 16, 20)
+    assert score.tempi[0] < score.tempi[10] < score.tempi[-1]
+    assert sum(n.velocity for n in begin.notes) / len(begin.notes) + 10 < sum(n.velocity for n in end.notes) / len(end.notes)
+    assert len(begin.notes) < len(end.notes)
+    assert output.value["moods"][0] == [-0.7, -0.7]
+    assert output.value["moods"][-1] == [0.7, 0.7]
+
+
+def test_a_path_goes_straight_from_point_to_point() -> None:
+    points = [(0.2, Mood(0, 0)), (0.6, Mood(1, -1))]
+    assert along(points, 0) == (0, 0)
+    assert along(points, 0.4) == pytest.approx((0.5, -0.5))
+    assert along(points, 1) == (1, -1)
+
+
+@pytest.mark.parametrize("kind", ["rules", "model"])
+def test_a_given_piece_is_gone_on_from_and_kept(kind: str) -> None:
+    given = compose(wanted(0.6, 0.5), 8, 3)
+    output = made(kind, {"emotion": "sad", "bars": 6}, given=write(given))
+    score = read(output.files[PIECE])
+    assert score.bars == 14
+    assert excerpt(score, 0, 7).notes == excerpt(given, 0, 7).notes
+    assert excerpt(score, 8, 14).notes
+    assert output.value["key"] == "A minor"  # of a piece in C major
+    if kind == "model":
+        assert excerpt(score, 8, 14) != excerpt(read(made(kind, {"emotion": "sad", "bars": 6, "key": "A"}).files[PIECE]), 0, 6)
+
+
+def test_what_is_too_dense_to_read_is_cut_at_a_whole_note() -> None:
+    dense = tidy([Note(0, v.PIANO, 21 + n, 9, 4) for n in range(88)], [30])
+    asked = Asked.of(Request({"emotion": "calm", "bars": 2}, write(dense), 1))
+    assert asked.before is not None
+    (bar,) = trimmed([[2, 40, 3, *(token for n in range(88) for token in (v.pitch(1, 21 + n), 200, 300))]], 100)
+    assert len(bar) <= 100
+    assert made("model", {"emotion": "calm", "bars": 2}, given=write(dense)).value["bars"] == 3
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({}, "one way"),
+        ({"emotion": "happy", "valence": 0.1, "arousal": 0.2}, "one way"),
+        ({"valence": 0.1}, "belong together"),
+        ({"emotion": "hapy"}, "did you mean happy"),
+        ({"emotion": "blue"}, "Known are happy, angry, sad, calm"),
+        ({"path": [{"at": 0.5, "valence": 0, "arousal": 0}, {"at": 0.5, "valence": 0, "arousal": 0}]}, "later"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_before_it_is_sent(params: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        TASK.units(Request(params))
+
+
+@pytest.mark.parametrize("data", [b"MThd", b"no midi", write(tidy([Note(0, v.DRUMS, 40, 9, 1)], [30]))])
+def test_a_file_that_cannot_be_gone_on_from_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInput, match="MIDI"):
+        TASK.units(Request({"emotion": "happy"}, data))
+
+
+def test_the_piece_says_what_made_it() -> None:
+    output = made("rules", {"emotion": "tender", "bars": 2}, seed=77)
+    texts = [message.text for track in piece(output).tracks for message in track if message.type == "marker"]
+    assert texts[0] == output.value["provenance"]
+    assert "seed 77" in texts[0]
+    assert "machine" in texts[0]
+
+
+def test_words_lie_in_their_quadrants() -> None:
+    assert [(EMOTIONS[word].valence > 0, EMOTIONS[word].arousal > 0) for word in QUADRANTS] == [
+        (True, True), (False, True), (False, False), (True, False),
+    ]  # fmt: skip
+
+
+def sound_notes(file: mido.MidiFile) -> None:
+    """No note is left on, none is struck while it sounds, and none ends beyond one bar after the last."""
+    for track in file.tracks:
+        at, on = 0, defaultdict[tuple[int, int], list[int]](list)
+        for message in track:
+            at += message.time
+            if message.type == "note_on" and message.velocity:
+                assert not on[message.channel, message.note]
+                on[message.channel, message.note].append(at)
+            elif message.type in ("note_on", "note_off"):
+                began = on[message.channel, message.note].pop()
+                assert 0 < at - began <= 1920
+        assert not any(on.values())
+
+
+def extreme(number: int) -> dict[str, Any]:
+    random = np.random.default_rng(number)
+    corner = [float(random.choice([-1, 1, random.uniform(-1, 1)])) for _ in range(2)]
+    return {
+        "valence": corner[0],
+        "arousal": corner[1],
+        "bars": int(random.choice([1, 2, 5])),
+        "bpm": float(random.choice([30, 240, 97])),
+        "ensemble": str(random.choice(["piano", "strings", "guitar", "trio", "band"])),
+        "temperature": float(random.choice([0.5, 1.0, 1.5])),
+    }
+
+
+@pytest.mark.parametrize("kind", ["rules", "model"])
+def test_files_open_in_another_reader_without_stuck_notes(kind: str) -> None:
+    for seed in range(25):
+        sound_notes(piece(made(kind, extreme(seed), seed)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rules", "model"])
+def test_a_thousand_files_open_in_another_reader(kind: str) -> None:
+    for seed in range(1000):
+        sound_notes(piece(made(kind, extreme(seed), seed)))

@@ -1,0 +1,311 @@
+"""The table of generation: what is counted, copied and compared by hand; likelihoods and rows on a small random model."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from moodmesh.tasks.music.generate.composers import Rules
+from moodmesh.tasks.music.judge.bench import PredictionMissing
+from moodmesh.tasks.music.judge.controls import jitter
+from moodmesh.tasks.music.judge.markov import Markov
+from moodmesh.tasks.music.judge.structure import NAMES
+from moodmesh.tasks.music.model import decoder, graph, likelihood
+from moodmesh.tasks.music.model.conditioned import Unconditional
+from moodmesh.tasks.music.model.examples import Source, window
+from moodmesh.tasks.music.model.gmvae import GMVAE, Weights
+from moodmesh.tasks.music.model.train import WEIGHTS, save_weights
+from moodmesh.tasks.music.notation.score import Score, joined, transpose
+from moodmesh.tasks.music.notation.tokens import encode
+from moodmesh.tasks.music.notation.vocabulary import tempo_step
+from moodmesh.tasks.music.results import bench, compared, control, generation, listening, picture, report, systems
+from moodmesh.tasks.music.results.bench import HELD, JUDGED, Bench
+from moodmesh.tasks.music.results.figures import Arrays
+from moodmesh.tasks.music.results.grams import Known
+from moodmesh.tasks.music.results.likelihoods import by_markov, ways
+from moodmesh.tasks.music.results.real import Real
+from moodmesh.tasks.music.results.runs import found
+from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE
+from moodmesh.tasks.music.rules.attributes import heard, wanted
+from moodmesh.tasks.music.rules.compose import compose
+
+from .models import SMALL, small, steps
+
+ATTRIBUTES = np.array([95, 2, 60, 70, 0, 3, 5])
+ROOT = Path(__file__).parents[3]
+
+
+def rows(right: float, passes: float, per: int = 20, seed: int = 0) -> Arrays:
+    """Figures as if of `per` pieces a mood: so many are judged as asked, so many pass the gate, one by one by chance."""
+    random, order = np.random.default_rng(seed), [(at, number) for at in range(per) for number in range(4)]
+    seeds, quadrants = np.array(order).T
+    asked = np.array([(mood.arousal > 0, mood.valence > 0) for mood in MOODS])[quadrants]
+    said = np.where(random.random((len(order), 3, 2)) < right, asked[:, None], 1 - asked[:, None])
+    return {
+        "seed": seeds.astype(float),
+        "quadrant": quadrants.astype(float),
+        "chances": 0.1 + 0.8 * said,
+        "gate": random.random((len(order), 3)),
+        "passes": np.repeat(random.random((len(order), 1)) < passes, 3, axis=1).astype(float),
+        "structure": random.random((len(order), len(NAMES))),
+        "attributes": np.column_stack([1 - asked[:, 1], ATTRIBUTES + random.random((len(order), 7))]),
+        "copied": random.random((len(order), 2, 5)),
+    }
+
+
+def test_a_piece_counts_only_if_it_is_judged_as_asked_and_passes() -> None:
+    given = rows(1.0, 1.0)
+    means = {(row["gate"], row["metric"]): row["mean"] for row in control.rows("x", given, None) if row["judge"] == "base"}
+    assert set(means.values()) == {1.0}
+    given["passes"][:40, 1] = 0.0  # half fail at one of three
+    means = {(row["gate"], row["metric"]): row["mean"] for row in control.rows("x", given, None) if row["judge"] == "base"}
+    assert (means[False, "valence"], means[True, "valence"]) == (1.0, 0.5)
+    given["chances"][40:60] = np.nan  # without notes
+    means = {(row["gate"], row["metric"]): row["mean"] for row in control.rows("x", given, None) if row["judge"] == "base"}
+    assert (means[False, "4Q"], means[True, "4Q"], means[True, "arousal"]) == (0.75, 0.25, 0.25)
+    assert control.gate_row("x", given)["without notes"] == 20
+
+
+def test_differences_are_drawn_in_pairs_of_a_seed() -> None:
+    one, other = rows(0.8, 1.0, seed=1), rows(0.8, 1.0, seed=1)
+    other["chances"][::2] = one["chances"][::2]
+    same = [row["less_table"] for row in control.rows("x", one, other)]
+    assert all(gap == [0.0, 0.0, 0.0] for gap in same)
+    better = control.rows("x", rows(0.95, 1.0), rows(0.6, 1.0, seed=3))
+    gap = next(row["less_table"] for row in better if row["metric"] == "valence" and row["judge"] == "base" and row["gate"])
+    assert gap[1] < gap[0] < gap[2]
+    assert gap[1] > 0.1
+
+
+def test_the_grid_ranks_what_was_asked() -> None:
+    asked = np.array([(v, a) for v in bench.GRID for a in bench.GRID])
+    chances = np.repeat((asked[:, None, ::-1] + 1) / 2, 3, axis=1)
+    shown = np.column_stack([np.zeros(25), 96 * 2.0 ** asked[:, 1], 2.0 ** asked[:, 1], *np.zeros((5, 25))])
+    ranked = control.grid({"asked": asked, "chances": chances, "attributes": shown})
+    assert [ranked[part] for part in ("speed_arousal", "judged_arousal", "judged_valence")] == [1.0, 1.0, 1.0]
+    assert ranked["cells_arousal"][0] == [0.1] * 5
+    assert [row[4] for row in ranked["cells_valence"]] == [0.9] * 5
+
+
+def test_overlap_and_divergence_by_hand() -> None:
+    some = np.linspace(0, 1, 4000)
+    assert compared.apart(some, some) == pytest.approx((1.0, 0.0))
+    overlap, divergence = compared.apart(np.zeros(1000), np.ones(1000))
+    assert overlap < 0.02
+    assert divergence > 5
+    assert compared.apart(some, some / 2)[0] == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_copy_is_found_in_any_key_and_what_is_new_is_not() -> None:
+    train = [compose(wanted(0.6, 0.6), 16, seed) for seed in range(20)]
+    fresh = jitter(compose(wanted(-0.6, -0.6), 16, 999), 3, 0.9)
+    for line in ("all notes", "top line"):
+        known = Known(train, line)
+        longest, *shares, nearest = known.copied(transpose(train[3], 4))
+        assert shares == [1.0, 1.0, 1.0]
+        assert nearest == 1.0
+        assert longest > 40
+        assert known.copied(fresh)[0] < 12
+        assert known.copied(fresh)[3] < 0.1
+        half = known.copied(joined(fresh, train[5]))
+        assert 0.2 < half[1] < 0.8
+        assert known.copied(Score((), (20,))) == [0.0] * 5
+
+
+def test_the_longest_run_is_found_by_looking_at_each_length() -> None:
+    train = [compose(wanted(0.6, 0.6), 16, seed) for seed in range(8)]
+    known = Known(train, "top line")
+    from moodmesh.tasks.music.generate.novelty import symbols
+    from moodmesh.tasks.music.results.grams import LADDER
+
+    for seed in range(50, 60):
+        piece = compose(wanted(0.6, 0.6), 16, seed)
+        held = [symbols(one, "top line").tolist() for one in train]
+        steps_ = symbols(piece, "top line").tolist()
+
+        def there(size: int, steps_: list[int] = steps_, held: list[list[int]] = held) -> bool:
+            runs = {tuple(one[at : at + size]) for one in held for at in range(len(one) - size + 1)}
+            return any(tuple(steps_[at : at + size]) in runs for at in range(len(steps_) - size + 1))
+
+        assert known.longest(piece) == max((size + 1 for size in LADDER if there(size)), default=0)
+
+
+def test_matched_pieces_have_one_tempo_and_one_mean_velocity() -> None:
+    make = systems.matched(Rules())
+    found_ = [heard(make(mood, 8, 1)) for mood in MOODS]
+    assert {round(one.bpm) for one in found_} == {round(heard(systems.levelled(compose(wanted(0, 0), 8, 1))).bpm)}
+    assert all(abs(one.velocity - systems.VELOCITY) < 3 for one in found_)
+    plain = [heard(systems.written(Rules())(mood, 8, 1)) for mood in MOODS]
+    assert max(one.density for one in plain) / min(one.density for one in plain) > 1.8
+    assert max(one.density for one in found_) / min(one.density for one in found_) < 1.3
+    assert set(make(MOODS[0], 4, 2).tempi) == {tempo_step(systems.BPM)}
+
+
+def a_window() -> list[likelihood.Window]:
+    score = compose(wanted(0.6, 0.6), 8, 3)
+    return [window(Source(score, minor=False, ends=True), length, 4) for length in (200, 500)]
+
+
+def test_the_graph_is_as_likely_as_the_model_and_int8_is_near() -> None:
+    model = likelihood.by_torch(small())
+    plain = likelihood.per_token(a_window(), model)
+    assert likelihood.per_token(a_window(), likelihood.by_steps(steps())) == pytest.approx(plain, abs=1e-3)
+    assert abs(likelihood.lost(a_window(), small(), steps(int8=True))) < 0.1
+    worse = {name: value + 0.05 * np.random.default_rng(0).normal(size=value.shape).astype(np.float32)
+             for name, value in ((n, v.numpy()) for n, v in small().state_dict().items())}  # fmt: skip
+    spoilt = systems.Steps(graph.step(worse, SMALL, False), graph.tell(worse, SMALL))
+    assert likelihood.lost(a_window(), small(), spoilt) > likelihood.INT8_MAY_LOSE
+
+
+def test_markov_is_asked_of_what_the_others_are_asked() -> None:
+    markov = Markov([encode(compose(wanted(0.6, 0.6), 8, seed)) for seed in range(4)])
+    assert likelihood.per_token(a_window(), by_markov(markov)) < likelihood.per_token(a_window(), likelihood.by_torch(small()))
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Untrained weights of an unconditional model and of a GMVAE; `tiny` is small here."""
+    monkeypatch.setitem(decoder.SIZES, "tiny", SMALL)
+    torch.manual_seed(1)
+    for folder, model in (("unconditional-tiny", Unconditional(SMALL)), ("gmvae-tiny", GMVAE(SMALL, Weights()))):
+        (tmp_path / folder).mkdir()
+        save_weights(model, tmp_path / folder / WEIGHTS)
+    return tmp_path
+
+
+def test_weights_make_rows_as_soon_as_they_are_there(runs: Path) -> None:
+    there, absent = found(runs)
+    assert [one.kind for one in there] == ["unconditional", "gmvae"]
+    assert len(absent) == 3
+    for run in there:
+        (row,) = systems.trained(run)
+        one, again, other = (row.pieces(mood, 3, 5) for mood in (MOODS[0], MOODS[0], MOODS[2]))
+        assert one == again
+        assert one != other
+        assert one.bars == 3
+        assert len(set(row.pieces(MOODS[1], 12, 1).tempi)) > 1  # nobody tells it a tempo
+        nats = {name: likelihood.per_token(a_window(), way) for name, way in ways(run).items()}
+        assert all(5 < value < 9 for value in nats.values())
+        if run.kind == "gmvae":
+            assert nats["GMVAE tiny, -ELBO"] > nats["GMVAE tiny, z from p(z given y)"] - 0.2
+
+
+def test_latents_are_of_the_components_asked_for(runs: Path) -> None:
+    run = found(runs)[0][1]
+    spread = replace(run)
+    spread.__dict__["weights"] = {**run.weights, "log_vars": np.full((2, 2, 64), -50.0, np.float32)}
+    seen: list[np.ndarray] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(systems, "remembering", lambda weights, size, memory: seen.append(memory))
+        patched.setattr(systems, "played", lambda loaded, bars, seed: Score((), ()))
+        for mood in MOODS:
+            systems.mixture(spread)(mood, 4, 1)
+    poly, mode = np.array(seen)[:, 0], np.array(seen)[:, 1]
+    near = [np.linalg.norm(poly[0] - poly[1]), np.linalg.norm(mode[1] - mode[2])]
+    far = [np.linalg.norm(poly[0] - poly[2]), np.linalg.norm(mode[0] - mode[1])]
+    assert max(near) < min(far)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Bench:
+    """A bench whose figures are made up, in a data area of empty lists."""
+    for name in ("emopia", "vgmidi", "pop909", "giantmidi", "jsb"):
+        (tmp_path / "data" / "music" / name).mkdir(parents=True)
+        (tmp_path / "data" / "music" / name / "index.csv").write_text(name)
+    made = Bench(
+        Real(tmp_path / "data", tmp_path / "cache", ROOT / "configs"),
+        tmp_path / "runs",
+        tmp_path / "out" / "predictions",
+        per=20,
+    )
+    for at, name in enumerate((*bench.UNTRAINED, REAL, HELD, JUDGED)):
+        made.keep(name, "", lambda at=at: rows(0.6 + 0.04 * at, 0.7, seed=at))  # type: ignore[misc]
+    asked = np.array([(v, a) for v in bench.GRID for a in bench.GRID])
+    made.keep(f"{TABLE} grid", "", lambda: {**{k: v[:25] for k, v in rows(0.9, 1).items()}, "asked": asked})
+    made.keep("nats order-3 Markov", "", lambda: {"order-3 Markov": np.arange(1.0, 6.0)})
+    return made
+
+
+def test_the_table_says_what_is_not_trained_and_makes_nothing_up(kept: Bench) -> None:
+    table = generation.compute(kept, quick=False)
+    page = report.markdown(json.loads(json.dumps(table)))
+    assert len(table["missing"]) == 5
+    assert page.count("not trained yet") == 10
+    assert "| GMVAE tiny | not trained yet | – |" in page
+    assert not any("GMVAE" in row["system"] for row in table["rows"])
+    assert "nobody was asked" in page
+    picture.draw(table, kept.kept / "picture.svg")
+    assert (kept.kept / "picture.svg").read_bytes().count(b"<svg") == 1
+
+
+def test_a_row_of_other_weights_is_not_shown(kept: Bench) -> None:
+    folder = kept.runs / "unconditional-tiny"
+    folder.mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(b"new")
+    with pytest.raises(PredictionMissing, match="--retrain"):
+        generation.compute(kept, quick=False)
+    kept.keep("unconditional tiny", "of an older run", lambda: rows(0.5, 0.5))
+    with pytest.raises(PredictionMissing, match="other weights"):
+        generation.compute(kept, quick=False)
+    (folder / "weights.safetensors").unlink()
+    table = generation.compute(kept, quick=False)  # measured where the weights are
+    assert table["models"]["unconditional tiny"] == "of an older run"
+    assert "unconditional tiny" not in table["missing"]
+
+
+def command(kept: Bench, *more: str) -> int:
+    places = [
+        "--data",
+        str(kept.real.root),
+        "--cache",
+        str(kept.real.cache),
+        "--runs",
+        str(kept.runs),
+        "--out",
+        str(kept.kept.parent),
+        "--per",
+        "20",
+    ]
+    return generation.main([*places, "--configs", str(ROOT / "configs" / "training"), *more])
+
+
+def test_the_command_stores_checks_and_says_why_it_cannot(kept: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(kept) == 0
+    assert (kept.kept.parent / "generation.svg").exists()
+    assert command(kept, "--check", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]["missing"]
+    file = kept.kept.parent / "generation.json"
+    table = json.loads(file.read_text())
+    table["rows"][0]["ci95"] = [0.0, 0.01]
+    file.write_text(json.dumps(table))
+    assert command(kept, "--check") == 1
+    assert "outside its stored interval" in capsys.readouterr().err
+    kept.file(HELD).unlink()
+    assert command(kept) == 1
+    assert "--retrain" in capsys.readouterr().err
+
+
+def test_a_listening_pack_hides_what_was_asked(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(listening, "BARS", 1)
+        listening.pack(systems.written(Rules()), tmp_path, "rules")
+    heard_ = sorted(path.name for path in tmp_path.iterdir())
+    assert heard_ == ["README.txt", "answers.csv", "key", *(f"piece-{number:02d}.ogg" for number in range(1, 17))]
+    answers = json.loads((tmp_path / "key" / "key.json").read_text())["pieces"]
+    assert sorted((one["asked"], one["seed"]) for one in answers.values()) == sorted(
+        (word, seed) for word in ("happy", "angry", "sad", "calm") for seed in listening.SEEDS
+    )
+    words = [one["asked"] for one in answers.values()]
+    assert words != sorted(words)
+    with (tmp_path / "answers.csv").open() as file:
+        sheet = list(csv.reader(file))
+    assert len(sheet) == 1 + 20 * 16
+    assert all(cell == "" for line in sheet[1:] for cell in line[2:])
+    assert len(list((tmp_path / "key").glob("*.png"))) == 16
+    assert not any(word in (tmp_path / "README.txt").read_text() for word in ("happy", "angry"))
