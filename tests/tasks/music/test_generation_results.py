@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -301,8 +302,9 @@ def test_a_listening_pack_hides_what_was_asked(tmp_path: Path) -> None:
     assert sorted((one["asked"], one["seed"]) for one in answers.values()) == sorted(
         (word, seed) for word in ("happy", "angry", "sad", "calm") for seed in listening.SEEDS
     )
-    words = [one["asked"] for one in answers.values()]
-    assert words != sorted(words)
+    places = [listening.QUADRANTS.index(one["asked"]) for one in answers.values()]
+    assert places != sorted(places)
+    assert len({(other - one) % 4 for one, other in pairwise(places)}) == 4  # no round of the four
     with (tmp_path / "answers.csv").open() as file:
         sheet = list(csv.reader(file))
     assert len(sheet) == 1 + 20 * 16
