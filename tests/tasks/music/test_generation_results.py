@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from moodmesh.tasks.music.results import bench, compared, control, generation, l
 from moodmesh.tasks.music.results.bench import HELD, JUDGED, Bench
 from moodmesh.tasks.music.results.figures import Arrays
 from moodmesh.tasks.music.results.grams import Known
-from moodmesh.tasks.music.results.likelihoods import by_markov, ways
+from moodmesh.tasks.music.results.likelihoods import by_markov, surprise, ways
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import found
 from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE
@@ -259,6 +260,19 @@ def test_a_row_of_other_weights_is_not_shown(kept: Bench) -> None:
     assert "unconditional tiny" not in table["missing"]
 
 
+def test_the_gate_asks_the_unconditional_model_as_soon_as_it_is_there(kept: Bench, runs: Path) -> None:
+    assert generation.compute(kept, quick=False)["gate_reference"] == "order-3 Markov"
+    new = replace(kept, runs=runs)
+    assert new.reference is not None
+    new.keep(REAL, "", lambda: rows(0.6, 0.7))
+    assert new.reference_of(REAL) == new.reference.sha256
+    with pytest.raises(PredictionMissing, match="different gates"):
+        generation.compute(kept, quick=False)
+    nll, score = surprise(new.reference), compose(wanted(0.6, 0.6), 40, 1)
+    assert len(encode(score)) > 1024
+    assert 5 < nll(encode(score)) < 9
+
+
 def command(kept: Bench, *more: str) -> int:
     places = [
         "--data",
@@ -301,8 +315,9 @@ def test_a_listening_pack_hides_what_was_asked(tmp_path: Path) -> None:
     assert sorted((one["asked"], one["seed"]) for one in answers.values()) == sorted(
         (word, seed) for word in ("happy", "angry", "sad", "calm") for seed in listening.SEEDS
     )
-    words = [one["asked"] for one in answers.values()]
-    assert words != sorted(words)
+    places = [listening.QUADRANTS.index(one["asked"]) for one in answers.values()]
+    assert places != sorted(places)
+    assert len({(other - one) % 4 for one, other in pairwise(places)}) == 4  # no round of the four
     with (tmp_path / "answers.csv").open() as file:
         sheet = list(csv.reader(file))
     assert len(sheet) == 1 + 20 * 16

@@ -62,10 +62,10 @@ def test_the_first_take_is_what_one_take_plays() -> None:
 @pytest.mark.parametrize("lead", [0, 3])
 def test_another_device_keeps_the_same_takes(lead: int) -> None:
     before = list(player(lead, 1, seed=1).bars()) if lead else []
-    whole = list(player(70, 2, before=before).bars())
+    whole = list(player(56, 2, before=before).bars())
     assert sum(map(len, whole)) > steps().room  # the window has moved, within phrases too
-    for known in (1, 4, 6, 35, 69):
-        assert list(player(70, 2, before=before).bars(whole[:known])) == whole[known:]
+    for known in (6, 35):
+        assert list(player(56, 2, before=before).bars(whole[:known])) == whole[known:]
 
 
 def test_bars_made_elsewhere_are_gone_on_from() -> None:

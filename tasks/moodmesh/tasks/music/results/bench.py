@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from moodmesh.tasks.music.results import likelihoods
 from moodmesh.tasks.music.results.figures import Arrays, Ear
 from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.real import Real
-from moodmesh.tasks.music.results.runs import Planned, found
+from moodmesh.tasks.music.results.runs import Planned, Trained, found
 from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE, TAKES, System, labelled, trained, untrained
 from moodmesh.tasks.music.rules.moods import Mood
 
@@ -72,7 +73,7 @@ class Bench:
             return None
         with np.load(self.file(name)) as held:
             arrays = {part: held[part] for part in held.files}
-        made_by = str(arrays.pop("weights"))
+        made_by, _ = str(arrays.pop("weights")), arrays.pop("reference")
         if weights is not None and made_by != weights:
             raise PredictionMissing(
                 f"{self.file(name).name} was made by other weights: run `moodmesh results generation --retrain`"
@@ -84,19 +85,30 @@ class Bench:
         with np.load(self.file(name)) as held:
             return str(held["weights"])
 
+    def reference_of(self, name: str) -> str:
+        """The hash of the model whose surprise the gate asked when they were made; "" for the order-3 Markov model."""
+        with np.load(self.file(name)) as held:
+            return str(held["reference"])
+
+    @cached_property
+    def reference(self) -> Trained | None:
+        """The unconditional model, whose surprise the gate asks as soon as its weights are there."""
+        return next((run for run in found(self.runs)[0] if run.kind == "unconditional"), None)
+
     def keep(self, name: str, weights: str, make: Callable[[], Arrays]) -> None:
-        """Make the figures of a row unless they are there, of the same weights."""
-        if self.file(name).exists() and self.weights_of(name) == weights:
+        """Make the figures of a row unless they are there, of the same weights and by the same reference model."""
+        asked = self.reference.sha256 if self.reference else ""
+        if self.file(name).exists() and (self.weights_of(name), self.reference_of(name)) == (weights, asked):
             return
         self.kept.mkdir(parents=True, exist_ok=True)
         new = self.file(name).with_suffix(".new.npz")
         arrays = {part: values.astype(np.float32) for part, values in make().items()}
-        np.savez_compressed(new, allow_pickle=False, weights=np.array(weights), **arrays)
+        np.savez_compressed(new, allow_pickle=False, weights=np.array(weights), reference=np.array(asked), **arrays)
         new.replace(self.file(name))
 
     def pieces(self, system: System, part: str, asked: list[tuple[Mood, int]], bars: int) -> list[Score]:
         """A piece for each (mood, seed), kept beside the prepared music, so that a stop loses little."""
-        named = f"{_RULES} {system.name} {system.weights} {part} {bars} {self.key}"
+        named = f"{_RULES} {system.name} {system.weights} {part} {bars} {len(asked)} {_chosen_by()}"
         file = self.real.cache / "generation" / f"{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +161,8 @@ def retrain(bench: Bench, say: Callable[[str], None]) -> None:
     say("reading the prepared music ...")
     real, (runs, _) = bench.real, found(bench.runs)
     train = [one.score for pieces in real.pieces("train", sets=FREE).values() for one in pieces]
-    ear = Ear(real.judges, real.gate(bench.bars), {line: Known(train, line) for line in LINES})
+    nll = likelihoods.surprise(bench.reference) if bench.reference else None
+    ear = Ear(real.judges, real.gate(bench.bars, nll), {line: Known(train, line) for line in LINES})
     held, judged = (cut(pieces, bench.bars) for pieces in (real.pieces("held", sets=FREE), real.pieces("judge")))
     bench.keep(HELD, "", lambda: ear.measured([score for _, _, score in held]))
     bench.keep(JUDGED, "", lambda: ear.measured([score for _, _, score in judged]))

@@ -36,6 +36,9 @@ def compute(bench: Bench, quick: bool) -> Table:
     held, judged = _needed(bench, HELD, None), _needed(bench, JUDGED, None)
     music = np.concatenate([held["structure"], judged["structure"]])
     whole = {**rows, HELD: held}
+    references = {bench.reference_of(name) for name in whole}
+    if len(references) > 1:
+        raise PredictionMissing("rows were measured by different gates: run `moodmesh results generation --retrain`")
     table: Table = {
         "table": NAME,
         "schema": SCHEMA,
@@ -48,6 +51,7 @@ def compute(bench: Bench, quick: bool) -> Table:
         "software": environment.software(),
         "models": {**{name: card.sha256 for name, card in CARDS.items()}, **_weights(bench, list(rows))},
         "rows": [one for name, found in rows.items() for one in control.rows(name, found, _table_for(name, rows))],
+        "gate_reference": references.pop() or "order-3 Markov",
         "gate": [control.gate_row(name, found) for name, found in whole.items()],
         "confusion": {name: control.confusion(found) for name, found in rows.items()},
         "mode": {name: short(control.mode_match(found)) for name, found in rows.items()},

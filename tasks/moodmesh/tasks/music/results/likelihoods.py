@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from moodmesh.tasks.music.judge.gate import Nll
 from moodmesh.tasks.music.judge.gates import SETS
 from moodmesh.tasks.music.judge.markov import Markov
 from moodmesh.tasks.music.model.conditioned import ByAttributes, Unconditional
@@ -15,6 +16,7 @@ from moodmesh.tasks.music.model.decoder import SIZES
 from moodmesh.tasks.music.model.examples import Window, Windows, sources
 from moodmesh.tasks.music.model.gmvae import GMVAE, Weights
 from moodmesh.tasks.music.model.likelihood import Nats, bound, by_mood, by_steps, by_torch, predicted
+from moodmesh.tasks.music.notation.tokens import decode, windows
 from moodmesh.tasks.music.notation.vocabulary import PAD
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import Trained
@@ -44,6 +46,24 @@ def by_markov(markov: Markov) -> Nats:
         return (markov.nll(tokens) * len(tokens) - markov.nll(tokens[:1])) / predicted(window)
 
     return nats
+
+
+def surprise(run: Trained) -> Nll:
+    """Nats a token of a piece by an unconditional run, in runs of whole bars of at most LENGTH tokens: what the gate asks."""
+    model = loaded(run)
+    assert isinstance(model, Unconditional)
+
+    def nll(tokens: Sequence[int]) -> float:
+        rows = list(windows(decode(tokens), LENGTH))
+        counts = [int((row[1:] != PAD).sum()) for row in rows]
+        with torch.inference_mode():
+            tensors = [
+                torch.from_numpy(row[: count + 1].astype(np.int64))[None] for row, count in zip(rows, counts, strict=True)
+            ]
+            each = [float(model(one)) for one in tensors]
+        return float(np.average(each, weights=counts))
+
+    return nll
 
 
 def loaded(run: Trained) -> ByAttributes | Unconditional | GMVAE:

@@ -17,7 +17,7 @@ _BLUE, _ORANGE = "#0072B2", "#E69F00"
 def draw(table: Table, file: Path) -> None:
     """Write an SVG, the same bytes for the same table."""
     grids = list(table["grid"].items())[:1]
-    with mpl.rc_context({"svg.hashsalt": "generation", "font.size": 9}):
+    with mpl.rc_context({"svg.hashsalt": "generation", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure((12, 9), layout="constrained")
         parts = figure.add_gridspec(2, 4, height_ratios=[1.1, 1])
         _bars(figure.add_subplot(parts[0, :]), table)
@@ -32,7 +32,7 @@ def draw(table: Table, file: Path) -> None:
 
 def _bars(axes: Axes, table: Table) -> None:
     rows = {(row["system"], row["metric"], row["gate"]): row for row in table["rows"] if row["judge"] == "base"}
-    names = list(dict.fromkeys(system for system, _, _ in rows))
+    names = list(dict.fromkeys(system for system, _, _ in rows if "takes" not in system))
     for place, (metric, colour) in enumerate((("arousal", _BLUE), ("valence", _ORANGE))):
         at = [number + 0.38 * place for number in range(len(names))]
         axes.bar(at, [rows[name, metric, False]["mean"] for name in names], 0.36, color=colour, alpha=0.25)

@@ -136,7 +136,9 @@ def _gate(table: Table) -> str:
         for row in table["gate"]
     ]
     header = ["row", "n", "passes", "classifier", "NLL", "structure", "pieces without notes"]
-    return "## What passes the gate\n\n" + _table(header, rows)
+    asked = table["gate_reference"]
+    reference = asked if " " in asked else f"the unconditional model {asked[:12]}"
+    return f"## What passes the gate, its surprise asked of {reference}\n\n" + _table(header, rows)
 
 
 def _matched(table: Table) -> str:
