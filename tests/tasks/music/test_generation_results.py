@@ -56,7 +56,7 @@ def rows(right: float, passes: float, per: int = 20, seed: int = 0) -> Arrays:
         "passes": np.repeat(random.random((len(order), 1)) < passes, 3, axis=1).astype(float),
         "structure": random.random((len(order), len(NAMES))),
         "attributes": np.column_stack([1 - asked[:, 1], ATTRIBUTES + random.random((len(order), 7))]),
-        "copied": random.random((len(order), 2, 5)),
+        "copied": random.random((len(order), 2, 5)) / 2,
     }
 
 
@@ -135,6 +135,14 @@ def test_the_longest_run_is_found_by_looking_at_each_length() -> None:
             return any(tuple(steps_[at : at + size]) in runs for at in range(len(steps_) - size + 1))
 
         assert known.longest(piece) == max((size + 1 for size in LADDER if there(size)), default=0)
+
+
+def test_a_piece_that_is_in_both_parts_sets_no_limit() -> None:
+    held = {"copied": np.full((100, 2, 5), 0.1)}
+    held["copied"][::10] = 1.0
+    copied = compared.copying({"copied": np.full((4, 2, 5), 0.2)}, held)
+    assert copied["top line"]["16 notes"] == {"mean": 0.2, "largest": 0.2, "real_99": 0.1, "beyond": 1.0}
+    assert compared.copying(held, held)["all notes"]["longest"]["beyond"] == 0.1
 
 
 def test_matched_pieces_have_one_tempo_and_one_mean_velocity() -> None:
