@@ -34,7 +34,7 @@ def card_of(file: Path) -> Card:
         file=file.name,
         sha256=hashlib.sha256(content).hexdigest(),
         bytes=len(content),
-        licence="Apache-2.0",
+        licence="CC-BY-4.0",
         data=("POP909, JSB chorales and GiantMIDI-Piano as prepared, roles train and dev; no labels",),
         quality="what it brings: docs/results/generation.md",
         training="python -m moodmesh.tasks.music.generate.fitting --data DIR",
