@@ -15,6 +15,7 @@ import pytest
 
 from integration import music
 from integration.daemons import Daemon, pair, traces
+from moodmesh.tasks.music.generate import MusicGenerate
 from moodmesh.tasks.music.notation.midi import read
 from moodmesh.tasks.music.notation.score import Score
 from tasks.music.pieces import END, delta, played, smf, tempo
@@ -78,12 +79,32 @@ def test_a_piece_is_named_after_its_mood_and_never_written_over_another(solo: Da
     assert (first["written"], again["written"]) == (["calm.mid"], ["calm-2.mid"])
     assert Path("calm.mid").read_bytes() == Path("calm-2.mid").read_bytes(), "the same seed"
     assert first["result"]["bars"] == read(Path("calm.mid").read_bytes()).bars == 20
-    assert first["result"]["composer"] == {"variant": "rules", "model": None, "sha256": None, "licence": "CC0-1.0"}
+    best = MusicGenerate.spec.variants[-1]
+    assert best.card is not None
+    card = best.card
+    named = {"variant": best.name, "model": card.name, "sha256": card.sha256, "licence": card.licence}
+    assert first["result"]["composer"] == named
+    rules = make(solo, "--emotion", "calm", "--bars", "2", "--variant", "rules")["result"]["composer"]
+    assert rules == {"variant": "rules", "model": None, "sha256": None, "licence": "CC0-1.0"}
     opens(Path("calm.mid"))
 
 
 def test_every_form_at_once_and_what_made_it_is_said(solo: Daemon) -> None:
-    words = ["make", "music", "--va=-0.6,0.7", "--bars", "4", "--key", "Eb", "--ensemble", "band", "--bpm", "100"]
+    words = [
+        "make",
+        "music",
+        "--va=-0.6,0.7",
+        "--bars",
+        "4",
+        "--key",
+        "Eb",
+        "--ensemble",
+        "band",
+        "--bpm",
+        "100",
+        "--variant",
+        "rules",
+    ]
     names = ["a.mid", "b.wav", "c.ogg", "d.flac"]
     done = solo.typed(*words, *(part for name in names for part in ("--out", name)), "--roll", "e.png", "--why")
     assert done.returncode == 0, done.stderr
@@ -300,7 +321,7 @@ def test_a_device_that_cannot_is_left_and_another_makes_the_piece(tmp_path: Path
         assert re.search(words, failed[0]["message"]), failed
         assert found["ran_on"] == "cleo"
         result = ann.client.get("jobs", job, "result")["result"]
-        assert (result["bars"], result["composer"]["variant"]) == (4, "rules")
+        assert (result["bars"], result["composer"]["variant"]) == (4, MusicGenerate.spec.variants[-1].name)
     finally:
         for daemon in (ann, bob, cleo):
             daemon.kill(signal.SIGTERM)
