@@ -226,7 +226,7 @@ def test_pairs_and_rules_survive_a_restart(tmp_path: Path) -> None:
         b.start()
         a.linked()
         (peer,) = a.client.get("peers")["peers"]
-        assert set(peer["may"]) == {"emotion.*", "jobs.inspect.all", "own.device"}
+        assert set(peer["may"]) == {"emotion.*", "music.*", "jobs.inspect.all", "own.device"}
         assert peer["state"] == "linked"
         for _ in range(3):
             job = a.submit("emotion.text", b"A good day.", variant="tiny", on="beta")

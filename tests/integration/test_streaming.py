@@ -187,6 +187,7 @@ def test_a_job_that_is_stopped_between_parts_ends_its_reader(three: list[Daemon]
     assert ann.client.get("jobs", job)["streamed"] == len(came)
 
 
+@pytest.mark.slow
 def test_an_older_device_is_left_out_and_named(tmp_path: Path) -> None:
     ann, bob = Daemon(tmp_path / "ann", "ann", **FAST, **SMALL), Daemon(tmp_path / "bob", "bob", **FAST)
     pair(ann, bob)

@@ -94,7 +94,9 @@ async def test_a_cluster_is_one_pool(cluster: Cluster, new_bench: Callable[..., 
     await asyncio.to_thread(cluster.join, PYTHONPATH="")  # a node without the plug-in
     options = {"address": cluster.address, "token_file": cluster.token}
     refused = new_bench("ray", slots=1, **options)
-    with pytest.raises(OSError, match=r"Ray node [0-9.]+ lacks the task test.broken, the task test.probe. Install"):
+    with pytest.raises(
+        OSError, match=r"Ray node [0-9.]+ lacks the task test.broken, the task test.probe, the task test.stream. Install"
+    ):
         await refused.pool.start()
     await refused.pool.stop()
 

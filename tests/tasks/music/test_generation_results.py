@@ -313,6 +313,7 @@ def test_the_command_stores_checks_and_says_why_it_cannot(kept: Bench, capsys: p
     assert "--retrain" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_listening_pack_hides_what_was_asked(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(listening, "BARS", 1)

@@ -68,6 +68,7 @@ def test_exported_judge_says_what_was_fitted(variant: str, way: fit.Candidate, t
     assert measures.right(said, rows.high)[:, 1].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_labels_in_no_order_cannot_be_learned() -> None:
     rows = pieces(80)
     x = rows.vectors(FIGURES["tiny"])
