@@ -24,7 +24,7 @@ from moodmesh.nodes.errors import NoDaemon, NodeError
 from moodmesh.nodes.reset import STORE_FILE
 
 CLI = (sys.executable, "-m", "moodmesh.nodes.cli")
-QUICK = {"mesh.hello": "false", "mesh.mdns": "false", "pool.kind": "process", "pool.slots": "1"}
+QUICK = {"mesh.hello": "false", "mesh.mdns": "false", "pool.kind": "process", "pool.slots": "1", "jobs.benchmark": "false"}
 
 
 class Daemon:

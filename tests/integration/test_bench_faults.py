@@ -136,6 +136,7 @@ async def test_a_wire_passes_delays_holds_and_breaks() -> None:
 # -- runs ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_few_runs_find_nothing_and_go_on_where_they_were_broken_off(tmp_path: Path) -> None:
     begin = next(s for s in range(1000) if all(schedule(s + n)[-1].at < 3 for n in range(2)))
@@ -161,6 +162,7 @@ def test_a_checkpoint_that_was_cut_off_is_read_to_its_last_whole_line(tmp_path: 
         harness.run(True, resume=True)
 
 
+@pytest.mark.slow
 def test_a_breach_is_counted_its_homes_are_kept_and_its_seed_is_told(tmp_path: Path) -> None:
     patch = mutation(JOURNAL, "(attempt.number, outputs", "(attempt.number + 1, outputs")
     found: list[Outcome] = []

@@ -92,6 +92,7 @@ def test_an_ambient_room_that_misses_somebody_goes_on_when_its_relay_vanishes_wh
     assert found.right()
 
 
+@pytest.mark.slow
 def test_the_benchmark_counts_by_role_and_notices_a_wrong_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "QUICK", (10,))
     monkeypatch.setattr(bench, "SEED", 4)  # somebody vanishes before the draw
