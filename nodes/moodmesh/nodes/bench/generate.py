@@ -7,7 +7,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -167,18 +166,17 @@ def _eager(variant: Variant, made: list[list[int]]) -> float:
 def _mesh(variant: Variant, bars: int, rounds: int) -> dict[str, dict[str, float]]:
     """A piece from one daemon's request to another's last bar: the first job, and the median of those after."""
     settings = {"pool.kind": "process", "power.battery_floor": 0}
-    with tempfile.TemporaryDirectory():
-        scene = Scene({"phone": settings, "desktop": settings}, {})
-        try:
-            asker, worker = scene.devices.values()
-            scene.wait("ready", lambda d: bool(d.client.get("status")["ready"]), 120)
-            pair(asker, worker)
-            for us, them in ((asker, worker), (worker, asker)):
-                us.command("peers", "allow", them.name, "music.generate", "own.device")
-            scene.wait("linked", lambda d: d.client.get("status")["linked"] == 1)
-            times = [_piece(asker, worker, variant, bars) for _ in range(rounds + 1)]
-        finally:
-            scene.close()
+    scene = Scene({"phone": settings, "desktop": settings}, {})
+    try:
+        asker, worker = scene.devices.values()
+        scene.wait("ready", lambda d: bool(d.client.get("status")["ready"]), 120)
+        pair(asker, worker)
+        for us, them in ((asker, worker), (worker, asker)):
+            us.command("peers", "allow", them.name, "music.generate", "own.device")
+        scene.wait("linked", lambda d: d.client.get("status")["linked"] == 1)
+        times = [_piece(asker, worker, variant, bars) for _ in range(rounds + 1)]
+    finally:
+        scene.close()
     warm = {key: round(statistics.median(one[key] for one in times[1:]), 3) for key in times[0]}
     return {"cold": {key: round(value, 3) for key, value in times[0].items()}, "warm": warm}
 
