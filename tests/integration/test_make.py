@@ -141,6 +141,9 @@ def test_a_piece_is_put_into_another_mood(solo: Daemon) -> None:
     assert (after.bars, after.tempi, len(after.notes) >= len(before.notes)) == (before.bars, before.tempi, True)
     assert found["result"]["heard"]["minor"]
     opens(Path("song-sad.mid"))
+    said = solo.typed("make", "music", "--transfer", "song.mid", "--emotion", "calm").stderr
+    assert "it stays under the licence of your file" in said
+    assert "CC0" not in said
 
 
 def test_a_path_of_seconds_is_followed(solo: Daemon) -> None:

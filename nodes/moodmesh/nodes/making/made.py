@@ -68,11 +68,13 @@ def told(made: Made) -> list[str]:
     piece, run = made.found["result"], made.found
     by, run_s = piece["composer"], run["provenance"]["seconds"]
     maker = f"{by['variant']} ({by['model']} {by['sha256'][:12]})" if by["model"] else f"the {by['variant']} (no model)"
-    before = f" (before: {piece['notes_before']})" if "notes_before" in piece else ""
+    given = "notes_before" in piece
+    before = f" (before: {piece['notes_before']})" if given else ""
+    licence = "it stays under the licence of your file" if given else f"licence {by['licence']}"
     return [
         f"# {piece['bars']} bars, {piece['seconds']:.0f} s, {piece['key']}, {piece['notes']} notes{before}, "
         f"for {made.wish.meant.said}",
-        f"# made by {maker}, seed {piece['seed']}, on {run['ran_on']} in {run_s:.3g} s; licence {by['licence']}",
+        f"# made by {maker}, seed {piece['seed']}, on {run['ran_on']} in {run_s:.3g} s; {licence}",
         f"# {run['why']}",
     ]
 
