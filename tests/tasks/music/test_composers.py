@@ -323,3 +323,9 @@ def test_the_recipes_in_the_configuration_are_read(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('name = "a"\nkind = "attributes"\nsize = "tiny"\nsets = []\ntokens = 1\nspeed = 2\n')
     with pytest.raises(ValueError, match="speed"):
         load_recipe(tmp_path / "r.toml")
+    file = Path("configs/training/music-gmvae-tiny.toml")
+    changed = load_recipe(file, ["seed = 2", "labels = 0.05"])
+    assert (changed.seed, changed.labels, changed.kind) == (2, 0.05, "gmvae")
+    assert changed.sha256 != load_recipe(file).sha256
+    with pytest.raises(ValueError, match="seeds"):
+        load_recipe(file, ["seeds = 2"])

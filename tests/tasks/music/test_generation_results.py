@@ -31,7 +31,7 @@ from moodmesh.tasks.music.results.figures import Arrays
 from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.likelihoods import by_markov, surprise, ways
 from moodmesh.tasks.music.results.real import Real
-from moodmesh.tasks.music.results.runs import found
+from moodmesh.tasks.music.results.runs import PLANNED, found
 from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE
 from moodmesh.tasks.music.rules.attributes import heard, wanted
 from moodmesh.tasks.music.rules.compose import compose
@@ -191,7 +191,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_weights_make_rows_as_soon_as_they_are_there(runs: Path) -> None:
     there, absent = found(runs)
     assert [one.kind for one in there] == ["unconditional", "gmvae"]
-    assert len(absent) == 3
+    assert len(absent) == len(PLANNED) - 2
     for run in there:
         (row,) = systems.trained(run)
         one, again, other = (row.pieces(mood, 3, 5) for mood in (MOODS[0], MOODS[0], MOODS[2]))
@@ -244,13 +244,32 @@ def kept(tmp_path: Path) -> Bench:
 def test_the_table_says_what_is_not_trained_and_makes_nothing_up(kept: Bench) -> None:
     table = generation.compute(kept, quick=False)
     page = report.markdown(json.loads(json.dumps(table)))
-    assert len(table["missing"]) == 5
-    assert page.count("not trained yet") == 10
+    assert len(table["missing"]) == len(PLANNED)
+    assert page.count("not trained yet") == 2 * len(PLANNED)
     assert "| GMVAE tiny | not trained yet | – |" in page
     assert not any("GMVAE" in row["system"] for row in table["rows"])
     assert "nobody was asked" in page
     picture.draw(table, kept.kept / "picture.svg")
     assert (kept.kept / "picture.svg").read_bytes().count(b"<svg") == 1
+
+
+def test_training_seeds_latents_and_transfers_are_told_where_they_are_measured(kept: Bench) -> None:
+    page = report.markdown(generation.compute(kept, quick=False))
+    assert not any(said in page for said in ("training seeds", "Collapse", "Transfer"))
+    for seed, right in (("", 1.0), (", seed 1", 0.0)):
+        kept.keep(f"GMVAE tiny{seed}", "w", lambda right=right: rows(right, 1.0))  # type: ignore[misc]
+    moved = {"content": np.full((80, 3), 0.25), "source": np.repeat(np.arange(4.0), 20)}
+    kept.keep("transfer GMVAE tiny", "w", lambda: {**rows(1.0, 1.0), **moved})
+    ways = {"towards": np.ones((9, 3)), "moved": np.full((9, 3), 0.25), "kept": np.zeros((2, 9, 2)), "again": np.ones((9, 2))}
+    kept.keep("latents GMVAE tiny", "w", lambda: {**ways, "alarm active": np.array(12.0)})
+    table = generation.compute(kept, quick=False)
+    assert table["training"]["GMVAE tiny"]["valence"] == [0.5, pytest.approx(0.707, abs=1e-3)]
+    assert table["latents"]["GMVAE tiny"]["exchange"]["polyphony"] == [0.25, 0.25, 0.25]
+    found_ = table["transfer"]["GMVAE tiny"]
+    assert found_["content"] == {"chroma": 0.25, "groove": 0.25, "notes": 0.25}
+    assert {row["n"] for row in found_["rows"]} == {60}  # those asked for their own mood are left out
+    page = report.markdown(json.loads(json.dumps(table)))
+    assert all(said in page for said in ("training seeds", "Collapse", "0.25 [0.25, 0.25]", "Transfer"))
 
 
 def test_a_row_of_other_weights_is_not_shown(kept: Bench) -> None:

@@ -76,7 +76,7 @@ def bound(model: GMVAE) -> Nats:
     def nats(window: Window) -> float:
         with torch.inference_mode():
             torch.manual_seed(0)
-            terms = model.terms(_given(window))
+            terms = model.terms(given(window))
         return float(terms["nll"] + terms["kl"]) / predicted(window)
 
     return nats
@@ -86,15 +86,15 @@ def by_mood(model: GMVAE) -> Nats:
     """-log p(x | y) by DRAWS latents of the components of y: the label of a window, or what q(y | x) calls likeliest."""
 
     def nats(window: Window) -> float:
-        given, random = _given(window), torch.Generator().manual_seed(0)
+        held, random = given(window), torch.Generator().manual_seed(0)
         with torch.inference_mode():
-            guessed = model.posterior(model.encode(given.tokens)[0]).argmax(-1)[0]
-            y = torch.where(given.mood[0] >= 0, given.mood[0], guessed)
+            guessed = model.posterior(model.encode(held.tokens)[0]).argmax(-1)[0]
+            y = torch.where(held.mood[0] >= 0, held.mood[0], guessed)
             mean, log_var = (_of(part, y) for part in (model.means, model.log_vars.clamp(-4.0, 1.0)))
             z = mean + (log_var / 2).exp() * torch.randn((DRAWS, *mean.shape), generator=random)
             memory = model.memory(z)
             each = [
-                token_loss(model.decoder(given.tokens, memory[at : at + 1]), given.tokens) * predicted(window)
+                token_loss(model.decoder(held.tokens, memory[at : at + 1]), held.tokens) * predicted(window)
                 for at in range(DRAWS)
             ]
         return float(math.log(DRAWS) - torch.logsumexp(-torch.stack(each), 0)) / predicted(window)
@@ -107,7 +107,8 @@ def _of(parts: Tensor, y: Tensor) -> Tensor:
     return parts[torch.arange(2), y]
 
 
-def _given(window: Window) -> ForGMVAE:
+def given(window: Window) -> ForGMVAE:
+    """A window as a batch of one."""
     mood = [-1, -1] if window.mood is None else [(window.mood[1] + 1) // 2, (window.mood[0] + 1) // 2]
     minor = torch.tensor([int(window.told[0, 0] > 0)])
     polyphony = torch.from_numpy(window.polyphony)[None]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -74,11 +75,10 @@ class Recipe:
         return min(1.0, (done + 1 / self.steps) / self.warm_up, max(0.0, (1 - done) / self.decay))
 
 
-def load_recipe(file: Path, **changed: object) -> Recipe:
-    """The recipe of a file, with some values changed; ValueError names a value that no recipe has."""
-    values = tomllib.loads(file.read_text(encoding="utf-8"))
+def load_recipe(file: Path, changed: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file, lines of TOML like `seed = 1` in place of its own; ValueError names a value that no recipe has."""
     try:
-        recipe = Recipe(**{**values, "sets": tuple(values["sets"]), "weights": Weights(**values.get("weights", {}))})
-        return replace(recipe, **changed)  # type: ignore[arg-type]  # wrong names are refused below
+        values = tomllib.loads(file.read_text(encoding="utf-8")) | tomllib.loads("\n".join(changed))
+        return Recipe(**{**values, "sets": tuple(values["sets"]), "weights": Weights(**values.get("weights", {}))})
     except TypeError as wrong:
         raise ValueError(f"{file}: {wrong}") from None

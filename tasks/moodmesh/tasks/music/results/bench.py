@@ -19,7 +19,7 @@ from moodmesh.tasks.music.judge.bench import PredictionMissing
 from moodmesh.tasks.music.judge.gates import FREE, cut
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.notation.tokens import decode, encode
-from moodmesh.tasks.music.results import likelihoods
+from moodmesh.tasks.music.results import latents, likelihoods, transfers
 from moodmesh.tasks.music.results.figures import Arrays, Ear
 from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.real import Real
@@ -157,7 +157,7 @@ UNTRAINED = (
 
 
 def retrain(bench: Bench, say: Callable[[str], None]) -> None:
-    """Make what is not there: pieces of each row, their figures, likelihoods."""
+    """Make what is not there: pieces of each row, their figures, likelihoods, latents, transfers."""
     say("reading the prepared music ...")
     real, (runs, _) = bench.real, found(bench.runs)
     train = [one.score for pieces in real.pieces("train", sets=FREE).values() for one in pieces]
@@ -173,6 +173,8 @@ def retrain(bench: Bench, say: Callable[[str], None]) -> None:
         if system.anywhere:
             bench.keep(f"{system.name} grid", system.weights, lambda system=system: _grid(bench, ear, system))  # type: ignore[misc]
     likelihoods.retrain(bench, runs, say)
+    latents.retrain(bench, runs, say)
+    transfers.retrain(bench, ear, runs, say)
 
 
 def _moods(bench: Bench, ear: Ear, system: System) -> Arrays:

@@ -79,6 +79,23 @@ def _apart(drawn: Floats, against: Arrays | None, number: int, gated: bool) -> F
     return np.column_stack([gap.mean(0), measures.interval(gap)])
 
 
+def training(found: dict[str, Arrays]) -> dict[str, Table]:
+    """By row, all its training seeds together: how many, and [mean, sd] of each metric by the base judge under the gate."""
+    seeds: dict[str, list[Floats]] = {}
+    for name, rows_ in found.items():
+        right_ = right(rows_, JUDGES.index("base")) * through(rows_)
+        seeds.setdefault(name.split(", seed ")[0], []).append(right_.mean(0))
+    return {
+        name: {"seeds": len(means)}
+        | {
+            metric: [short(np.mean(means, axis=0)[n]), short(np.std(means, axis=0, ddof=1)[n])]
+            for n, metric in enumerate(measures.METRICS)
+        }
+        for name, means in seeds.items()
+        if len(means) > 1
+    }
+
+
 def gate_row(name: str, found: Arrays) -> Table:
     """The shares that each of the three lets pass, and all of them; how many have no note."""
     shares = dict(zip(("real", "nll", "structure"), (short(share) for share in found["passes"].mean(0)), strict=True))

@@ -17,7 +17,7 @@ from moodmesh.tasks.music.corpus.sets import data_dir
 from moodmesh.tasks.music.judge import CARDS
 from moodmesh.tasks.music.judge.bench import PredictionMissing
 from moodmesh.tasks.music.judge.gates import SETS
-from moodmesh.tasks.music.results import compared, control, picture, report
+from moodmesh.tasks.music.results import compared, control, latents, picture, report, transfers
 from moodmesh.tasks.music.results.bench import HELD, JUDGED, Bench, missing, names, retrain
 from moodmesh.tasks.music.results.figures import Arrays
 from moodmesh.tasks.music.results.likelihoods import MARKOV
@@ -46,7 +46,7 @@ def compute(bench: Bench, quick: bool) -> Table:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **environment.commit(Path.cwd()),
         "data": _data(bench),
-        "seeds": {"a mood": bench.per, "groups": control.GROUPS, "training": 1, "bars": bench.bars},
+        "seeds": {"a mood": bench.per, "groups": control.GROUPS, "bars": bench.bars},
         "hardware": environment.hardware(),
         "software": environment.software(),
         "models": {**{name: card.sha256 for name, card in CARDS.items()}, **_weights(bench, list(rows))},
@@ -61,6 +61,9 @@ def compute(bench: Bench, quick: bool) -> Table:
         "nats": _nats(bench),
         "statistics": {name: compared.statistics(found, music) for name, found in whole.items()},
         "copying": {name: compared.copying(found, held) for name, found in whole.items()},
+        "latents": latents.tables(bench, PLANNED),
+        "transfer": transfers.table(bench, [one.row for one in PLANNED]),
+        "training": control.training(rows),
         "missing": [one.row for one in missing(bench)],
         "sealed_scorings": 0,
         "notes": list(report.NOTES),

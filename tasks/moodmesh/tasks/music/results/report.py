@@ -44,7 +44,8 @@ NOTES = (
 def markdown(table: Table) -> str:
     """The whole page."""
     parts = [_head(table), _control(table), _judges(table), _gate(table), _matched(table), _grid(table), _nats(table)]
-    return "\n\n".join([*parts, _copying(table), _statistics(table), _confusion(table), _foot(table)]) + "\n"
+    parts += [_training(table), _latents(table), _transfer(table), _copying(table), _statistics(table), _confusion(table)]
+    return "\n\n".join([part for part in parts if part] + [_foot(table)]) + "\n"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -168,6 +169,63 @@ def _nats(table: Table) -> str:
     rows = [[name, *(f"{found[part]:.3f}" for part in sets)] for name, found in table["nats"].items()]
     rows += [[name, "not trained yet", *["–"] * (len(sets) - 1)] for name in table["missing"]]
     return "## Nats per token of dev music, the less the better\n\n" + _table(["row", *sets], rows)
+
+
+def _training(table: Table) -> str:
+    if not table["training"]:
+        return ""
+    rows = [
+        [name, str(found["seeds"]), *(f"{figure(found[metric][0])} ± {figure(found[metric][1])}" for metric in METRICS)]
+        for name, found in table["training"].items()
+    ]
+    said = "## Over training seeds: mean ± sd by the base judge, with the gate"
+    return f"{said}\n\n" + _table(["row", "training seeds", *METRICS], rows)
+
+
+def _latents(table: Table) -> str:
+    if not table["latents"]:
+        return ""
+    held, moves = [], []
+    for name, found in table["latents"].items():
+        held.append([name, *(f"{value:.3g}" for value in found["alarms"].values())])
+        gone = [f"{share:.2f} [{low:.2f}, {high:.2f}]" for share, low, high in found["exchange"].values()]
+        told = [f"{figure(found['kept'][one][other])}" for one in found["kept"] for other in found["kept"]]
+        moves.append([name, *gone, *told, " / ".join(figure(value) for value in found["again"].values())])
+    some = next(iter(table["latents"].values()))
+    cosines = [f"{one} moved: {other}" for one in some["kept"] for other in some["kept"]]
+    return (
+        "## Collapse: KL a dimension, active units, entropies of q(y), accuracy of q(y) on dev, distance of components\n\n"
+        + _table(["row", *some["alarms"]], held)
+        + "\n\n## Exchange and disentanglement\n\nThe share of the way to its donor that a piece goes with half of the donor's"
+        " latents (0: it stays); then cosines of the latents of a piece played before and after one of them moved between its "
+        "components (1: as before), beside two playings of the same latents.\n\n"
+        + _table(["row", *some["exchange"], *cosines, "nothing moved: poly / mode"], moves)
+    )
+
+
+def _transfer(table: Table) -> str:
+    if not table["transfer"]:
+        return ""
+    lines, counts = [], []
+    for name, found in table["transfer"].items():
+        means = {(row["gate"], row["metric"]): row for row in found["rows"] if row["judge"] == "base"}
+        lines.append(
+            [
+                name,
+                *(_between(means[False, metric]) for metric in METRICS),
+                *(figure(means[True, metric]["mean"]) for metric in METRICS),
+                *(figure(value) for value in found["content"].values()),
+            ]
+        )
+        counts.append([name, *(" ".join(map(str, row)) for row in found["confusion"])])
+    content = list(next(iter(table["transfer"].values()))["content"])
+    header = ["row", *METRICS, *(f"{metric}, with the gate" for metric in METRICS), *content]
+    return (
+        "## Transfer: real pieces put into the three other moods, judged as asked; what is kept of them\n\n"
+        + _table(header, lines)
+        + "\n\n### Asked for (columns) and judged Q1 Q2 Q3 Q4 (in each cell), all four moods\n\n"
+        + _table(["row", "Q1", "Q2", "Q3", "Q4"], counts)
+    )
 
 
 def _copying(table: Table) -> str:

@@ -27,12 +27,20 @@ class Planned:
     size: str
 
 
+def _gmvae(said: str = "", named: str = "", seeds: int = 1) -> list[Planned]:
+    rows = [("", ""), *((f", seed {seed}", f"-{seed}") for seed in range(1, seeds))]
+    return [Planned(f"GMVAE tiny{said}{more}", f"gmvae-tiny{named}{end}", "gmvae", "tiny") for more, end in rows]
+
+
 PLANNED = (
     Planned("attribute model tiny", "attributes-tiny", "attributes", "tiny"),
     Planned("attribute model base", "attributes-base", "attributes", "base"),
     Planned("unconditional tiny", "unconditional-tiny", "unconditional", "tiny"),
-    Planned("GMVAE tiny", "gmvae-tiny", "gmvae", "tiny"),
-    Planned("GMVAE tiny, labels scrambled", "gmvae-scrambled", "gmvae", "tiny"),
+    *_gmvae(seeds=3),
+    *_gmvae(", labels scrambled", "-scrambled", seeds=3),
+    *_gmvae(", labels of 25 %", "-labels-25"),
+    *_gmvae(", labels of 5 %", "-labels-5"),
+    *_gmvae(", labels of 1 %", "-labels-1"),
 )
 
 

@@ -125,14 +125,18 @@ def mixture(run: Run) -> Make:
 
     def make(mood: Mood, bars: int, seed: int) -> Score:
         random, w = np.random.default_rng((seed, nearest(mood))), run.weights
-        memory = []
+        z = []
         for axis, high in enumerate((mood.arousal > 0, mood.valence > 0)):
             mean, log_var = w["means"][axis, int(high)], np.clip(w["log_vars"][axis, int(high)], -4.0, 1.0)
-            z = mean + np.exp(log_var / 2) * random.normal(size=len(mean))
-            memory.append(w[f"to_memory.{axis}.weight"] @ z + w[f"to_memory.{axis}.bias"])
-        return played(remembering(w, run.size, np.array(memory)), bars, seed)
+            z.append(mean + np.exp(log_var / 2) * random.normal(size=len(mean)))
+        return played(remembering(w, run.size, memory_of(w, np.array(z))), bars, seed)
 
     return make
+
+
+def memory_of(w: Weights, z: NDArray[Any]) -> NDArray[Any]:
+    """[2, width] what the decoder of a GMVAE reads of z [2, latent]."""
+    return np.array([w[f"to_memory.{axis}.weight"] @ z[axis] + w[f"to_memory.{axis}.bias"] for axis in range(len(z))])
 
 
 def nearest(mood: Mood) -> int:
