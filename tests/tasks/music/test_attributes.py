@@ -24,10 +24,10 @@ LINE = np.linspace(-1, 1, 41).tolist()
 def test_what_is_wanted_rises_and_falls_as_the_rules_say(other: float) -> None:
     by_arousal = [wanted(other, arousal) for arousal in LINE]
     by_valence = [wanted(valence, other) for valence in LINE]
-    for name in ("bpm", "density", "velocity", "register"):
+    for name in ("bpm", "density", "velocity", "dynamics", "register"):
         values = [getattr(one, name) for one in by_arousal]
         assert all(np.diff(values) > 0)
-    assert all(np.diff([one.polyphony for one in by_arousal]) >= 0)
+    assert all(np.diff([one.polyphony for one in by_valence]) <= 0)
     assert all(np.diff([one.articulation for one in by_arousal]) < 0)
     assert all(np.diff([one.register for one in by_valence]) > 0)
     assert all(np.diff([one.bpm for one in by_valence]) > 0)
@@ -39,7 +39,7 @@ def test_what_is_wanted_rises_and_falls_as_the_rules_say(other: float) -> None:
 def test_a_small_change_of_mood_is_a_small_change_of_what_is_wanted(v1: float, a1: float, v2: float, a2: float) -> None:
     one, two = wanted(v1, a1), wanted(v2, a2)
     apart = math.hypot(v1 - v2, a1 - a2)
-    for name in ("bpm", "density", "register", "velocity", "articulation"):
+    for name in ("bpm", "density", "register", "velocity", "dynamics", "articulation"):
         change = abs(getattr(one, name) - getattr(two, name)) / np.ptp(RANGES[name])
         assert change <= 0.8 * apart + 1e-9
 
@@ -53,7 +53,7 @@ def test_a_mood_outside_the_plane_is_refused(mood: tuple[float, float]) -> None:
 @pytest.mark.parametrize("name", list(RANGES))
 def test_attributes_out_of_range_are_named_with_the_range(name: str) -> None:
     least, most = RANGES[name]
-    good = {"bpm": 100, "density": 1, "register": 60, "velocity": 64, "articulation": 0.9, "polyphony": 2}
+    good = {"bpm": 100, "density": 1, "register": 60, "velocity": 64, "dynamics": 9, "articulation": 0.9, "polyphony": 2}
     for bad in (least - 1, most + 1, math.nan):
         with pytest.raises(InvalidInput, match=rf"{name} .* {least:g}\.\.{most:g}"):
             Attributes(minor=False, **{**good, name: bad})
@@ -79,7 +79,7 @@ def test_any_score_is_heard_within_the_ranges(score: Score) -> None:
 
 
 def test_nothing_is_heard_of_nothing() -> None:
-    assert heard(Score((), ())) == Attributes(False, 30.0, 0.0, 21.0, 1.0, 1.0, 0)
+    assert heard(Score((), ())) == Attributes(False, 30.0, 0.0, 21.0, 1.0, 0.0, 1.0, 0)
 
 
 def test_distance_is_in_units_of_what_moods_make_of_an_attribute() -> None:

@@ -31,6 +31,7 @@ EXTREME = st.builds(
     density=st.floats(0, 4),
     register=st.floats(21, 108),
     velocity=st.floats(1, 127),
+    dynamics=st.floats(0, 64),
     articulation=st.floats(0, 1),
     polyphony=st.integers(0, 7),
 )
@@ -57,7 +58,15 @@ def spearman(one: ArrayLike, other: ArrayLike) -> float:
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("bpm", 0.99), ("density", 0.95), ("velocity", 0.95), ("register", 0.9), ("articulation", 0.8), ("polyphony", 0.5)],
+    [
+        ("bpm", 0.99),
+        ("density", 0.95),
+        ("velocity", 0.95),
+        ("dynamics", 0.9),
+        ("register", 0.9),
+        ("articulation", 0.8),
+        ("polyphony", 0.5),
+    ],
 )
 def test_what_is_heard_is_what_was_wanted(grid: list[Pair], name: str, least: float) -> None:
     found = [getattr(heard(score), name) for _, score in grid]

@@ -50,6 +50,7 @@ class Heard(BaseModel):
     density: float
     pitch: float
     velocity: float
+    dynamics: float
     articulation: float
     polyphony: int
 

@@ -122,8 +122,8 @@ def from_asked(found: Arrays, moods: Sequence[Mood]) -> float:
 
 
 def _heard(row: Floats) -> Attributes:
-    minor, bpm, density, register, velocity, articulation, polyphony, _ = row.tolist()
-    return Attributes(minor > 0, bpm, density, register, velocity, articulation, round(polyphony))
+    minor, bpm, density, register, velocity, dynamics, articulation, polyphony, _ = row.tolist()
+    return Attributes(minor > 0, bpm, density, register, velocity, dynamics, articulation, round(polyphony))
 
 
 def speed(found: Arrays) -> Floats:

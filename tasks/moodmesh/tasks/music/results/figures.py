@@ -19,7 +19,7 @@ from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.rules.attributes import heard
 
 Arrays = dict[str, Floats]
-ATTRIBUTES = ("minor", "bpm", "density", "register", "velocity", "articulation", "polyphony", "note rate")
+ATTRIBUTES = ("minor", "bpm", "density", "register", "velocity", "dynamics", "articulation", "polyphony", "note rate")
 """What is heard of a piece; the last in notes a second."""
 
 
@@ -34,7 +34,7 @@ class Ear:
     def measured(self, pieces: Sequence[Score]) -> Arrays:
         """Rows of pieces in order; NaN where a piece without notes cannot be judged.
 
-        `chances` [n, judges, 2], `gate` and `passes` [n, 3], `structure` [n, 13], `attributes` [n, 8], `copied` [n, lines, 5].
+        `chances` [n, judges, 2], `gate` and `passes` [n, 3], `structure` [n, 13], `attributes` [n, 9], `copied` [n, lines, 5].
         """
         rows = [self._row(piece) for piece in pieces]
         return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}

@@ -29,11 +29,13 @@ _TRIAL, _ROUNDS = 16, 2
 
 @dataclass(frozen=True)
 class _Knobs:
-    """What bars are made by: moments a bar, middle pitch, velocity, the share of a slot that sounds, index of THICKNESS."""
+    """What bars are made by: moments a bar, middle pitch, velocity, how far accents and swells leave it (1: as written), the
+    share of a slot that sounds, index of THICKNESS."""
 
     moments: float
     centre: float
     velocity: float
+    accents: float
     share: float
     thick: int
 
@@ -63,21 +65,26 @@ def _set(planned: tuple[BarPlan, ...], wanted: Attributes, seed: int) -> _Knobs:
     """The knobs at which the opening of the piece comes nearest to what is wanted; each thickness is tried and corrected."""
     centre = min(max(wanted.register, CENTRES[0]), CENTRES[1])
     aim = replace(wanted, density=max(wanted.density, 0.5), register=centre)
-    knobs = _Knobs(4 * aim.density, centre, wanted.velocity, wanted.articulation, 0)
+    knobs = _Knobs(4 * aim.density, centre, wanted.velocity, 1.0, wanted.articulation, 0)
     tried = list[tuple[float, _Knobs]]()
     for thick in range(len(THICKNESS)):
         knobs = replace(knobs, thick=thick)
         for _ in range(_ROUNDS):
             found = heard(_whole(list(islice(_made(planned, knobs, 0, seed), _TRIAL))))
-            knobs = replace(knobs, velocity=_loud(knobs, aim, found))
-            tried.append((distance(aim, replace(found, bpm=aim.bpm, minor=aim.minor, velocity=aim.velocity)), knobs))
+            knobs = _loud(knobs, aim, found)
+            exact = replace(found, bpm=aim.bpm, minor=aim.minor, velocity=aim.velocity, dynamics=aim.dynamics)
+            tried.append((distance(aim, exact), knobs))
             knobs = _corrected(knobs, aim, found)
     return min(tried, key=lambda one: one[0])[1]
 
 
-def _loud(knobs: _Knobs, aim: Attributes, found: Attributes) -> float:
-    """The velocity that would have been heard as wanted; it changes nothing else."""
-    return min(max(knobs.velocity + aim.velocity - found.velocity, 1), 127)
+def _loud(knobs: _Knobs, aim: Attributes, found: Attributes) -> _Knobs:
+    """With the velocity and the accents that would have been heard as wanted; they change nothing else."""
+    return replace(
+        knobs,
+        velocity=min(max(knobs.velocity + aim.velocity - found.velocity, 1), 127),
+        accents=min(knobs.accents * aim.dynamics / max(found.dynamics, 0.5), 4.0),
+    )
 
 
 def _corrected(knobs: _Knobs, aim: Attributes, found: Attributes) -> _Knobs:
@@ -104,24 +111,25 @@ def _made(planned: tuple[BarPlan, ...], knobs: _Knobs, step: int, seed: int) -> 
         sung = melody.bar(seed, bar, knobs.moments, beneath, top, degree)
         struck, held = accompaniment.bar(figure, bar, thick, middle - 7, held)
         degree = melody.degree(sung[-1].pitch)
-        loud = knobs.velocity + _swell(bar, number, len(planned))
-        yield tidy([*_right(sung, knobs, loud), *_left(struck, min(tone.pitch for tone in sung), knobs, loud)], [step])
+        swell = _swell(bar, number, len(planned))
+        yield tidy([*_right(sung, knobs, swell), *_left(struck, min(tone.pitch for tone in sung), knobs, swell)], [step])
 
 
-def _right(sung: list[Tone], knobs: _Knobs, loud: float) -> Iterator[Note]:
+def _right(sung: list[Tone], knobs: _Knobs, swell: float) -> Iterator[Note]:
     """The melody, in octaves where it is thickest."""
     for onset, slot, pitch in sung:
-        yield _note(onset, slot, pitch, loud + 6, knobs.share)
+        yield _note(onset, slot, pitch, knobs, swell + 6)
         if THICKNESS[knobs.thick].melody_octave:
-            yield _note(onset, slot, pitch - 12, loud, knobs.share)
+            yield _note(onset, slot, pitch - 12, knobs, swell)
 
 
-def _left(struck: list[Struck], melody_floor: int, knobs: _Knobs, loud: float) -> Iterator[Note]:
+def _left(struck: list[Struck], melody_floor: int, knobs: _Knobs, swell: float) -> Iterator[Note]:
     """The accompaniment, softer and below the melody; under the pedal it sounds longer."""
-    share = (1 + knobs.share) / 2 if THICKNESS[knobs.thick].pedal else knobs.share
+    if THICKNESS[knobs.thick].pedal:
+        knobs = replace(knobs, share=(1 + knobs.share) / 2)
     for onset, slot, pitch, low in struck:
         above = pitch >= melody_floor and not low
-        yield _note(onset, slot, pitch - 12 * above, loud - (3 if low else 7), share)
+        yield _note(onset, slot, pitch - 12 * above, knobs, swell - (3 if low else 7))
 
 
 def _swell(bar: BarPlan, number: int, bars: int) -> float:
@@ -130,12 +138,12 @@ def _swell(bar: BarPlan, number: int, bars: int) -> float:
     return phrase + 4 * math.sin(math.pi * (number + 0.5) / bars) - 5 - (4 if bar.end >= End.CLOSED else 0)
 
 
-def _note(onset: int, slot: int, pitch: int, velocity: float, share: float) -> Note:
+def _note(onset: int, slot: int, pitch: int, knobs: _Knobs, louder: float) -> Note:
     """A note of the piano that sounds its share of a slot, strong beats a little longer and louder."""
     strong = onset % 4 == 0
-    duration = int(slot * share + (0.7 if strong else 0.4))
+    duration = int(slot * knobs.share + (0.7 if strong else 0.4))
     accent = 4 if onset == 0 else 2 if strong else -2
-    step = velocity_step(round(min(max(velocity + accent, 1), 127)))
+    step = velocity_step(round(min(max(knobs.velocity + knobs.accents * (louder + accent), 1), 127)))
     while pitch < LOWEST:
         pitch += 12
     while pitch > HIGHEST:
