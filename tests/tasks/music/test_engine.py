@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from moodmesh.tasks.errors import Cancelled
 from moodmesh.tasks.music.engine import playing
-from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player, window
+from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player, full, window
 from moodmesh.tasks.music.engine.sampling import Taste, choices, choose
 from moodmesh.tasks.music.engine.steps import Steps, pack
 from moodmesh.tasks.music.model.eager import EagerSteps
+from moodmesh.tasks.music.model.graph import ROOM
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.grammar import START, State, allowed, follow
 from moodmesh.tasks.music.notation.tokens import bars, decode
@@ -72,7 +73,7 @@ def test_a_composer_holds_so_many_tokens_and_no_more() -> None:
     loaded = steps()
     loaded.remember(told(1))
     loaded.feed([2] * loaded.room)
-    with pytest.raises(ValueError, match="holds 1 to 1024"):
+    with pytest.raises(ValueError, match=f"holds 1 to {ROOM}"):
         loaded.feed([2])
     with pytest.raises(ValueError, match="0 tokens"):
         loaded.feed([])
@@ -123,15 +124,16 @@ def test_the_piano_is_all_that_may_be_chosen_of_the_instruments() -> None:
 
 
 def plan(size: int) -> list[Ask]:
-    return [Ask(told(number // 3), 20 + number // 3) for number in range(size)]
+    return [Ask(told(number // 3), 20 + number // 3 % 40) for number in range(size)]
 
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_another_device_goes_on_with_the_same_bars(int8: bool) -> None:
-    whole = list(Player(steps(int8), plan(100), 7, Taste()).bars())
-    assert sum(map(len, whole)) > 2 * steps().room - MAX_BAR  # the window has moved more than once
-    for known in (1, 40, 77, 99):
-        assert list(Player(steps(int8), plan(100), 7, Taste()).bars(whole[:known])) == whole[known:]
+    whole = list(Player(steps(int8), plan(150), 7, Taste()).bars())
+    sizes = [len(bar) for bar in whole]
+    assert len({window(sizes[:at], ROOM) for at in range(150)}) > 2  # it has moved more than once
+    for known in (1, 60, 117, 149):
+        assert list(Player(steps(int8), plan(150), 7, Taste()).bars(whole[:known])) == whole[known:]
     assert list(Player(steps(int8), plan(5), 8, Taste()).bars()) != whole[:5]
 
 
@@ -178,12 +180,12 @@ def test_bars_that_repeat_make_the_next_one_warmer(monkeypatch: pytest.MonkeyPat
 
 @given(st.lists(st.integers(2, MAX_BAR), max_size=80))
 def test_the_window_leaves_room_for_a_bar_and_moves_seldom(sizes: list[int]) -> None:
-    first, moved = window(sizes, 1024)
+    first, moved = window(sizes, ROOM)
     assert 0 <= first <= max(0, len(sizes) - 1)
-    assert sum(sizes[first:]) <= 1024 - MAX_BAR - 4
+    assert sum(sizes[first:]) <= full(ROOM)
     assert first < moved or first == moved == 0
     if moved:
-        assert window(sizes[:moved], 1024) == (first, moved)
+        assert window(sizes[:moved], ROOM) == (first, moved)
 
 
 def test_bars_of_a_score_are_read_as_they_are() -> None:

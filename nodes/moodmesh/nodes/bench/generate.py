@@ -16,7 +16,7 @@ from moodmesh.nodes.demo.scene import Device, Scene
 from moodmesh.nodes.demo.story import pair
 from moodmesh.nodes.errors import UsageError
 from moodmesh.tasks.models import ModelStore
-from moodmesh.tasks.music.engine.playing import Ask, Player
+from moodmesh.tasks.music.engine.playing import Ask, Player, full
 from moodmesh.tasks.music.engine.sampling import Taste
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import MusicGenerate
@@ -124,13 +124,13 @@ def _row(variant: Variant, kind: str, threads: int, made: list[list[int]], round
 
 
 def _bare(steps: Steps, made: list[list[int]]) -> float:
-    """Seconds a token of the session alone, fed the piece one token after the other, from half the room on when it is full."""
+    """Seconds a token of the session alone, fed the piece one token after the other, from the half on when it is full."""
     tokens = [token for bar in made for token in bar]
     steps.past = 0
     spent = 0.0
     for token in tokens:
-        if steps.past == steps.room:
-            steps.past = steps.room // 2
+        if steps.past == full(steps.room):
+            steps.past //= 2
         began = time.perf_counter()
         steps.feed([token])
         spent += time.perf_counter() - began

@@ -169,14 +169,19 @@ def _phrases(plan: Sequence[Ask]) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], len(plan)], strict=True))
 
 
+def full(room: int) -> int:
+    """The most tokens after which a bar still begins in caches of so much room."""
+    return room - MAX_BAR - 4
+
+
 def window(sizes: Sequence[int], room: int) -> tuple[int, int]:
     """(first bar that is still read after bars of such sizes, so that another fits; bars there were when that last changed)."""
     first = used = moved = 0
     for number, size in enumerate(sizes):
         used += size
-        if used > room - MAX_BAR - 4:
+        if used > full(room):
             moved = number + 1
-            while used > room // 2 and first < number:
+            while used > full(room) // 2 and first < number:
                 used -= sizes[first]
                 first += 1
     return first, moved

@@ -16,13 +16,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from moodmesh.tasks.music.engine.playing import MAX_BAR
 from moodmesh.tasks.music.model.conditioned import TOKENS
 from moodmesh.tasks.music.model.decoder import HEAD, ROTARY_BASE, Size
+from moodmesh.tasks.music.notation.tokens import WINDOW
 from moodmesh.tasks.music.notation.vocabulary import SIZE as VOCABULARY
 from moodmesh.tasks.music.rules.attributes import DESCRIBED
 
-ROOM = 1024
-"""Tokens that the caches hold."""
+ROOM = WINDOW + MAX_BAR + 4
+"""Tokens that the caches hold: as many as a composer learned to look back on, and the longest bar that may begin after them."""
 BLOCK = 32
 """Weights that share a scale in int8."""
 _MS = "com.microsoft"

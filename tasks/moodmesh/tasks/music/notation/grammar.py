@@ -35,6 +35,7 @@ START = State(Kind.BAR, place=v.BAR)
 """Before the first token, which is a bar line."""
 
 
+@cache
 def allowed(state: State) -> Mask:
     """[923] True for each token that may follow; at least one may. Read only."""
     match state.kind:
@@ -52,7 +53,7 @@ def allowed(state: State) -> Mask:
             return _only(v.duration(state.track, 1), v.duration(state.track, v.BAR) + 1)
         case Kind.TEMPO:
             return _places(-1)
-    return _places(state.place) | _pitches(state.pitch)
+    return _frozen(_places(state.place) | _pitches(state.pitch))
 
 
 def follow(state: State, token: int) -> State:
