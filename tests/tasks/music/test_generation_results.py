@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from moodmesh.tasks.music.generate.composers import Rules
-from moodmesh.tasks.music.judge.bench import PredictionMissing
 from moodmesh.tasks.music.judge.controls import jitter
 from moodmesh.tasks.music.judge.markov import Markov
 from moodmesh.tasks.music.judge.structure import NAMES
@@ -35,10 +34,11 @@ from moodmesh.tasks.music.results.runs import PLANNED, found
 from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE
 from moodmesh.tasks.music.rules.attributes import heard, wanted
 from moodmesh.tasks.music.rules.compose import compose
+from moodmesh.tasks.tables import PredictionMissing
 
 from .models import SMALL, small, steps
 
-ATTRIBUTES = np.array([95, 2, 60, 70, 0, 3, 5])
+ATTRIBUTES = np.array([95, 2, 60, 70, 9, 0, 3, 5])
 ROOT = Path(__file__).parents[3]
 
 
@@ -55,7 +55,7 @@ def rows(right: float, passes: float, per: int = 20, seed: int = 0) -> Arrays:
         "gate": random.random((len(order), 3)),
         "passes": np.repeat(random.random((len(order), 1)) < passes, 3, axis=1).astype(float),
         "structure": random.random((len(order), len(NAMES))),
-        "attributes": np.column_stack([1 - asked[:, 1], ATTRIBUTES + random.random((len(order), 7))]),
+        "attributes": np.column_stack([1 - asked[:, 1], ATTRIBUTES + random.random((len(order), 8))]),
         "copied": random.random((len(order), 2, 5)) / 2,
     }
 

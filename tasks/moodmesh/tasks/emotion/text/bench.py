@@ -11,9 +11,10 @@ import numpy as np
 
 from moodmesh.tasks.emotion.text import CARDS, baselines, calibration, data, predictions, train_tiny
 from moodmesh.tasks.emotion.text import statistics as stats
-from moodmesh.tasks.emotion.text.predictions import Cache, Floats, Predicted, PredictionMissing
+from moodmesh.tasks.emotion.text.predictions import Cache, Floats, Predicted
 from moodmesh.tasks.emotion.text.recipe import Recipe, load_recipe
 from moodmesh.tasks.emotion.text.runner import SCORERS, Scorer
+from moodmesh.tasks.tables import PredictionMissing, Table
 
 TABLE = "emotion.text"
 BASELINE = "ridge"
@@ -37,6 +38,12 @@ class Bench:
     def draws(self) -> int:
         """Bootstrap draws."""
         return QUICK_DRAWS if self.quick else stats.DRAWS
+
+    def said(self, **more: object) -> list[Table]:
+        """What a table says of its data, `more` with it."""
+        groups = len({row.document for row in self.rows})
+        part = {"name": "emobank", "part": "open (official train and dev)", **more}
+        return [part | {"rows": len(self.rows), "groups": groups, "licence_class": "F"}]
 
     @property
     def parts(self) -> dict[str, list[data.Split]]:

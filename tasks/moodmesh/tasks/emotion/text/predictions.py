@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moodmesh.tasks.emotion.text import data
+from moodmesh.tasks.tables import PredictionMissing, file_hash
 
 Floats = NDArray[np.float64]
 
@@ -23,19 +24,9 @@ class Predicted:
     sd: Floats
 
 
-class PredictionMissing(OSError):
-    """A prediction is not cached; the message names the command that makes it."""
-
-
 def data_hash(files: Sequence[Path]) -> str:
     """SHA-256 over the bytes of data files, in the given order."""
     return hashlib.sha256(b"".join(file_hash(file).encode() for file in files)).hexdigest()
-
-
-def file_hash(file: Path) -> str:
-    """SHA-256 of one file."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from moodmesh.tasks.emotion.text import statistics as stats
 from moodmesh.tasks.emotion.text.bench import BASELINE, TABLE, Bench, Entry, entries, joined, open_bench, scorer_of, shipped
 from moodmesh.tasks.emotion.text.predictions import Floats
 from moodmesh.tasks.emotion.text.runner import SCORERS, Scorer
-from moodmesh.tasks.emotion.text.table import Table, attempt, command, finish, hashes, head, short, strays
+from moodmesh.tasks.tables import Table, attempt, command, finish, hashes, head, shas, short, strays
 
 SCHEMA = 1
 SEALED_SCORINGS = 2  # the linear baselines and the frozen encoder, scored before this project (evaluation §9)
@@ -161,7 +161,8 @@ def compute(bench: Bench) -> Table:
     """The whole table as JSON, `summary` in it."""
     splits = {split.name: split.sha256 for splits in bench.parts.values() for split in splits}
     seeds = {"base": list(bench.base.dev_seeds), "base cv": [0], "linear": "deterministic", "shuffle": baselines.SHUFFLES}
-    top = head(TABLE, SCHEMA, bench, {"files": hashes(bench.files), "splits": splits}, seeds)
+    files = hashes(bench.files)
+    top = head(TABLE, SCHEMA, bench.quick, bench.said(files=files, splits=splits), seeds, shas(CARDS))
     found = entries(bench)
     rows = table_rows(bench, found)
     return top | {

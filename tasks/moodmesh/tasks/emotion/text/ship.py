@@ -18,10 +18,11 @@ from moodmesh.tasks.emotion.text import CARDS, baselines, data, train
 from moodmesh.tasks.emotion.text import statistics as stats
 from moodmesh.tasks.emotion.text.bench import Bench, open_bench, scored, widening
 from moodmesh.tasks.emotion.text.export import load, save_fp32, save_int8
-from moodmesh.tasks.emotion.text.predictions import Floats, Predicted, PredictionMissing
+from moodmesh.tasks.emotion.text.predictions import Floats, Predicted
 from moodmesh.tasks.emotion.text.retrain import collect
 from moodmesh.tasks.emotion.text.runner import Base
 from moodmesh.tasks.models import Card, save_cards
+from moodmesh.tasks.tables import PredictionMissing
 
 NAME = "emotion-text-base"
 MEASURE = "Pearson r of valence, arousal, dominance on EmoBank dev"

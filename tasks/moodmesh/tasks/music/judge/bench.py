@@ -17,14 +17,11 @@ from moodmesh.tasks.music.judge.heard import Floats, Ints
 from moodmesh.tasks.music.judge.labelled import Labelled, labelled, labels, published
 from moodmesh.tasks.music.judge.runner import FIGURES
 from moodmesh.tasks.music.judge.ship import SHUFFLES, WAYS
+from moodmesh.tasks.tables import PredictionMissing
 
 _RULES = 1
 """Raised whenever figures, ways or gates change: older predictions are made anew."""
 Arrays = dict[str, NDArray[np.float16]]
-
-
-class PredictionMissing(OSError):
-    """A prediction is not cached; the message names the command that makes it."""
 
 
 @dataclass(frozen=True)

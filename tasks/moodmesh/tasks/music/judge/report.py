@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from moodmesh.tasks.emotion.text.table import Table
 from moodmesh.tasks.music.judge.measures import METRICS
+from moodmesh.tasks.tables import Table
 
 NOTES = (
     "Measured on the open parts of EMOPIA and VGMIDI only; the sealed parts were not scored by this project.",

@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from moodmesh.tasks.emotion.text import environment
-from moodmesh.tasks.emotion.text.table import Table, attempt, command, finish, hashes, short, strays
 from moodmesh.tasks.music.corpus import split
 from moodmesh.tasks.music.corpus.sets import data_dir
 from moodmesh.tasks.music.judge import CARDS, fit, measures, report
@@ -22,6 +19,7 @@ from moodmesh.tasks.music.judge.gatebench import BARS, OF_EACH
 from moodmesh.tasks.music.judge.heard import Floats, Ints
 from moodmesh.tasks.music.judge.labelled import Labelled
 from moodmesh.tasks.music.judge.ship import SHUFFLES
+from moodmesh.tasks.tables import Table, attempt, command, finish, hashes, head, shas, short, strays
 
 TABLE = "music.judge"
 SCHEMA = 1
@@ -142,17 +140,8 @@ def compute(bench: Bench, quick: bool) -> Table:
     parts = ("emopia", "half", "vgmidi", "cross", "gate")
     found = {part: bench.load(part) for part in parts}
     judged = judge_rows(found, rows)
-    table: Table = {
-        "table": TABLE,
-        "schema": SCHEMA,
-        "quick": quick,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **environment.commit(Path.cwd()),
-        "data": _data(bench, rows),
-        "seeds": {"shuffles of the folds": SHUFFLES},
-        "hardware": environment.hardware(),
-        "software": environment.software(),
-        "models": {name: card.sha256 for name, card in CARDS.items()},
+    top = head(TABLE, SCHEMA, quick, _data(bench, rows), {"shuffles of the folds": SHUFFLES}, shas(CARDS))
+    table: Table = top | {
         "rows": judged,
         "confusion": _confusion(found["half"]["base"], rows["half"]),
         "gate": {"bars": BARS, "rows": gate_rows(found["gate"])},

@@ -15,7 +15,6 @@ from moodmesh.tasks.music.corpus import split
 from moodmesh.tasks.music.generate import CARDS as GENERATE
 from moodmesh.tasks.music.generate.novelty import LINES
 from moodmesh.tasks.music.judge import CARDS
-from moodmesh.tasks.music.judge.bench import PredictionMissing
 from moodmesh.tasks.music.judge.gates import FREE, cut
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.notation.tokens import decode, encode
@@ -26,6 +25,7 @@ from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import Planned, Trained, found
 from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE, TAKES, System, labelled, trained, untrained
 from moodmesh.tasks.music.rules.moods import Mood
+from moodmesh.tasks.tables import PredictionMissing
 
 _RULES = 1
 """Raised whenever rows, measures or gates change: what older rules made is made anew."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from moodmesh.tasks.emotion.text.table import Table, short
 from moodmesh.tasks.music.generate.novelty import LINES
 from moodmesh.tasks.music.judge.heard import Floats
 from moodmesh.tasks.music.judge.structure import NAMES
 from moodmesh.tasks.music.results.figures import Arrays
+from moodmesh.tasks.tables import Table, short
 
 BINS = 20
 BEYOND = 99

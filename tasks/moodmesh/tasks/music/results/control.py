@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import spearmanr
 
-from moodmesh.tasks.emotion.text.table import Table, short
 from moodmesh.tasks.music.judge import measures
 from moodmesh.tasks.music.judge.controls import MOODS
 from moodmesh.tasks.music.judge.heard import Floats, Ints
@@ -15,6 +14,7 @@ from moodmesh.tasks.music.results.figures import ATTRIBUTES, Arrays
 from moodmesh.tasks.music.results.real import JUDGES
 from moodmesh.tasks.music.rules.attributes import Attributes, distance, wanted
 from moodmesh.tasks.music.rules.moods import Mood
+from moodmesh.tasks.tables import Table, short
 
 GROUPS = 5
 """Groups of seeds that a row is sampled in."""

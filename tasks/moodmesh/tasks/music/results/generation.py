@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from moodmesh.tasks.emotion.text import environment
-from moodmesh.tasks.emotion.text.table import Table, attempt, command, finish, hashes, short, strays
 from moodmesh.tasks.music.corpus import split
 from moodmesh.tasks.music.corpus.sets import data_dir
 from moodmesh.tasks.music.judge import CARDS
-from moodmesh.tasks.music.judge.bench import PredictionMissing
 from moodmesh.tasks.music.judge.gates import SETS
 from moodmesh.tasks.music.results import compared, control, latents, picture, report, transfers
 from moodmesh.tasks.music.results.bench import HELD, JUDGED, Bench, missing, names, retrain
@@ -24,6 +20,7 @@ from moodmesh.tasks.music.results.likelihoods import MARKOV
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import PLANNED, found
 from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE
+from moodmesh.tasks.tables import PredictionMissing, Table, attempt, command, finish, hashes, head, shas, short, strays
 
 SCHEMA = 1
 NAME = "generation"
@@ -39,17 +36,9 @@ def compute(bench: Bench, quick: bool) -> Table:
     references = {bench.reference_of(name) for name in whole}
     if len(references) > 1:
         raise PredictionMissing("rows were measured by different gates: run `moodmesh results generation --retrain`")
-    table: Table = {
-        "table": NAME,
-        "schema": SCHEMA,
-        "quick": quick,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **environment.commit(Path.cwd()),
-        "data": _data(bench),
-        "seeds": {"a mood": bench.per, "groups": control.GROUPS, "bars": bench.bars},
-        "hardware": environment.hardware(),
-        "software": environment.software(),
-        "models": {**{name: card.sha256 for name, card in CARDS.items()}, **_weights(bench, list(rows))},
+    seeds = {"a mood": bench.per, "groups": control.GROUPS, "bars": bench.bars}
+    top = head(NAME, SCHEMA, quick, _data(bench), seeds, shas(CARDS) | _weights(bench, list(rows)))
+    table: Table = top | {
         "rows": [one for name, found in rows.items() for one in control.rows(name, found, _table_for(name, rows))],
         "gate_reference": references.pop() or "order-3 Markov",
         "gate": [control.gate_row(name, found) for name, found in whole.items()],

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moodmesh.tasks.emotion.text.table import Table, short
 from moodmesh.tasks.music.judge.gates import cut
 from moodmesh.tasks.music.judge.heard import Floats
 from moodmesh.tasks.music.judge.structure import NAMES, structure
@@ -23,6 +22,7 @@ from moodmesh.tasks.music.results import likelihoods
 from moodmesh.tasks.music.results.figures import Arrays
 from moodmesh.tasks.music.results.runs import Planned, Trained
 from moodmesh.tasks.music.results.systems import memory_of, played, remembering
+from moodmesh.tasks.tables import Table, short
 
 if TYPE_CHECKING:
     from moodmesh.tasks.music.results.bench import Bench

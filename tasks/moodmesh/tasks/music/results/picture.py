@@ -8,8 +8,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moodmesh.tasks.emotion.text.table import Table
 from moodmesh.tasks.music.results.systems import REAL
+from moodmesh.tasks.tables import Table
 
 _BLUE, _ORANGE = "#0072B2", "#E69F00"
 

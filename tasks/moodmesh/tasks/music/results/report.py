@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from moodmesh.tasks.emotion.text.table import Table
 from moodmesh.tasks.music.judge.measures import METRICS
 from moodmesh.tasks.music.judge.report import figure
 from moodmesh.tasks.music.judge.structure import NAMES
 from moodmesh.tasks.music.results.real import JUDGES
+from moodmesh.tasks.tables import Table
 
 NOTES = (
     "'Judged' is what machines say that learned from other songs; nobody was asked how a piece feels, and nothing here says"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodmesh.tasks.emotion.text.table import Table, short
 from moodmesh.tasks.music.judge.controls import MOODS as CORNERS
 from moodmesh.tasks.music.judge.heard import Floats
 from moodmesh.tasks.music.judge.negatives import excerpts
@@ -23,6 +22,7 @@ from moodmesh.tasks.music.results.runs import Trained
 from moodmesh.tasks.music.results.systems import MOODS
 from moodmesh.tasks.music.rules.attributes import wanted
 from moodmesh.tasks.music.transfer.rules import transferred
+from moodmesh.tasks.tables import Table, short
 
 if TYPE_CHECKING:
     from moodmesh.tasks.music.results.bench import Bench

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moodmesh.tasks.emotion.text import baselines, data
+from moodmesh.tasks.emotion.text import CARDS, baselines, data
 from moodmesh.tasks.emotion.text import statistics as stats
 from moodmesh.tasks.emotion.text.bench import Bench, joined, open_bench, scored, scorer_of
 from moodmesh.tasks.emotion.text.escalation import (
@@ -31,7 +31,7 @@ from moodmesh.tasks.emotion.text.escalation import (
 from moodmesh.tasks.emotion.text.escalation.curve import SHARES, Measured, Pair, area, measure, numbered, share_needed
 from moodmesh.tasks.emotion.text.escalation.routers import Rows
 from moodmesh.tasks.emotion.text.predictions import Floats, Predicted
-from moodmesh.tasks.emotion.text.table import Table, attempt, command, finish, hashes, head, short, strays
+from moodmesh.tasks.tables import Table, attempt, command, finish, hashes, head, shas, short, strays
 
 TABLE = "emotion.text.escalation"
 SCHEMA = 1
@@ -189,7 +189,7 @@ def compute(bench: Bench) -> Table:
     """The whole table as JSON, `summary` in it."""
     draws = QUICK_DRAWS if bench.quick else DRAWS
     seeds = {"base cv": [0], "routers": "deterministic", "draws": draws}
-    top = head(TABLE, SCHEMA, bench, {"files": hashes(bench.files[:1])}, seeds)
+    top = head(TABLE, SCHEMA, bench.quick, bench.said(files=hashes(bench.files[:1])), seeds, shas(CARDS))
     folds, router = folds_of(bench), load_router()
     dev = dev_part(bench, folds, ngrams=not bench.quick)
     parts = [dev] if bench.quick else [dev, cv_part(folds, ngrams=True)]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from moodmesh.tasks.emotion.text import CARDS, environment, predictions
-from moodmesh.tasks.emotion.text.bench import Bench
+from moodmesh.tasks import environment
+from moodmesh.tasks.models import Card
 
 Table = dict[str, Any]
+
+
+class PredictionMissing(OSError):
+    """What a table is computed from is not kept; the message names the command that makes it."""
 
 
 def short(value: float) -> float:
@@ -23,34 +28,36 @@ def short(value: float) -> float:
     return round(float(value), 4)
 
 
-def head(name: str, schema: int, bench: Bench, data: Table, seeds: Table) -> Table:
-    """The first fields (evaluation §9), the machine as it is now; `data`: what only this table says of its rows."""
+def head(name: str, schema: int, quick: bool, data: Sequence[Table], seeds: Table, models: dict[str, str]) -> Table:
+    """The first fields (evaluation §9), the machine as it is now; `models`: the hash of each by name."""
     return {
         "table": name,
         "schema": schema,
-        "quick": bench.quick,
+        "quick": quick,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **environment.commit(Path.cwd()),
-        "data": [
-            {
-                "name": "emobank",
-                "part": "open (official train and dev)",
-                **data,
-                "rows": len(bench.rows),
-                "groups": len({row.document for row in bench.rows}),
-                "licence_class": "F",
-            }
-        ],
+        "data": list(data),
         "seeds": seeds,
         "hardware": environment.hardware(),
         "software": environment.software(),
-        "models": {name: card.sha256 for name, card in CARDS.items()},
+        "models": models,
     }
+
+
+def shas(cards: Mapping[str, Card]) -> dict[str, str]:
+    """The hash of each model by name."""
+    return {name: card.sha256 for name, card in cards.items()}
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of one file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def hashes(files: Sequence[Path]) -> dict[str, str]:
     """Each file by its folder and name, with its hash."""
-    return {file.parent.name + "/" + file.name: predictions.file_hash(file) for file in files}
+    return {file.parent.name + "/" + file.name: file_hash(file) for file in files}
 
 
 def strays(stored: Table, computed: Table, key: Sequence[str], figure: str, interval: str) -> list[str]:
