@@ -35,7 +35,7 @@ def composed(seed: int) -> Score:
 
 
 def passage(seed: int) -> Passage:
-    return Passage(f"p{seed}", "train", f"g{seed}", MOODS[seed % 4], 0, composed(seed), Key(0, False), 0.0)
+    return Passage(f"p{seed}", "train", f"g{seed}", MOODS[seed % 4], 0, composed(seed), Key(0, False), 0.0, ends=True)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_gate_is_stored_whole(made: gate.Gate, markov: Markov, tmp_path: Path) -
 
 def test_excerpts_take_so_many_of_a_group_over_all_it_has() -> None:
     long = joined(joined(composed(1), composed(2)), joined(composed(3), composed(4)))
-    one = Passage("p", "train", "g", None, 0, long, Key(0, False), 0.0)
+    one = Passage("p", "train", "g", None, 0, long, Key(0, False), 0.0, ends=True)
     found = negatives.excerpts([one], 8, most=2)
     assert [group for group, _ in found] == ["g", "g"]
     assert len(found[0][1].notes) == len([note for note in long.notes if note.bar < 8])

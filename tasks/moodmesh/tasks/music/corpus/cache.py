@@ -8,7 +8,7 @@ from pathlib import Path
 from moodmesh.tasks.music.corpus.prepare import EVERYTHING, Figures, Passage, load, prepared, save
 from moodmesh.tasks.music.corpus.sets import SETS
 
-_RULES = 1
+_RULES = 2
 """Raised whenever preparation changes: what older rules made is made anew."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moodmesh.tasks.music.corpus.beats import METRE, Array
 from moodmesh.tasks.music.corpus.grid import chosen, grid_error, off_grid, on_a_grid, warped
@@ -38,7 +39,8 @@ def limit(name: str) -> float:
 
 @dataclass(frozen=True)
 class Passage:
-    """Consecutive bars of one piece, normalised: `key` is what they were in, `error` their grid error before quantising."""
+    """Consecutive bars of one piece, normalised: `key` is what they were in, `error` their grid error before quantising; `ends`
+    where the last of them is the last of the file."""
 
     piece: str
     part: str
@@ -48,6 +50,7 @@ class Passage:
     score: Score
     key: Key
     error: float
+    ends: bool
 
 
 @dataclass
@@ -79,7 +82,8 @@ def prepared(pieces: Iterable[Piece], figures: Figures, max_error: float | None 
         figures.pieces += 1
         figures.notes += piece.notes
         _mean(figures, "error_as_published", "notes", piece.notes, grid_error(piece.played))
-        for stretch in stretches(piece):
+        found = stretches(piece)
+        for stretch in found:
             figures.notes_on_grid += len(stretch.start)
             _mean(figures, "error_on_grid", "notes_on_grid", len(stretch.start), grid_error(stretch))
             for first, last, notes, error in held(stretch, limit(piece.set) if max_error is None else max_error):
@@ -89,7 +93,8 @@ def prepared(pieces: Iterable[Piece], figures: Figures, max_error: float | None 
                 figures.bars += score.bars
                 figures.tokens += len(encode(score))
                 figures.tempi += [bpm(step) for step in score.tempi]
-                yield Passage(piece.name, piece.part, piece.group, piece.mood, first, score, key, error)
+                ends = stretch is found[-1] and last == _bars(stretch)
+                yield Passage(piece.name, piece.part, piece.group, piece.mood, first, score, key, error, ends)
         figures.pieces_kept += figures.notes_kept > before
 
 
@@ -133,8 +138,7 @@ def held(stretch: Performance, max_error: float) -> list[tuple[int, int, int, fl
 
     A last block that is short counts with the one before.
     """
-    bar = np.rint(stretch.start * 4).astype(np.int64) // (4 * METRE)
-    bars = int(bar.max()) + 1
+    bar, bars = _bar(stretch), _bars(stretch)
     block = np.minimum(bar // BLOCK, max(bars // BLOCK - 1, 0))
     blocks = int(block.max()) + 1
     size = np.bincount(block, minlength=blocks)
@@ -148,6 +152,16 @@ def held(stretch: Performance, max_error: float) -> list[tuple[int, int, int, fl
         end = bars if last == blocks else last * BLOCK
         runs.append((first * BLOCK, end, notes, float((error * size)[within].sum() / notes)))
     return runs
+
+
+def _bar(stretch: Performance) -> NDArray[np.int64]:
+    """[note] the bar that it begins in."""
+    return np.asarray(np.rint(stretch.start * 4).astype(np.int64) // (4 * METRE))
+
+
+def _bars(stretch: Performance) -> int:
+    """Up to the last in which a note begins."""
+    return int(_bar(stretch).max()) + 1
 
 
 def save(passages: Sequence[Passage], file: Path) -> None:

@@ -53,13 +53,8 @@ class Source:
 
 
 def sources(passages: Sequence[Passage], whole: bool) -> list[Source]:
-    """The passages to draw from; `whole` says that the last passage of each piece ends it (EMOPIA has clips)."""
-    last = {passage.piece: passage.first_bar for passage in passages}
-    return [
-        Source(one.score, one.key.minor, whole and one.first_bar == last[one.piece], one.group, one.mood)
-        for one in passages
-        if one.score.notes
-    ]
+    """The passages to draw from; `whole` says that files end where pieces do (EMOPIA has clips)."""
+    return [Source(one.score, one.key.minor, whole and one.ends, one.group, one.mood) for one in passages if one.score.notes]
 
 
 class Windows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -63,6 +64,10 @@ class Recipe:
     def halved(self, step: int) -> bool:
         """Whether the windows of a step are half as long and twice as many."""
         return step < self.short * self.steps
+
+    def first(self, step: int) -> int:
+        """The number of the first window of a step: none is drawn twice."""
+        return self.batch * (step + min(step, math.ceil(self.short * self.steps)))
 
     def warm(self, step: int) -> float:
         """The share of beta of a step: none for a fifth of the run, then in four rounds, each rising for its first half."""

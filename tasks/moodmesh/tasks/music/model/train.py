@@ -186,8 +186,8 @@ class Run:
         recipe, halves = self.recipe, 1 + self.recipe.halved(self.step)
         count = recipe.batch * halves
         turn = given.labelled if self.step % recipe.labelled_every == 0 else None
-        numbers = range(self.step * count, (self.step + 1) * count)
-        loss = self._loss(batch(turn or given.train, numbers, recipe.length // halves))
+        first = recipe.first(self.step)
+        loss = self._loss(batch(turn or given.train, range(first, first + count), recipe.length // halves))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         share = self.recipe.share(self.step)
