@@ -187,3 +187,17 @@ def test_a_phrase_that_returns_is_recognised_and_the_end_is_a_long_tonic(seed: i
         if bar.place == 0 and bar.again:
             first, later = (tune(score, at) for at in (opening[bar.letter], number))
             assert first == later != {}
+
+
+@pytest.mark.parametrize("minor", [False, True])
+def test_the_melody_leads_into_the_tonic_that_closes_a_phrase(minor: bool) -> None:
+    leading = {8, 11} if minor else {11, 2}
+    for seed in range(12):
+        planned = plan(minor, 16, seed)
+        made = list(composed(wanted(-0.5 if minor else 0.5, 0.2), 16, seed))
+        closes = [at for at, bar in enumerate(planned) if bar.leads]
+        assert closes
+        for at in closes:
+            last = max(made[at].notes, key=lambda note: (note.onset, note.pitch))
+            assert last.pitch % 12 in leading
+            assert min(abs(last.pitch - tonic) for tonic in range(0, 128) if tonic % 12 == (9 if minor else 0)) <= 2

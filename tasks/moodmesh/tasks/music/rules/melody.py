@@ -13,8 +13,6 @@ from moodmesh.tasks.music.rules.harmony import Chord
 REACH = 7
 """Steps of the scale that the melody moves from its centre at most, up or down."""
 _STEPS, _WEIGHTS = (-4, -3, -2, -1, 0, 1, 2, 3, 4), (1, 1, 3, 9, 1.5, 9, 3, 1, 1)
-_LEADING = (2, 8, 11)
-"""Pitch classes from which a dominant goes to the tonic by a step, in C major and A minor."""
 _IDEAS = ("aab", "aba", "abb", "aac")
 
 
@@ -86,7 +84,7 @@ def bar(seed: int, plan: BarPlan, moments: float, beneath: frozenset[int], centr
     degrees = _on_chords(plan, idea, onsets, before, first, centre)
     if plan.leads:
         chord = plan.chords[-1]
-        degrees[-1] = _within(chord.nearest(degrees[-1], [tone for tone in chord.tones if tone in _LEADING]), centre)
+        degrees[-1] = _within(chord.nearest(degrees[-1], chord.tones[1:3]), centre)  # of a dominant: a step from the tonic
     if plan.end >= End.CLOSED:
         chord = plan.chords[-1]
         near = degrees[-2] if len(degrees) > 1 else before
