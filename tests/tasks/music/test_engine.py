@@ -148,8 +148,11 @@ def test_bars_have_their_tempo_and_end_and_decode() -> None:
 
 def test_a_given_piece_is_read_first_and_not_counted() -> None:
     before = list(Player(steps(), plan(5), 1, Taste()).bars())
-    on = list(Player(steps(), plan(3), 2, Taste(), before).bars())
+    read = list(zip(before, plan(5), strict=True))
+    on = list(Player(steps(), plan(3), 2, Taste(), read).bars())
     assert len(on) == 3
+    other = [(bar, Ask(told(40), None)) for bar in before]
+    assert list(Player(steps(), plan(3), 2, Taste(), other).bars()) != on  # what is said of them is read with them
     assert on != list(Player(steps(), plan(3), 2, Taste()).bars())
 
 
@@ -174,7 +177,7 @@ def test_bars_that_repeat_make_the_next_one_warmer(monkeypatch: pytest.MonkeyPat
         return v.BAR_LINE
 
     monkeypatch.setattr(playing, "choose", watched)
-    list(Player(steps(), plan(5), 3, Taste(), [repeated]).bars([repeated, repeated, repeated]))
+    list(Player(steps(), plan(5), 3, Taste(), [(repeated, plan(1)[0])]).bars([repeated, repeated, repeated]))
     assert tastes == pytest.approx([1.0 + 3 * playing.WARMER, 1.0])
 
 

@@ -40,7 +40,8 @@ Best = Callable[[int, Sequence[Bar], Sequence[Sequence[Bar]]], int]
 
 
 class Player:
-    """Plays a plan on a composer; `before` are bars that the piece goes on from and that are not counted in the plan.
+    """Plays a plan on a composer; `before` are bars that the piece goes on from, each with what is heard in it; they are not
+    counted in the plan.
 
     With `takes` above 1 every phrase is played so often, and `best` says which take is kept; its bars come when all are played.
     """
@@ -51,14 +52,14 @@ class Player:
         plan: Sequence[Ask],
         seed: int,
         taste: Taste,
-        before: Sequence[Bar] = (),
+        before: Sequence[tuple[Bar, Ask]] = (),
         takes: int = 1,
         best: Best = lambda first, before, takes: 0,
     ) -> None:
         self._steps, self._plan, self._seed, self._taste, self._takes, self._best = steps, plan, seed, taste, takes, best
-        self._asked = [plan[0]] * len(before) + list(plan)
+        self._asked = [*(ask for _, ask in before), *plan]
         self._lead = len(before)
-        self._bars = [list(bar) for bar in before]
+        self._bars = [list(bar) for bar, _ in before]
         self._first = 0  # of the bars in the caches
         self._read = 0  # the bar after the last in the caches
 

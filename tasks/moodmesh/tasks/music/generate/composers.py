@@ -10,11 +10,13 @@ import numpy as np
 from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player
 from moodmesh.tasks.music.engine.sampling import Taste
 from moodmesh.tasks.music.engine.steps import Steps
-from moodmesh.tasks.music.generate.asked import Asked, trimmed
+from moodmesh.tasks.music.generate.asked import PHRASE, Asked, trimmed
 from moodmesh.tasks.music.generate.selector import Selector
 from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.features import minorness
+from moodmesh.tasks.music.notation.score import Score, excerpt
 from moodmesh.tasks.music.notation.tokens import bars
-from moodmesh.tasks.music.rules.attributes import Attributes, described
+from moodmesh.tasks.music.rules.attributes import Attributes, described, heard
 from moodmesh.tasks.music.rules.compose import compose
 
 _PLAIN = Selector()
@@ -73,7 +75,16 @@ class Trained:
         def best(first: int, before: Sequence[Bar], takes: Sequence[Sequence[Bar]]) -> int:
             return self._selector.best(asked.phrases[plan[first].phrase][2], before, takes)
 
-        before = trimmed(bars(asked.before), MAX_BAR) if asked.before else []
+        before = given(asked.before) if asked.before else []
         taste = Taste(asked.request.temperature)
         player = Player(self._steps, plan, asked.seed, taste, before, asked.request.takes, best)
         return player.bars(made, check)
+
+
+def given(score: Score) -> list[tuple[Bar, Ask]]:
+    """The bars of a given piece, each told as the phrase that it is of is heard: as in training."""
+    asks = []
+    for first in range(0, score.bars, PHRASE):
+        part = excerpt(score, first, min(first + PHRASE, score.bars))
+        asks += [Ask(tuple(described(heard(part), part.bars, closing=False, minorness=minorness(part))), None)] * part.bars
+    return list(zip(trimmed(bars(score), MAX_BAR), asks, strict=True))
