@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,17 +13,18 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from moodmesh.tasks.music.corpus.prepare import Passage
 from moodmesh.tasks.music.model import train
 from moodmesh.tasks.music.model.conditioned import ByAttributes, Unconditional
 from moodmesh.tasks.music.model.decoder import SIZES, Decoder, Size, rotated, rotation, token_loss
-from moodmesh.tasks.music.model.examples import PLACES, Source, Windows, varied, window
+from moodmesh.tasks.music.model.examples import PLACES, Source, Windows, sources, varied, window
 from moodmesh.tasks.music.model.gmvae import GMVAE, Weights, alarms
 from moodmesh.tasks.music.model.gmvae import Windows as Batch
 from moodmesh.tasks.music.model.recipe import Recipe, load_recipe
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.features import minorness
+from moodmesh.tasks.music.notation.features import Key, minorness
 from moodmesh.tasks.music.notation.tokens import decode, encode
-from moodmesh.tasks.music.rules.attributes import described, heard, wanted
+from moodmesh.tasks.music.rules.attributes import DESCRIBED, described, heard, wanted
 from moodmesh.tasks.music.rules.compose import compose
 
 SMALL = Size(layers=2, width=64, kv_heads=1)
@@ -108,6 +110,13 @@ def test_labels_are_used_in_their_share_by_song_and_scrambled_on_demand() -> Non
     assert 0.3 < np.mean([one.mood == other.mood for one, other in zip(mixed, found, strict=True)]) < 0.7
 
 
+def test_only_a_passage_that_ends_its_file_ends_a_piece() -> None:
+    score = pieces()[0].score
+    found = [Passage("p", "train", "g", None, 0, score, Key(0, False), 0.0, ends) for ends in (False, True, False)]
+    assert [one.ends for one in sources(found, whole=True)] == [False, True, False]
+    assert [one.ends for one in sources(found, whole=False)] == [False] * 3
+
+
 # The decoder
 
 
@@ -143,7 +152,7 @@ def test_padding_does_not_count() -> None:
 
 def test_a_token_reads_the_description_of_its_own_span() -> None:
     model = ByAttributes(SMALL).eval()
-    tokens, told = torch.randint(2, v.SIZE, (1, 20)), torch.randn(1, PLACES, 9)
+    tokens, told = torch.randint(2, v.SIZE, (1, 20)), torch.randn(1, PLACES, DESCRIBED)
     spans = torch.tensor([[0] * 10 + [1] * 10])
     changed = told.clone()
     changed[0, 1] += 3
@@ -276,6 +285,69 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     second.resume()
     assert second.step == 3
     assert begun + losses(second, 3, given()) == pytest.approx(all_of_it, abs=1e-4)
+
+
+def test_no_window_is_drawn_twice() -> None:
+    for short in (0.0, 0.33, 1.0):
+        recipe = replace(RECIPE, tokens=50 * 2 * 256, short=short)
+        for step in range(50):
+            assert recipe.first(step + 1) == recipe.first(step) + recipe.batch * (1 + recipe.halved(step))
+
+
+def test_a_batch_in_parts_is_one_step(tmp_path: Path) -> None:
+    runs = [train.Run(replace(RECIPE, batch=4, accumulate=parts), tmp_path / str(parts), compiled=False) for parts in (1, 4)]
+    (whole,), (parted,) = (losses(run, 1, given()) for run in runs)
+    assert parted == pytest.approx(whole, rel=0.02)  # windows weigh the same, whatever they hold
+    moved = [torch.cat([value.flatten() for value in run.model.parameters()]) for run in runs]
+    before = torch.cat([value.flatten() for value in train.composer(RECIPE).parameters()])
+    assert torch.cosine_similarity(moved[0] - before, moved[1] - before, dim=0) > 0.8
+    assert [run.step for run in runs] == [1, 1]
+
+
+def test_dev_of_a_mixture_is_the_same_whenever_it_is_asked(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, kind="gmvae", tokens=1000 * 2 * 256, weights=Weights(latent=8))
+    run = train.Run(recipe, tmp_path, compiled=False)
+    first = run.dev(given().dev)
+    torch.manual_seed(77)
+    run.step = 300  # where the KL has another weight in training
+    assert run.dev(given().dev) == first
+    w, terms = recipe.weights, first
+    assert w.beta * terms["kl_free"] > 0.1
+    run.model.weights = replace(w, beta=0.0)  # type: ignore[assignment]
+    assert run.dev(given().dev)["dev"] < first["dev"]
+
+
+@pytest.mark.parametrize("kind", ["attributes", "unconditional", "gmvae"])
+def test_all_of_a_model_is_on_its_device(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device `meta`, which computes nothing but refuses a tensor of another device as a GPU would."""
+    monkeypatch.setattr(torch, "autocast", lambda device, kind: nullcontext())
+    recipe = replace(RECIPE, kind=kind, weights=Weights(latent=8), dropout=0.1, token_drop=0.2)
+    run = train.Run(recipe, tmp_path, compiled=False, device=torch.device("meta"))
+    held = train.batch(Windows(pieces(), 0), range(2), 64)
+    assert run._loss(held, 1.0).device.type == "meta"
+    assert {value.device.type for value in run.model.parameters()} == {"meta"}
+
+
+def test_tokens_are_dropped_in_training_alone() -> None:
+    torch.manual_seed(1)
+    model, batch = GMVAE(SMALL, Weights(latent=8), token_drop=0.5), some()
+    seen = list[torch.Tensor]()
+    model.decoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model.terms(batch)
+    model.eval().terms(batch)
+    share = ((seen[0] == v.PAD) & (batch.tokens != v.PAD)).sum() / (batch.tokens != v.PAD).sum()
+    assert 0.4 < share < 0.6
+    assert torch.equal(seen[1], batch.tokens)
+
+
+@pytest.mark.slow
+def test_the_full_recipe_runs(tmp_path: Path) -> None:
+    file = Path("configs/training/music-gmvae-full.toml")
+    recipe = load_recipe(file, ["tokens = 12_800", "length = 128", "batch = 2", "accumulate = 2"])
+    run = train.Run(recipe, tmp_path, compiled=False)
+    assert recipe.steps == 50
+    found = losses(run, 50, given(labelled=True))
+    assert np.mean(found[-5:]) < np.mean(found[:5]) - 0.5
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 from moodmesh.tasks.errors import Cancelled, InvalidInput
-from moodmesh.tasks.music.generate import MusicGenerate
+from moodmesh.tasks.music.engine.playing import Ask
+from moodmesh.tasks.music.engine.steps import Steps
+from moodmesh.tasks.music.generate import MusicGenerate, composers
 from moodmesh.tasks.music.generate.asked import Asked, trimmed
 from moodmesh.tasks.music.generate.composers import Rules, Trained
 from moodmesh.tasks.music.generate.runner import PIECE, Generate, packed, unpacked
@@ -150,6 +153,19 @@ def test_a_given_piece_is_gone_on_from_and_kept(kind: str) -> None:
     assert output.value["key"] == "A minor"  # of a piece in C major
     if kind == "model":
         assert excerpt(score, 8, 14) != excerpt(read(made(kind, {"emotion": "sad", "bars": 6, "key": "A"}).files[PIECE]), 0, 6)
+
+
+def test_the_last_phrase_is_told_that_the_piece_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = list[Sequence[Ask]]()
+
+    class Watched(composers.Player):
+        def __init__(self, stepping: Steps, plan: Sequence[Ask], *rest: Any) -> None:
+            plans.append(plan)
+            super().__init__(stepping, plan, *rest)
+
+    monkeypatch.setattr(composers, "Player", Watched)
+    made("model", {"emotion": "sad", "bars": 12})
+    assert [ask.told[-1] for ask in plans[0]] == [0.0] * 8 + [1.0] * 4
 
 
 def test_what_is_too_dense_to_read_is_cut_at_a_whole_note() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from moodmesh.tasks.music.corpus import sets
-from moodmesh.tasks.music.corpus.prepare import EVERYTHING, Figures, load, prepared, save
+from moodmesh.tasks.music.corpus.prepare import EVERYTHING, Figures, load, prepared, save, stretches
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import Key, key, normalised
 from moodmesh.tasks.music.notation.midi import write
@@ -74,6 +74,7 @@ def test_beats_that_are_annotated_cut_a_piece_where_a_bar_is_not_of_four(area: P
         ("001", "train", "0", 0, 3),
         ("001", "train", "0", 0, 5),
     ]
+    assert [p.ends for p in passages] == [False, True]  # one piece in two stretches ends once
     assert passages[0].key == Key(3, False)
     assert passages[0].score.notes == scale(3).notes
     assert (figures.pieces, figures.pieces_kept, figures.notes) == (1, 1, 72)
@@ -100,6 +101,19 @@ def test_passages_whose_grid_is_bad_are_left_out_and_files_that_are_none(area: P
     assert figures.error_on_grid > figures.error_kept
     everything = list(prepared(sets.SETS["emopia"](area), Figures(), EVERYTHING))
     assert {p.piece for p in everything} == {"Q4_a", "Q4_b"}
+
+
+def test_a_piece_whose_last_bars_are_off_the_grid_ends_nowhere(area: Path) -> None:
+    (piece,) = sets.SETS["jsb"](area)
+    found = stretches(piece)
+    (stretch,) = found
+    longer = np.concatenate([stretch.start + 16 * repeat for repeat in range(10)])
+    columns = {name: np.tile(getattr(stretch, name), 10) for name in ("track", "pitch", "velocity")}
+    whole = replace(stretch, start=longer, end=longer + 0.5, **columns)
+    spoilt = replace(whole, start=np.where(longer >= 96, longer + 0.0225, longer))
+    assert [one.ends for one in prepared([replace(piece, played=whole)], Figures())] == [True]
+    cut = list(prepared([replace(piece, played=spoilt)], Figures()))
+    assert [(one.first_bar, one.score.bars, one.ends) for one in cut] == [(0, 24, False)]
 
 
 def test_chorales_hold_a_pitch_that_goes_on(area: Path) -> None:

@@ -19,9 +19,9 @@ TOKENS = 2
 class Unconditional(nn.Module):
     """A decoder whose memory never changes."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, dropout: float = 0.0) -> None:
         super().__init__()
-        self.decoder = Decoder(size)
+        self.decoder = Decoder(size, dropout)
         self.nothing = nn.Parameter(0.02 * torch.randn(1, TOKENS, size.width))
 
     def memory(self, batch: int) -> Tensor:
@@ -36,9 +36,9 @@ class Unconditional(nn.Module):
 class ByAttributes(nn.Module):
     """A decoder whose memory says, for each span of bars, what is to be heard in them (`examples.described`)."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, dropout: float = 0.0) -> None:
         super().__init__()
-        self.decoder = Decoder(size)
+        self.decoder = Decoder(size, dropout)
         self.tell = nn.Sequential(
             nn.Linear(DESCRIBED, size.width), nn.GELU(approximate="tanh"), nn.Linear(size.width, TOKENS * size.width)
         )
@@ -50,5 +50,5 @@ class ByAttributes(nn.Module):
 
     def forward(self, tokens: Tensor, spans: Tensor, told: Tensor) -> Tensor:
         """Mean nats per token of [batch, length]; `spans` says which description holds from each token on."""
-        place = torch.arange(told.shape[1]).repeat_interleave(TOKENS)
+        place = torch.arange(told.shape[1], device=told.device).repeat_interleave(TOKENS)
         return token_loss(self.decoder(tokens, self.memory(told), spans[..., None] == place), tokens)

@@ -36,10 +36,10 @@ class Size:
 SIZES = {"tiny": Size(4, 256, 2), "base": Size(6, 384, 2), "full": Size(12, 512, 4)}
 
 
-def rotation(length: int) -> tuple[Tensor, Tensor]:
+def rotation(length: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """cos and sin, each [length, HEAD / 2], of the angles of every place (Su et al. 2021)."""
-    rate = ROTARY_BASE ** (-torch.arange(0, HEAD, 2) / HEAD)
-    angle = torch.arange(length)[:, None] * rate
+    rate = ROTARY_BASE ** (-torch.arange(0, HEAD, 2, device=device) / HEAD)
+    angle = torch.arange(length, device=device)[:, None] * rate
     return angle.cos(), angle.sin()
 
 
@@ -132,7 +132,7 @@ class Decoder(nn.Module):
 
         `where` [batch, length, places] is True for the places of the memory that a token may read; None for all.
         """
-        turn = rotation(tokens.shape[1])
+        turn = rotation(tokens.shape[1], tokens.device)
         mask = None if where is None else where[:, None]
         x = self.drop(self.embed(tokens))
         for layer in self.layers:

@@ -73,7 +73,7 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """[batch, width] of tokens [batch, length]."""
         there = tokens != PAD
-        x, turn = self.embed(tokens), rotation(tokens.shape[1])
+        x, turn = self.embed(tokens), rotation(tokens.shape[1], tokens.device)
         for layer in self.layers:
             x = layer(x, turn, there[:, None, None])
         y: Tensor = (self.norm(x) * there[..., None]).sum(1) / there.sum(1, keepdim=True)
@@ -115,12 +115,15 @@ def _reversed(x: Tensor) -> Tensor:
 
 
 class GMVAE(nn.Module):
-    """Encoder, mixture and decoder; the [2, 2, latent] means and log variances of the components are learnt with the rest."""
+    """Encoder, mixture and decoder; the [2, 2, latent] means and log variances of the components are learnt with the rest.
 
-    def __init__(self, size: Size, weights: Weights) -> None:
+    In training the decoder sees PAD in place of a share `token_drop` of the tokens, so that it asks the latents (systems S17).
+    """
+
+    def __init__(self, size: Size, weights: Weights, dropout: float = 0.0, token_drop: float = 0.0) -> None:
         super().__init__()
-        self.weights = weights
-        self.encoder, self.decoder = Encoder(size), Decoder(size)
+        self.weights, self.token_drop = weights, token_drop
+        self.encoder, self.decoder = Encoder(size), Decoder(size, dropout)
         self.mean = nn.ModuleList(nn.Linear(size.width, weights.latent) for _ in AXES)
         self.log_var = nn.ModuleList(nn.Linear(size.width, weights.latent) for _ in AXES)
         step = weights.apart / 2 / math.sqrt(weights.latent)
@@ -164,7 +167,10 @@ class GMVAE(nn.Module):
         """The terms of the objective, each a mean over the batch, in nats a window; `nll` with z from q(z | x)."""
         mean, log_var = self.encode(given.tokens)
         z = mean + (0.5 * log_var).exp() * torch.randn_like(mean)
-        logits = self.decoder(given.tokens, self.memory(z))
+        seen = given.tokens
+        if self.training and self.token_drop:
+            seen = seen.masked_fill(torch.rand(seen.shape, device=seen.device) < self.token_drop, PAD)
+        logits = self.decoder(seen, self.memory(z))
         count = (given.tokens[:, 1:] != PAD).sum() / len(given.tokens)
         log_y = self.posterior(z)
         known = given.mood >= 0
@@ -178,7 +184,7 @@ class GMVAE(nn.Module):
             "kl_free": kl.mean(0).clamp(min=self.weights.free).sum() + uniform.sum(1).mean(),
             "feature": _told(self.features, z[:, 0], z[:, 1], given),
             "adversary": _told(self.adversaries, _reversed(z[:, 1]), _reversed(z[:, 0]), given),
-            "label": -(log_y * chosen).sum(-1)[known].sum() / max(1, len(z)),
+            "label": -((log_y * chosen).sum(-1) * known).sum() / len(z),
             "separation": F.relu(self.weights.apart - self.distance()).sum(),
         }
 

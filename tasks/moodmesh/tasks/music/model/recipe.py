@@ -24,7 +24,8 @@ class Recipe:
     stays, and falls to zero over the last `decay` of the run. `muon`: whether the matrices of the layers are trained by Muon
     (Jordan 2024) at `muon_rate`; the rest by AdamW at `rate`. Of a GMVAE, `labels` is the share of the labelled songs whose
     labels are used, `scrambled` gives them to other songs by chance, every `labelled_every`-th batch is of labelled windows,
-    and `weights` are those of its terms.
+    `token_drop` is the share of the tokens that its decoder does not see, and `weights` are those of its terms. A step works
+    through its batch in `accumulate` parts, where memory is short.
     """
 
     name: str
@@ -42,6 +43,9 @@ class Recipe:
     decay: float = 0.4
     weight_decay: float = 0.1
     clip: float = 1.0
+    dropout: float = 0.0
+    token_drop: float = 0.0
+    accumulate: int = 1
     short: float = 0.0
     vary: bool = True
     labels: float = 1.0

@@ -15,7 +15,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ DEV_WINDOWS = 64
 DEV_EVERY = 0.05
 """Of the run, between two looks at dev."""
 LOG_EVERY = 50
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,10 @@ class Batch:
     minor: Tensor
     mood: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(*(getattr(self, one.name).to(device) for one in fields(self)))
+
 
 def batch(windows: Windows, numbers: Sequence[int], length: int) -> Batch:
     """Windows of `length` tokens by their numbers."""
@@ -105,10 +110,10 @@ def composer(recipe: Recipe) -> nn.Module:
     size = SIZES[recipe.size]
     match recipe.kind:
         case "unconditional":
-            return Unconditional(size)
+            return Unconditional(size, recipe.dropout)
         case "attributes":
-            return ByAttributes(size)
-    return GMVAE(size, recipe.weights)
+            return ByAttributes(size, recipe.dropout)
+    return GMVAE(size, recipe.weights, recipe.dropout, recipe.token_drop)
 
 
 def optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -126,7 +131,7 @@ def optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
 
 def save_weights(model: nn.Module, file: Path) -> None:
     """All weights as fp16."""
-    save_file({name: value.detach().half().contiguous() for name, value in model.state_dict().items()}, file)
+    save_file({name: value.detach().half().cpu().contiguous() for name, value in model.state_dict().items()}, file)
 
 
 def begin_with(model: nn.Module, file: Path) -> None:
@@ -140,11 +145,14 @@ def begin_with(model: nn.Module, file: Path) -> None:
 class Run:
     """One training run: model, optimisers and how many steps are done."""
 
-    def __init__(self, recipe: Recipe, out: Path, compiled: bool, start: Path | None = None) -> None:
-        self.recipe, self.out, self.step, self.seconds = recipe, out, 0, 0.0
+    def __init__(
+        self, recipe: Recipe, out: Path, compiled: bool, start: Path | None = None, device: torch.device = CPU
+    ) -> None:
+        self.recipe, self.out, self.step, self.seconds, self.device = recipe, out, 0, 0.0, device
         self.model = composer(recipe)
         if start:
             begin_with(self.model, start)
+        self.model.to(device)
         self.optimisers = optimisers(self.model, recipe)
         self.rates = [group["lr"] for one in self.optimisers for group in one.param_groups]
         self.loss: Callable[..., Tensor] = torch.compile(self.model) if compiled else self.model
@@ -173,7 +181,7 @@ class Run:
         """Go on from the checkpoint, if there is one; ValueError when it is of another recipe."""
         if not self.checkpoint.exists():
             return
-        state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
+        state: dict[str, Any] = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         if state["recipe"] != self.recipe.sha256:
             raise ValueError(f"{self.checkpoint} was made by another recipe: give another --out, or delete it")
         self.step, self.seconds = state["step"], state["seconds"]
@@ -186,9 +194,13 @@ class Run:
         recipe, halves = self.recipe, 1 + self.recipe.halved(self.step)
         count = recipe.batch * halves
         turn = given.labelled if self.step % recipe.labelled_every == 0 else None
-        first = recipe.first(self.step)
-        loss = self._loss(batch(turn or given.train, range(first, first + count), recipe.length // halves))
-        loss.backward()  # type: ignore[no-untyped-call]
+        numbers, lost = range(recipe.first(self.step), recipe.first(self.step) + count), 0.0
+        for part in range(recipe.accumulate):
+            mine = numbers[part * count // recipe.accumulate : (part + 1) * count // recipe.accumulate]
+            loss = self._loss(batch(turn or given.train, mine, recipe.length // halves), recipe.warm(self.step))
+            loss = loss * (len(mine) / count)
+            loss.backward()  # type: ignore[no-untyped-call]
+            lost += loss.item()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         share = self.recipe.share(self.step)
         for group, rate in zip((group for one in self.optimisers for group in one.param_groups), self.rates, strict=True):
@@ -197,31 +209,34 @@ class Run:
             one.step()
             one.zero_grad()
         self.step += 1
-        return loss.item()
+        return lost
 
     def dev(self, windows: Windows) -> dict[str, float]:
-        """The loss on the same windows of dev every time; of a GMVAE its terms and what shows a collapse."""
+        """The loss on the same windows of dev every time; of a GMVAE with the KL at its highest and the same draws of z, its
+        terms, and what shows a collapse."""
         self.model.eval()
         size = self.recipe.batch
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(0)
             batches = [batch(windows, range(at, at + size), self.recipe.length) for at in range(0, DEV_WINDOWS, size)]
-            found = {"dev": float(np.mean([self._loss(one).item() for one in batches]))}
+            found = {"dev": float(np.mean([self._loss(one, 1.0).item() for one in batches]))}
             if isinstance(self.model, GMVAE):
-                given = [_for_gmvae(one) for one in batches]
+                given = [_for_gmvae(one.to(self.device)) for one in batches]
                 terms = [self.model.terms(one) for one in given]
                 found |= {name: float(np.mean([one[name].item() for one in terms])) for name in terms[0]}
                 found |= alarms(self.model, given)
         self.model.train()
         return found
 
-    def _loss(self, given: Batch) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+    def _loss(self, given: Batch, warm: float) -> Tensor:
+        given = given.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
             match self.recipe.kind:
                 case "unconditional":
                     return self.loss(given.tokens)
                 case "attributes":
                     return self.loss(given.tokens, given.spans, given.told)
-            return self.loss(_for_gmvae(given), torch.tensor(self.recipe.warm(self.step)))
+            return self.loss(_for_gmvae(given), torch.tensor(warm, device=self.device))
 
 
 def _for_gmvae(given: Batch) -> gmvae.Windows:
@@ -272,13 +287,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where checkpoint and log go")
     parser.add_argument("--configs", type=Path, default=Path("configs"))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", type=torch.device, help="where to compute, like cuda (default: a GPU where there is one)")
     parser.add_argument("--start", type=Path, help="the weights of a trained composer whose decoder this one begins with")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another value of the recipe, as TOML")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     recipe = load_recipe(args.recipe, args.set)
     given = material(recipe, data_dir(args.data), args.cache, split.load(args.configs))
-    run = Run(recipe, args.out, compiled=shutil.which("g++") is not None, start=args.start)
+    device = args.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = Run(recipe, args.out, shutil.which("g++") is not None, args.start, device)
     run.resume()
     with until_told() as stopped, (args.out / "log.jsonl").open("a", encoding="utf-8") as log:
 
