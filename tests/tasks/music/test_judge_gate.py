@@ -13,7 +13,7 @@ from tests.tasks.music.pieces import scale
 
 from moodmesh.tasks import InvalidInput
 from moodmesh.tasks.music.corpus.prepare import Passage
-from moodmesh.tasks.music.judge import gate, negatives
+from moodmesh.tasks.music.judge import gate, gates, negatives
 from moodmesh.tasks.music.judge.controls import MOODS, atonal, in_key, jitter, medians, shuffle, shuffled
 from moodmesh.tasks.music.judge.markov import Markov
 from moodmesh.tasks.music.judge.structure import NAMES, structure
@@ -181,3 +181,48 @@ def test_excerpts_take_so_many_of_a_group_over_all_it_has() -> None:
     assert [group for group, _ in found] == ["g", "g"]
     assert len(found[0][1].notes) == len([note for note in long.notes if note.bar < 8])
     assert found[1][1].tempi == long.tempi[24:]
+
+
+@dataclasses.dataclass
+class Fitted:
+    """What gates were fitted to, by the names of the groups: each piece has a note at a place of its own."""
+
+    learn: list[set[int]] = dataclasses.field(default_factory=list)
+    band: list[set[int]] = dataclasses.field(default_factory=list)
+
+    def fit(self, learn: list[Score], band: list[Score], false: list[Score], nll: object) -> gate.Gate:
+        self.learn.append({_seed(score) for score in learn})
+        self.band.append({_seed(score) for score in band})
+        return gate.Gate(BARS, np.zeros(1), 0.0, np.zeros(1), np.zeros((1, 1)), np.zeros((3, 2)), lambda tokens: 0.0)
+
+
+def _seed(score: Score) -> int:
+    return next(seed for seed in range(100) if composed(seed).notes == score.notes)
+
+
+@pytest.fixture
+def fitted(monkeypatch: pytest.MonkeyPatch) -> Fitted:
+    seen = Fitted()
+    monkeypatch.setattr(gate, "fit", seen.fit)
+    monkeypatch.setattr(gates, "made_up", lambda learn, like, markov: {"none": []})
+    return seen
+
+
+def test_no_gate_takes_its_bands_from_what_it_learned_from(fitted: Fitted, markov: Markov) -> None:
+    given = {"emopia": [passage(seed) for seed in range(40)]}
+    gates.evaluation(given, BARS, markov)
+    assert not fitted.learn[0] & fitted.band[0]
+    assert fitted.learn[0] | fitted.band[0] == set(range(40))
+    out = [({seed for _, group, _ in held for seed in [int(group[1:])]}) for _, held in gates.unseen(given, BARS, markov)]
+    assert sorted(seed for held in out for seed in held) == list(range(40))
+    for held, learn, band in zip(out, fitted.learn[1:], fitted.band[1:], strict=True):
+        assert not held & learn
+        assert not held & band
+        assert not learn & band
+
+
+def test_what_chooses_takes_learns_from_train_and_has_its_bands_from_dev(fitted: Fitted, markov: Markov) -> None:
+    train, dev = ({"pop909": [passage(seed) for seed in part]} for part in (range(30), range(30, 45)))
+    gates.selector(train, dev, BARS, markov)
+    assert fitted.learn == [set(range(30))]
+    assert fitted.band == [set(range(30, 45))]

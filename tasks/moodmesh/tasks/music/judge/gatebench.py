@@ -55,12 +55,7 @@ def gated(root: Path, cache: Path, configs: Path, vgmidi: Labelled) -> dict[str,
 
 def _cross_fitted(given: gates.Pieces, mine: gates.Pieces, markov: Markov) -> Iterator[tuple[str, Floats]]:
     """Real pieces at gates that saw none of their group, and made-up ones at gates with and without their kind."""
-    real = gates.cut(given, BARS)
-    fold = gates.folds(real)
-    for number in range(gates.FOLDS):
-        away = (fold - number) % gates.FOLDS
-        groups = (away == 0, (away == 1) | (away == 2), away > 2)
-        held, learn, band = ([real[row] for row in np.flatnonzero(rows)] for rows in groups)
+    for number, (held, learn, band) in enumerate(gates.rounds(gates.cut(given, BARS))):
         scores, bands = [one[2] for one in learn], [one[2] for one in band]
         false = gates.made_up(scores, gates.usual(given), markov)
         whole = _fitted(scores, bands, false, markov, "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,23 @@ def folds(real: Sequence[Excerpt], seed: int = 0) -> np.ndarray[tuple[int], np.d
     np.random.default_rng(seed).shuffle(names)
     place = {name: number % FOLDS for number, name in enumerate(names.tolist())}
     return np.array([place[group] for _, group, _ in real])
+
+
+def rounds(real: Sequence[Excerpt]) -> Iterator[tuple[list[Excerpt], list[Excerpt], list[Excerpt]]]:
+    """(held out, to learn from, for the bands): each excerpt is held out once, no group is in two of the three."""
+    fold = folds(real)
+    for number in range(FOLDS):
+        away = (fold - number) % FOLDS
+        parts = (away == 0, (away == 1) | (away == 2), away > 2)
+        held, learn, band = ([real[row] for row in np.flatnonzero(rows).tolist()] for rows in parts)
+        yield held, learn, band
+
+
+def unseen(given: Pieces, bars: int, markov: Markov, nll: Nll | None = None) -> Iterator[tuple[Gate, list[Excerpt]]]:
+    """Gates like that of `evaluation`, each with real excerpts of which it saw no group: together all that there are."""
+    like = usual(given)
+    for held, learn, band in rounds(cut(given, bars)):
+        yield _fit([one[2] for one in learn], [one[2] for one in band], like, markov, nll), held
 
 
 def usual(given: Pieces) -> dict[Mood, Medians]:

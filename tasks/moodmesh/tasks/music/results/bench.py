@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from moodmesh.tasks.music.corpus import split
 from moodmesh.tasks.music.generate import CARDS as GENERATE
 from moodmesh.tasks.music.generate.novelty import LINES
 from moodmesh.tasks.music.judge import CARDS
-from moodmesh.tasks.music.judge.gates import FREE, cut
+from moodmesh.tasks.music.judge.gate import Nll
+from moodmesh.tasks.music.judge.gates import FREE
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.notation.tokens import decode, encode
 from moodmesh.tasks.music.results import latents, likelihoods, transfers
@@ -163,9 +164,9 @@ def retrain(bench: Bench, say: Callable[[str], None]) -> None:
     train = [one.score for pieces in real.pieces("train", sets=FREE).values() for one in pieces]
     nll = likelihoods.surprise(bench.reference) if bench.reference else None
     ear = Ear(real.judges, real.gate(bench.bars, nll), {line: Known(train, line) for line in LINES})
-    held, judged = (cut(pieces, bench.bars) for pieces in (real.pieces("held", sets=FREE), real.pieces("judge")))
-    bench.keep(HELD, "", lambda: ear.measured([score for _, _, score in held]))
-    bench.keep(JUDGED, "", lambda: ear.measured([score for _, _, score in judged]))
+    heard = cache(lambda: _unseen(bench, ear, nll))
+    bench.keep(HELD, "", lambda: heard()[HELD])
+    bench.keep(JUDGED, "", lambda: heard()[JUDGED])
     bench.keep(REAL, "", lambda: _of_real(bench, ear))
     for system in (*untrained(real), *(row for run in runs for row in trained(run))):
         say(f"{system.name} ...")
@@ -175,6 +176,16 @@ def retrain(bench: Bench, say: Callable[[str], None]) -> None:
     likelihoods.retrain(bench, runs, say)
     latents.retrain(bench, runs, say)
     transfers.retrain(bench, ear, runs, say)
+
+
+def _unseen(bench: Bench, ear: Ear, nll: Nll | None) -> dict[str, Arrays]:
+    """The real music that the gate was fitted to, each piece at a gate that saw none of its group."""
+    rows: dict[str, list[Arrays]] = {HELD: [], JUDGED: []}
+    for gate, excerpts in bench.real.unseen(bench.bars, nll):
+        for name, folds in rows.items():
+            mine = [score for part, _, score in excerpts if (part in FREE) == (name == HELD)]
+            folds.append(replace(ear, gate=gate).measured(mine))
+    return {name: {part: np.concatenate([one[part] for one in folds]) for part in folds[0]} for name, folds in rows.items()}
 
 
 def _moods(bench: Bench, ear: Ear, system: System) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,10 @@ class Real:
     def gate(self, bars: int, nll: Nll | None = None) -> Gate:
         """The musicality gate of the evaluation, for pieces of so many bars."""
         return gates.evaluation(self.pieces("judge", "held"), bars, self.markov, nll)
+
+    def unseen(self, bars: int, nll: Nll | None = None) -> Iterator[tuple[Gate, list[gates.Excerpt]]]:
+        """Gates like it, each with real excerpts of which it saw no group."""
+        return gates.unseen(self.pieces("judge", "held"), bars, self.markov, nll)
 
     @cached_property
     def judges(self) -> dict[str, Judge]:

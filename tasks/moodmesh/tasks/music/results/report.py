@@ -16,8 +16,8 @@ NOTES = (
     "people exist.",
     "A piece is asked for by the word of its quadrant: happy, angry, sad, calm. It counts where the judge says the quadrant"
     " (or the arousal, the valence) that was asked for; 'with the gate' only if the piece passes the musicality gate as "
-    "well. Of real music only about .7 passes, so no row can be expected above that by much; a row may pass more often than"
-    " real music does, when it keeps to the middle of what is usual.",
+    "well. Real music passes as often as its rows say (each piece at a gate that saw none of its group), and no row can be "
+    "expected above that by much; it may be, when it keeps to the middle of what is usual.",
     "Real music is labelled excerpts of the generators' half of EMOPIA, which no EMOPIA judge knows: the ceiling. Its label"
     " is of a whole clip by one annotator. The second judge learned from VGMIDI and is weak on EMOPIA; with it the order of"
     " rows matters, not the level.",
