@@ -18,7 +18,7 @@ from moodmesh.tasks.music.notation.grammar import START, follow
 from moodmesh.tasks.music.notation.vocabulary import Kind
 
 MAX_BAR = 304
-"""Tokens after which a bar ends in any case: 75 notes."""
+"""Tokens after which a bar ends in any case: about 95 notes."""
 TOO_OFTEN, WARMER = 2, 0.15
 """A bar that came so often in a row makes the next one warmer, by so much for each time more."""
 

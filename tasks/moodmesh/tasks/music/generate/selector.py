@@ -1,7 +1,7 @@
 """Which take of a phrase is kept: near to what was asked, like music, new, not repeating itself (systems S19).
 
-No label and no judge has a part in it: the gate learned from free music of the roles train and dev, which the gate of the
-evaluation never saw.
+No label and no judge has a part in it: the gate learned from free music of the roles train and dev; that of the evaluation was
+fitted to none of it.
 """
 
 from __future__ import annotations
