@@ -23,8 +23,9 @@ from moodmesh.tasks.music.model.gmvae import Windows as Batch
 from moodmesh.tasks.music.model.recipe import Recipe, load_recipe
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import Key, minorness
+from moodmesh.tasks.music.notation.score import excerpt
 from moodmesh.tasks.music.notation.tokens import decode, encode
-from moodmesh.tasks.music.rules.attributes import DESCRIBED, described, heard, wanted
+from moodmesh.tasks.music.rules.attributes import DESCRIBED, described, heard, parted, wanted
 from moodmesh.tasks.music.rules.compose import compose
 
 SMALL = Size(layers=2, width=64, kv_heads=1)
@@ -87,6 +88,19 @@ def test_a_description_tells_what_is_heard_in_its_span() -> None:
     assert first.bars == 4
     assert made.told[0].tolist() == pytest.approx(described(heard(first), 4, False, minorness(first)), abs=1e-5)
     assert made.polyphony.sum() == pytest.approx(1)
+
+
+def test_the_bars_that_close_a_piece_have_a_description_of_their_own() -> None:
+    assert parted(20, 8, closing=False) == [0, 8, 16]
+    assert parted(20, 8, closing=True) == [0, 8, 16, 18]
+    assert parted(18, 8, closing=True) == [0, 8, 16]
+    assert [parted(bars, 8, closing=True) for bars in (1, 2, 3)] == [[0], [0], [0, 1]]
+    score = pieces()[0].score
+    made = window(replace(pieces()[0], score=excerpt(score, 12, 24)), 1024, 4)
+    assert [row[-1] for row in made.told.tolist()] == [0, 0, 0, 1, *[0] * (PLACES - 4)]
+    last = decode(made.tokens[(made.spans == 3) & (made.tokens != v.PAD)].tolist())
+    assert last.bars == 2
+    assert made.told[3].tolist() == pytest.approx(described(heard(last), 2, True, minorness(last)), abs=1e-5)
 
 
 def test_a_varied_piece_keeps_its_pitches_and_bars() -> None:

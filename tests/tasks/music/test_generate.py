@@ -24,7 +24,7 @@ from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import key
 from moodmesh.tasks.music.notation.midi import read, write
 from moodmesh.tasks.music.notation.score import Note, excerpt, tidy
-from moodmesh.tasks.music.rules.attributes import wanted
+from moodmesh.tasks.music.rules.attributes import SPREAD, wanted
 from moodmesh.tasks.music.rules.compose import compose
 from moodmesh.tasks.music.rules.moods import EMOTIONS, QUADRANTS, Mood, along
 from moodmesh.tasks.task import Output, Request
@@ -164,8 +164,15 @@ def test_the_last_phrase_is_told_that_the_piece_ends_with_it(monkeypatch: pytest
             super().__init__(stepping, plan, *rest)
 
     monkeypatch.setattr(composers, "Player", Watched)
+    for bars in (1, 2, 3):
+        made("model", {"emotion": "sad", "bars": bars})
+        assert [ask.told[-1] for ask in plans.pop()] == [0.0] * (bars - 2) + [1.0] * min(bars, 2)
     made("model", {"emotion": "sad", "bars": 12})
-    assert [ask.told[-1] for ask in plans[0]] == [0.0] * 8 + [1.0] * 4
+    density, velocity = 1 + list(SPREAD).index("density"), 1 + list(SPREAD).index("velocity")
+    before, last = plans[0][9].told, plans[0][10].told
+    assert last[density] < before[density]
+    assert last[velocity] < before[velocity]
+    assert [ask.told[-1] for ask in plans[0]] == [0.0] * 10 + [1.0] * 2
 
 
 def test_what_is_too_dense_to_read_is_cut_at_a_whole_note() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +18,12 @@ from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import minorness
 from moodmesh.tasks.music.notation.score import Score, excerpt
 from moodmesh.tasks.music.notation.tokens import bars
-from moodmesh.tasks.music.rules.attributes import Attributes, described, heard
+from moodmesh.tasks.music.rules.attributes import Attributes, described, heard, parted
 from moodmesh.tasks.music.rules.compose import compose
 
 _PLAIN = Selector()
+THINNER, SOFTER, FEWER = 0.7, 5.0, 1
+"""How bars that close a song of POP909 differ from the eight before (medians): share of the density; velocity; polyphony."""
 
 
 class Composer(Protocol):
@@ -67,9 +71,9 @@ class Trained:
     def bars(self, asked: Asked, made: Sequence[Bar], check: Callable[[], None]) -> Iterator[Bar]:
         """As the protocol says; the last bars of a given piece are read first."""
         plan = [
-            Ask(tuple(described(shown, last - first, last == asked.request.bars)), asked.tempo(number), phrase)
+            Ask(told, asked.tempo(first + at), phrase)
             for phrase, (first, last, shown) in enumerate(asked.phrases)
-            for number in range(first, last)
+            for at, told in enumerate(told_of(shown, last - first, closing=last == asked.request.bars))
         ]
 
         def best(first: int, before: Sequence[Bar], takes: Sequence[Sequence[Bar]]) -> int:
@@ -79,6 +83,26 @@ class Trained:
         taste = Taste(asked.request.temperature)
         player = Player(self._steps, plan, asked.seed, taste, before, asked.request.takes, best)
         return player.bars(made, check)
+
+
+def told_of(shown: Attributes, bars: int, *, closing: bool) -> list[tuple[float, ...]]:
+    """What each bar of a phrase is told; those that close the piece are to be thinner."""
+    starts, made = parted(bars, bars, closing=closing), list[tuple[float, ...]]()
+    for start, end in pairwise([*starts, bars]):
+        last = closing and end == bars
+        asked = thinned(shown) if last else shown
+        made += [tuple(described(asked, end - start, last))] * (end - start)
+    return made
+
+
+def thinned(shown: Attributes) -> Attributes:
+    """As at the end of a piece."""
+    return replace(
+        shown,
+        density=THINNER * shown.density,
+        velocity=max(shown.velocity - SOFTER, 1.0),
+        polyphony=max(shown.polyphony - FEWER, 0),
+    )
 
 
 def given(score: Score) -> list[tuple[Bar, Ask]]:

@@ -17,10 +17,11 @@ from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import POLYPHONY_BOUNDS, minorness, polyphony_classes
 from moodmesh.tasks.music.notation.score import Score, excerpt, tidy
 from moodmesh.tasks.music.notation.tokens import bars
-from moodmesh.tasks.music.rules.attributes import DESCRIBED, described, heard
+from moodmesh.tasks.music.rules.attributes import DESCRIBED, described, heard, parted
 
 SPANS = (4, 8, v.PITCHES)
-"""Bars that share one description, the last for a whole window; drawn anew for each window."""
+"""Bars that share one description, the last for a whole window; drawn anew for each window. The bars that close a piece
+(`attributes.CLOSE`) have one of their own."""
 PLACES = 8
 """The most descriptions of a window."""
 
@@ -74,7 +75,7 @@ class Windows:
         score = excerpt(source.score, first, last)
         if self._vary:
             score = varied(score, random)
-        span = max(int(random.choice(SPANS)), math.ceil(score.bars / PLACES))
+        span = max(int(random.choice(SPANS)), math.ceil(score.bars / (PLACES - 1)))
         return window(replace(source, score=score, ends=source.ends and last == source.score.bars), length, span)
 
 
@@ -104,16 +105,18 @@ def window(source: Source, length: int, span: int) -> Window:
     """The bars of a source as a window, those that fit, each `span` bars with what is heard in them."""
     tokens, spans = np.full(length, v.PAD, np.int64), np.zeros(length, np.int64)
     told = np.zeros((PLACES, DESCRIBED), np.float32)
-    score, used, made = source.score, 0, bars(source.score)
-    for number, bar in enumerate(made):
+    score, used, place = source.score, 0, -1
+    starts = parted(score.bars, span, closing=source.ends)
+    for number, bar in enumerate(bars(score)):
         if used + len(bar) > length:
             break
-        tokens[used : used + len(bar)], spans[used:] = bar, number // span
+        if number in starts:
+            place += 1
+            end = min((start for start in starts if start > number), default=score.bars)
+            part = excerpt(score, number, end)
+            told[place] = described(heard(part), part.bars, source.ends and end == score.bars, minorness(part))
+        tokens[used : used + len(bar)], spans[used:] = bar, place
         used += len(bar)
-        if number % span == 0:
-            part = excerpt(score, number, min(number + span, score.bars))
-            last = source.ends and number + span >= score.bars
-            told[number // span] = described(heard(part), part.bars, last, minorness(part))
     if source.ends and used < length:
         tokens[used] = v.EOS
     classes = np.bincount(polyphony_classes(score), minlength=len(POLYPHONY_BOUNDS) + 1)

@@ -51,6 +51,8 @@ SPREAD = {
 
 CLEAR = 0.4
 """The minorness that is asked for where a mode is."""
+CLOSE = 2
+"""Bars that close a piece."""
 DESCRIBED = 10
 """Numbers in a description (`described`)."""
 _CENTRE = {
@@ -155,6 +157,12 @@ def distance(one: Attributes, other: Attributes) -> float:
             values = math.log2(max(values[0], 0.1)), math.log2(max(values[1], 0.1))
         apart.append((values[0] - values[1]) / unit)
     return math.sqrt(sum(step**2 for step in apart) / len(apart))
+
+
+def parted(bars: int, span: int, *, closing: bool) -> list[int]:
+    """The bars that descriptions of `span` bars begin with; those that close a piece (CLOSE) have one of their own."""
+    end = max(bars - CLOSE, 0) if closing else bars
+    return [*range(0, end, span), *([end] if closing else [])]
 
 
 def described(asked: Attributes, span: int, closing: bool, minorness: float | None = None) -> list[float]:
