@@ -229,6 +229,7 @@ BROKEN = {
         ("--emotion sad --out piece.mp3", r"\.mid, \.midi, \.wav, \.ogg, \.flac"),
         ("--emotion sad --roll piece.jpg", r"written as \.png"),
         ("--emotion sad --out nowhere/piece.mid", "there is no folder"),
+        ("--emotion sad --out /proc/piece.mid", "/proc/piece.mid cannot be written: .*in a folder that you may write to"),
         ("--emotion sad --out there.mid", "is there already: name another file, or say --overwrite"),
         ("--emotion sad --out x.mid --out x.mid", "the same file twice"),
         ("--emotion sad --by soon", "write a time like 10s"),
@@ -272,6 +273,28 @@ def test_bad_input_is_a_sentence_and_nothing_is_handed_in(solo: Daemon, words: s
     assert re.search(said, done.stderr.replace("\n", " ")), done.stderr
     assert [job["id"] for job in solo.client.get("jobs", limit=1000)["jobs"]] == [job["id"] for job in before]
     assert Path("there.mid").read_bytes() == BROKEN["there.mid"]
+
+
+@pytest.mark.parametrize("name", ["gone/x.mid", "gone/x.wav", "gone/x.png"])
+def test_a_piece_that_cannot_be_written_is_not_lost(solo: Daemon, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The folder goes while the piece is made."""
+    from moodmesh.nodes.making import files
+
+    write, folder = files.write_all, Path("gone")
+    folder.mkdir()
+
+    def late(*words: Any) -> list[Path]:
+        folder.rmdir()
+        return write(*words)
+
+    monkeypatch.setattr(files, "write_all", late)
+    done = solo.typed("make", "music", "--emotion", "calm", "--bars", "1", "--variant", "rules",
+                      *(("--roll", name) if name.endswith("png") else ("--out", name)))  # fmt: skip
+    assert done.returncode == 1
+    found = re.search(r"moodmesh (job result \S+ --out) FOLDER", done.stderr)
+    assert found, done.stderr
+    assert solo.typed(*found[1].split(), "kept").returncode == 0
+    opens(Path("kept/piece.mid"))
 
 
 @pytest.mark.parametrize("metre", ["6/8", "tempo changes"])

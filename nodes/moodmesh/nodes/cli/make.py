@@ -112,7 +112,7 @@ def music(
 
     options = {"bars": bars, "bpm": bpm, "key": key, "ensemble": ensemble, "takes": takes, "temperature": temperature}
     fitting(options, continue_=continue_, transfer=transfer, keep=keep, thin=thin, path=path)
-    files.writable(out or [], roll, overwrite=overwrite)
+    files.writable(out or ([] if play or preview else [files.free("piece")]), roll, overwrite=overwrite)
     notes = {file: files.music_of(file) for file in (continue_, transfer) if file is not None}
     routing = {"variant": variant, "on": on, "by_s": time_of("--by", by) if by is not None else None, "quality": quality}
     if by is not None and quality == "fast":
@@ -201,10 +201,12 @@ def _make(wished: Wish, outs: list[Path], roll: Path | None, *, play: bool, why:
         say(one.job["quality"]["words"])
     say(f"job {one.job['id']}")
     wrote: list[Path] = []
+    kept = f"moodmesh job result {one.job['id'][:8]} --out FOLDER"
 
     def write() -> None:
         into = outs or ([] if play else [files.free(wished.name)])
-        wrote.extend(files.write_all(into, roll, one.midi, one.found["result"]["moods"], made.title(one)))
+        moods, title = one.found["result"]["moods"], made.title(one)
+        wrote.extend(files.write_all(into, roll, one.midi, moods, title, f"`{kept}` writes it as MIDI"))
 
     if where is not None:
         by = made.played(one, write, where)
@@ -219,6 +221,6 @@ def _make(wished: Wish, outs: list[Path], roll: Path | None, *, play: bool, why:
     for line in made.told(one):
         say(line)
     if not outs and play:
-        say(f"# to keep it: moodmesh job result {one.job['id'][:8]} --out .")
+        say(f"# to keep it: {kept}")
     for line in [*map(str, wrote), *(explained(reason) if reason else [])]:
         put(line)
