@@ -110,6 +110,7 @@ class TaskSpec:
     `version` is the version of the request and result schemas; nodes run a job only under the same version.
     `escalation`: how two of the variants answer one request together; None when they cannot.
     `streams`: it hands its answer on part by part (`Context.emit`), and begins after the parts of the request.
+    `helpers`: model files that make its answers better and that it goes without where they are absent or damaged.
     """
 
     name: str
@@ -123,6 +124,12 @@ class TaskSpec:
     effects: bool = False
     escalation: Escalation | None = None
     streams: bool = False
+    helpers: tuple[Card, ...] = ()
+
+    def cards(self) -> dict[str, Card]:
+        """Each model file by the variant that needs it; helpers by their own names."""
+        needed = {variant.name: variant.card for variant in self.variants if variant.card is not None}
+        return needed | {card.name: card for card in self.helpers}
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`; KeyError when there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 
 from moodmesh.tasks.errors import Cancelled, InvalidInput
-from moodmesh.tasks.music.generate import MusicGenerate
+from moodmesh.tasks.models import Card, ModelStore
+from moodmesh.tasks.music.generate import SELECTOR, MusicGenerate
 from moodmesh.tasks.music.generate.asked import Asked, trimmed
 from moodmesh.tasks.music.generate.composers import Rules, Trained
-from moodmesh.tasks.music.generate.runner import PIECE, Generate, packed, unpacked
+from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner, packed, unpacked
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import key
 from moodmesh.tasks.music.notation.midi import read, write
@@ -58,7 +60,7 @@ class Listener:
 
 
 def runner(kind: str) -> Generate:
-    return Generate(TASK.spec.variant("rules"), Rules() if kind == "rules" else Trained(steps()))
+    return Generate(TASK.spec.variant("rules"), Rules if kind == "rules" else partial(Trained, steps()))
 
 
 def made(kind: str, params: dict[str, Any], seed: int = 1, given: bytes = b"", parts: tuple[bytes, ...] = ()) -> Output:
@@ -189,6 +191,34 @@ def test_the_piece_says_what_made_it() -> None:
     assert texts[0] == output.value["provenance"]
     assert "seed 77" in texts[0]
     assert "machine" in texts[0]
+
+
+@dataclass
+class Shelf(Listener):
+    """A context with model files, which it counts."""
+
+    store: ModelStore = field(default_factory=lambda: ModelStore(Path("none")))
+    asked: list[str] = field(default_factory=list)
+
+    def model(self, card: Card) -> Path:  # type: ignore[override]
+        self.asked.append(card.name)
+        return self.store.path(card)
+
+
+@pytest.mark.parametrize("state", ["absent", "damaged"])
+def test_without_what_chooses_among_takes_a_piece_is_made_all_the_same(tmp_path: Path, state: str) -> None:
+    assert SELECTOR is not None
+    if state == "damaged":
+        (tmp_path / SELECTOR.sha256).write_bytes(b"broken")
+    without = Shelf(store=ModelStore(tmp_path, packaged=False))
+    variant = TASK.spec.variant("rules")
+    assert open_runner(variant, without).run(Request({"emotion": "calm", "bars": 2}, b"", 1), without).value["takes"] == 1
+    assert without.asked == [], "one take needs no choice"
+    found = open_runner(variant, without).run(Request({"emotion": "calm", "bars": 2, "takes": 2}, b"", 1), without).value
+    assert (found["takes"], found["selector"]) == (2, None)
+    whole = Shelf()
+    found = open_runner(variant, whole).run(Request({"emotion": "calm", "bars": 2, "takes": 2}, b"", 1), whole).value
+    assert found["selector"] == SELECTOR.sha256
 
 
 def test_words_lie_in_their_quadrants() -> None:

@@ -76,6 +76,17 @@ def told(made: Made) -> list[str]:
         f"for {made.wish.meant.said}",
         f"# made by {maker}, seed {piece['seed']}, on {run['ran_on']} in {run_s:.3g} s; {licence}",
         f"# {run['why']}",
+        *_chosen(piece),
+    ]
+
+
+def _chosen(piece: dict[str, Any]) -> list[str]:
+    """What was not looked at where the file that chooses among takes was not there."""
+    if piece.get("takes", 1) == 1 or piece["selector"] is not None:
+        return []
+    return [
+        f"# of {piece['takes']} takes the nearest to the mood was kept; whether it is like music, and new, was not looked at: "
+        "the model music-selector is not there, or damaged (`moodmesh doctor` there)"
     ]
 
 

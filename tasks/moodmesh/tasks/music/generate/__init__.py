@@ -9,6 +9,7 @@ from moodmesh.tasks.music.generate.schema import MadeMusic, MusicRequest
 from moodmesh.tasks.task import Context, Request, Runner, TaskSpec, Variant
 
 CARDS = load_cards(Path(__file__).with_name("models.toml"))
+SELECTOR = CARDS.get("music-selector")
 VARIANTS = (
     Variant("rules", 1, 130),
     Variant("tiny", 2, 160, CARDS.get("music-tiny")),
@@ -28,6 +29,7 @@ class MusicGenerate:
         variants=tuple(v for v in VARIANTS if v.card is not None or v.name == "rules"),
         unit="bar",
         streams=True,
+        helpers=(SELECTOR,) if SELECTOR is not None else (),
     )
 
     def units(self, request: Request) -> float:

@@ -66,7 +66,8 @@ class Composer(BaseModel):
 
 
 class MadeMusic(BaseModel):
-    """The piece; its MIDI is the file `piece.mid`. `moods` holds the (valence, arousal) asked of each bar."""
+    """The piece; its MIDI is the file `piece.mid`. `moods` holds the (valence, arousal) asked of each bar. `selector`: the hash
+    of the file that judged, of several takes, which are like music and new; None where it was not there, or not asked."""
 
     model_config = ConfigDict(extra="forbid")
     bars: int = Field(ge=1)
@@ -79,4 +80,5 @@ class MadeMusic(BaseModel):
     composer: Composer
     seed: int
     takes: int
+    selector: str | None
     provenance: str
