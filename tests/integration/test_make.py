@@ -131,6 +131,33 @@ def test_a_piece_is_gone_on_from_and_nothing_but_its_notes_leaves(solo: Daemon) 
     assert read(Path("mine-continued.mid").read_bytes()).notes[: len(given.notes)] == given.notes
     assert not traces(solo.home, b"For my Anna")
     opens(Path("mine-continued.mid"))
+    said = solo.typed("make", "music", "--emotion", "sad", "--continue", "mine.mid", "--bars", "1", "--variant", "rules").stderr
+    assert "licence CC0-1.0 from bar 9 on, what is before it stays under the licence of your file" in said
+    assert "# of your file" not in said, "nothing was lost"
+
+
+def test_what_was_read_of_a_file_is_said(solo: Daemon) -> None:
+    notes = [(240 * i, 240 * i + 200, 60 + i % 7, 80) for i in range(64)]
+    more = played([*notes[:2], (0, 9600, 90, 80), (0, 100, 20, 80)])
+    Path("odd.mid").write_bytes(smf(b"\x00\xff\x58\x04\x06\x03\x18\x08" + played(notes), more))
+    for how in (["--transfer"], ["--bars", "1", "--variant", "rules", "--continue"]):
+        done = solo.typed("make", "music", "--emotion", "sad", *how, "odd.mid", "--out", f"{how[-1]}.mid")
+        assert done.returncode == 0, done.stderr
+        assert "# of your file: its 6/8 is in 8 bars of 4/4 now; 3 of 68 notes are left out" in done.stderr
+        assert "1 notes are shorter" in done.stderr
+        assert ("(before: 68)" in done.stderr) == (how == ["--transfer"])
+    found = make(solo, "--emotion", "sad", "--transfer", "odd.mid", "--out", "again.mid")
+    assert found["result"]["given"] == {"bars": 8, "notes": 68, "kept": 65, "shortened": 1, "metres": ["6/8"]}
+
+
+def test_a_melody_that_is_kept_keeps_the_mode_and_that_is_said(solo: Daemon) -> None:
+    make(solo, "--emotion", "happy", "--bars", "8", "--seed", "1", "--variant", "rules", "--out", "song.mid")
+    kept = solo.typed("make", "music", "--transfer", "song.mid", "--emotion", "sad", "--keep", "melody,tempo").stderr
+    assert "# kept: melody, tempo; with that the mode is kept, too: it stays major" in kept
+    other = solo.typed("make", "music", "--transfer", "song.mid", "--emotion", "sad", "--keep", "rhythm").stderr
+    assert "# kept: rhythm\n" in other
+    assert re.search(r"# 8 bars, .* minor, ", other)
+    assert "the mode stays, too" in " ".join(solo.typed("make", "music", "--help").stdout.split())
 
 
 def test_a_piece_is_put_into_another_mood(solo: Daemon) -> None:
@@ -193,6 +220,7 @@ BROKEN = {
     "broken.mid": b"MThd and then nothing",
     "none.mid": b"",
     "silent.mid": smf(END[:0]),
+    "on.mid": smf(b"\x00\x90\x3c\x40" + delta(480) + b"\x90\x40\x40"),
     "drums.mid": smf(played([(0, 480, 36, 90)], channel=9)),
     "long.mid": smf(
         tempo(60) + played([(0, 480, 60, 80)]) + delta(3 * 3600 * 480) + b"\x90\x3c\x40" + delta(480) + b"\x80\x3c\x40"
@@ -239,6 +267,8 @@ BROKEN = {
         ("--emotion sad --continue silent.mid", "silent.mid: this MIDI file has no notes"),
         ("--emotion sad --continue drums.mid", "drums.mid: this MIDI file has drums only"),
         ("--emotion sad --continue long.mid", "long.mid: this MIDI file lasts 180 minutes"),
+        ("--emotion sad --continue on.mid", "on.mid: this MIDI file has no notes, or none that ends"),
+        ("--emotion sad --continue there.mid --key Eb", "--continue goes on in the key of its file: leave --key out"),
         ("--emotion sad --continue absent.mid", "cannot read absent.mid"),
         ("--emotion sad --transfer drums.mid", "drums only"),
         ("--emotion sad --transfer there.mid --continue there.mid", "there.mid: not a MIDI file|leave --continue"),

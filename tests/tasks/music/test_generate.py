@@ -154,6 +154,25 @@ def test_a_given_piece_is_gone_on_from_and_kept(kind: str) -> None:
         assert excerpt(score, 8, 14) != excerpt(read(made(kind, {"emotion": "sad", "bars": 6, "key": "A"}).files[PIECE]), 0, 6)
 
 
+def test_a_piece_that_goes_on_from_a_file_says_from_which_bar_on_a_machine_made_it() -> None:
+    given = write(compose(wanted(0.6, 0.5), 8, 3))
+    output = made("rules", {"emotion": "sad", "bars": 2}, given=given)
+    said = output.value["provenance"]
+    assert said.startswith(
+        "Bars 1 to 8 are those of the file that was given, under its licence; from bar 9 on made by a machine"
+    )
+    assert said in [message.text for track in piece(output).tracks for message in track if message.type == "marker"]
+    assert output.value["given"]["bars"] == 8
+    assert output.value["given"]["notes"] == output.value["given"]["kept"] == len(read(given).notes)
+    alone = made("rules", {"emotion": "sad", "bars": 2}).value
+    assert (alone["given"], alone["provenance"][:4]) == (None, "Made")
+
+
+def test_a_file_has_its_own_key() -> None:
+    with pytest.raises(InvalidInput, match="leave `key` out"):
+        TASK.units(Request({"emotion": "sad", "key": "Eb"}, write(compose(wanted(0.6, 0.5), 8, 3))))
+
+
 def test_what_is_too_dense_to_read_is_cut_at_a_whole_note() -> None:
     dense = tidy([Note(0, v.PIANO, 21 + n, 9, 4) for n in range(88)], [30])
     asked = Asked.of(Request({"emotion": "calm", "bars": 2}, write(dense), 1))

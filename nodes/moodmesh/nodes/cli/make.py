@@ -65,14 +65,20 @@ def music(
         Path | None, typer.Option(help="Put this MIDI file into the mood instead of making a new piece.")
     ] = None,
     keep: Annotated[
-        str | None, typer.Option(metavar="WHAT,...", help=f"With --transfer: what is not to change, of {', '.join(KEPT)}.")
+        str | None,
+        typer.Option(
+            metavar="WHAT,...",
+            help=f"With --transfer: what is not to change, of {', '.join(KEPT)}; with melody or key the mode stays, too.",
+        ),
     ] = None,
     thin: Annotated[
         bool, typer.Option("--thin", help="With --transfer: notes may be left out where the mood wants fewer.")
     ] = False,
     bars: Annotated[int | None, typer.Option(min=1, max=MOST_BARS, help=f"How long; {BARS} bars otherwise.")] = None,
     bpm: Annotated[float | None, typer.Option(min=30, max=240, help="Quarters a minute; the mood chooses otherwise.")] = None,
-    key: Annotated[Keys | None, typer.Option(help="The tonic; major or minor follows the mood.")] = None,
+    key: Annotated[
+        Keys | None, typer.Option(help="The tonic; major or minor follows the mood. Not with --continue: its file has one.")
+    ] = None,
     ensemble: Annotated[
         Literal["piano", "strings", "guitar", "trio", "band"] | None, typer.Option(help="Who plays; the piano alone otherwise.")
     ] = None,
@@ -106,7 +112,7 @@ def music(
 
     Example: moodmesh make music --from room --bars 32 --ensemble strings --out evening.mid --out evening.ogg
 
-    Example: moodmesh make music --transfer song.mid --emotion sad --keep melody,tempo
+    Example: moodmesh make music --transfer song.mid --emotion sad --keep rhythm
     """
     from moodmesh.nodes.making import files, wish
 
@@ -124,8 +130,8 @@ def music(
     if transfer is not None:
         wished = wish.transfer(meant, transfer, notes[transfer], kept_of(keep), thin=thin, **more)
     else:
-        go_on = None if continue_ is None else (continue_, notes[continue_])
-        wished = wish.generate(meant, options | {"bars": bars or BARS}, go_on, **more)
+        go_on = {} if continue_ is None else {"notes": notes[continue_]}
+        wished = wish.generate(meant, options | {"bars": bars or BARS}, continue_, **go_on, **more)
     wished.check()
     if preview:
         leaves(wished, json)
@@ -139,6 +145,8 @@ def fitting(
     """`UsageError` for options that say nothing together."""
     if transfer is None and (keep is not None or thin):
         raise UsageError("--keep and --thin say what becomes of the piece of --transfer: give that file")
+    if continue_ is not None and options["key"] is not None:
+        raise UsageError("--continue goes on in the key of its file: leave --key out")
     if transfer is None:
         return
     if continue_ is not None or path is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moodmesh.nodes.errors import NodeError, UsageError
 
 if TYPE_CHECKING:
+    from moodmesh.tasks.music.notation.reading import Reading
     from moodmesh.tasks.music.notation.score import Score
 
 MIDI = (".mid", ".midi")
@@ -17,15 +18,17 @@ SOUND = (".wav", ".ogg", ".flac")
 LARGEST = 4 << 20
 
 
-def music_of(file: Path) -> bytes:
-    """The notes and tempi of a MIDI file, written anew: what else it says (names, lyrics, comments) is left out, so that it
-    does not leave the device. `UsageError` for what cannot be read."""
+def music_of(file: Path) -> tuple[bytes, Reading]:
+    """The notes and tempi of a MIDI file, written anew, and what of it was read: what else it says (names, lyrics, comments) is
+    left out, so that it does not leave the device. `UsageError` for what cannot be read."""
     from moodmesh.tasks.errors import InvalidInput
-    from moodmesh.tasks.music.notation.midi import read, write
+    from moodmesh.tasks.music.notation.midi import write
+    from moodmesh.tasks.music.notation.reading import read_given
 
     try:
         with file.open("rb") as stream:
-            return write(read(stream.read(LARGEST + 1)))
+            score, reading = read_given(stream.read(LARGEST + 1))
+        return write(score), reading
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from None
     except InvalidInput as error:

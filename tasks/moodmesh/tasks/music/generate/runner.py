@@ -93,6 +93,7 @@ def named_as(variant: Variant) -> Named:
 
 def _described(asked: Asked, score: Score, made: Score, named: Named, selector: str | None) -> MadeMusic:
     said = f"{named.model} ({(named.sha256 or '')[:12]})" if named.model else "the rules, without a model"
+    made_by = f"by a machine: Moodmesh music.generate, {said}, seed {asked.seed}; weights under {named.licence}."
     return MadeMusic(
         bars=score.bars,
         seconds=round(score.seconds, 3),
@@ -101,12 +102,19 @@ def _described(asked: Asked, score: Score, made: Score, named: Named, selector: 
         moods=tuple((round(mood.valence, 3), round(mood.arousal, 3)) for mood in asked.moods),
         asked=shown(asked.phrases[0][2]),
         heard=shown(heard(made)),
+        given=asked.reading,
         composer=named,
         seed=asked.seed,
         takes=asked.request.takes,
         selector=selector,
-        provenance=f"Made by a machine: Moodmesh music.generate, {said}, seed {asked.seed}; weights under {named.licence}.",
+        provenance=_from(asked.reading.bars, made_by) if asked.reading else f"Made {made_by}",
     )
+
+
+def _from(bars: int, made_by: str) -> str:
+    """Of a piece whose first bars were given."""
+    before = "Bar 1 is that" if bars == 1 else f"Bars 1 to {bars} are those"
+    return f"{before} of the file that was given, under its licence; from bar {bars + 1} on made {made_by}"
 
 
 def shown(attributes: Attributes) -> Heard:

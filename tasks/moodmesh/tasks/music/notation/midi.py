@@ -36,6 +36,7 @@ class Performance:
 
     `start` and `end` in quarters of the file; `track` as in TRACKS; `velocity` 1..127; `pitch` 21..108 (the rest is left out).
     `tempo_at` (quarters, from 0) and `tempo` (quarters a minute) are its tempo map; `last` the end that its writer gave.
+    `notes` counts those of the file, also what is left out here; `metres` are those it states, like 6/8.
     """
 
     start: NDArray[np.float64]
@@ -46,6 +47,8 @@ class Performance:
     tempo_at: NDArray[np.float64]
     tempo: NDArray[np.float64]
     last: float = 0.0
+    notes: int = 0
+    metres: tuple[str, ...] = ()
 
     def seconds(self, quarters: NDArray[np.float64]) -> NDArray[np.float64]:
         """When those places of the file are played."""
@@ -74,6 +77,8 @@ def performance(data: bytes) -> Performance:
     if not 0 < file.tpq < 1 << 15:
         raise InvalidInput("this MIDI file states no ticks per quarter: export it anew as a standard MIDI file")
     played = _played(file)
+    if not played.notes:
+        raise InvalidInput("this MIDI file has no notes, or none that ends (note-ons without note-offs): export it anew")
     if not len(played.start):
         raise InvalidInput("this MIDI file has no notes that a piano can play (21 to 108): give one that has")
     if np.all(played.track == v.DRUMS):
@@ -109,7 +114,11 @@ def _played(file: core.ScoreTick) -> Performance:
     at, bpm = _tempi(file)
     ends = [mark.time / file.tpq for mark in file.markers if mark.text == _END]
     start, end = time[order] / file.tpq, (time + duration)[order] / file.tpq
-    return Performance(start, end, track[order], pitch[order], velocity[order], at, bpm, max(ends, default=0.0))
+    metres = dict.fromkeys(f"{mark.numerator}/{mark.denominator}" for mark in file.time_signatures)
+    count = sum(len(part.notes) for part in file.tracks)
+    return Performance(
+        start, end, track[order], pitch[order], velocity[order], at, bpm, max(ends, default=0.0), count, tuple(metres)
+    )
 
 
 def _track(program: int, is_drum: bool) -> int | None:
