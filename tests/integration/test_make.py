@@ -460,6 +460,42 @@ def test_a_mood_goes_to_own_devices_only_and_shared_as_its_cell(three: tuple[Dae
     assert {(p["valence"], p["arousal"]) for p in own if "valence" in p} == {(0.4, -0.6)}, "in tenths, no finer"
 
 
+def test_a_given_file_reaches_own_devices_alone_unless_it_is_shared(three: tuple[Daemon, Daemon, Daemon]) -> None:
+    """A friend's device, which makes music for whoever is paired with it, is never handed the file, whatever is asked."""
+    ann, bob, cleo = three
+    cleo.client.post("peers", "ann", "allow", body={"preset": None, "actions": ["music.transfer"], "limits": {}})
+    song = smf(tempo(90) + played([(480 * i, 480 * i + 400, 60 + i % 5, 80) for i in range(32)]))
+    Path("song.mid").write_bytes(song)
+    ann.wait_for(lambda: "music.transfer" in ann.client.get("peers", "cleo")["capability"]["tasks"], "informed")
+    options: list[dict[str, Any]] = [{}, {"on": "cleo"}, {"quality": "fast"}, {"by_s": 1.0}, {"variant": "rules"}]
+    tasks = {"music.transfer": {"emotion": "sad"}, "music.generate": {"emotion": "sad", "bars": 1}}
+    jobs = [ann.submit(task, song, params=params, **more) for task, params in tasks.items() for more in options]
+    time.sleep(4)
+    assert [ann.client.get("jobs", job)["status"] for job in jobs] == ["PENDING"] * len(jobs)
+    assert music.sent(ann) == [], "nobody was asked, nobody was told"
+    for job in jobs:
+        rows = ann.client.get("jobs", job, "explain")["now"]["rows"]
+        assert {row["gate"]["name"] for row in rows if row["name"] == "cleo"} == {"personal"}
+
+    words = ["make", "music", "--transfer", "song.mid"]
+
+    def told(*more: str) -> str:
+        return ann.typed(*words, *more, "--preview").stdout.splitlines()[0].split(", ", 1)[1]
+
+    assert told("--emotion", "sad") == "own devices only; of those that are paired: bob"
+    assert told("--emotion", "sad", "--share") == "any device that permits it; of those that are paired: bob, cleo"
+    assert told("--from", "mood", "--share").endswith("of those that are paired: bob"), "no further than the mood"
+    for more in (words, ["make", "music", "--continue", "song.mid", "--variant", "rules"]):
+        done = ann.typed(*more, "--emotion", "sad", "--share", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["ran_on"] == "cleo"
+    assert {to for to, _, _ in music.sent(ann)} == {"cleo"}
+    bob.start()
+    for job, asks in zip(jobs, options * 2, strict=True):
+        if asks != {"on": "cleo"}:
+            assert ann.ended(job, 60)["ran_on"] == "bob"
+
+
 def test_what_is_kept_of_a_mood_is_no_finer_than_needed(three: tuple[Daemon, Daemon, Daemon]) -> None:
     ann, bob, _ = three
     bob.start()

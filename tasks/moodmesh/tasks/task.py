@@ -104,7 +104,8 @@ class Escalation:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What every node may know of a task. `personal`: inputs go to the owner's own devices only, unless the job says otherwise.
+    """What every node may know of a task. `personal`: inputs go to the owner's own devices only, unless the job says otherwise;
+    `personal_input`: so do requests with an input file, others go anywhere.
 
     `effects`: the task changes something outside its output (plays sound, moves a file) and is run at most once.
     `version` is the version of the request and result schemas; nodes run a job only under the same version.
@@ -121,6 +122,7 @@ class TaskSpec:
     variants: tuple[Variant, ...]
     unit: str
     personal: bool = False
+    personal_input: bool = False
     effects: bool = False
     escalation: Escalation | None = None
     streams: bool = False

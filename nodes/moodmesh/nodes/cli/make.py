@@ -29,7 +29,9 @@ PathFile = Annotated[
 Share = Annotated[
     bool,
     typer.Option(
-        "--share", help="With --from mood or --path: peers with `mood.share` may make it too, told one of nine moods only."
+        "--share",
+        help="With --from mood or --path: peers with `mood.share` may make it too, told one of nine moods only. With "
+        "--continue or --transfer otherwise: the notes of the file may go to any device that permits it.",
     ),
 ]
 RoomName = Annotated[str | None, typer.Option("--room", help="With --from room: which one, where you are in several.")]
@@ -59,10 +61,12 @@ def music(
     room: RoomName = None,
     share: Share = False,
     continue_: Annotated[
-        Path | None, typer.Option("--continue", help="Go on from this MIDI file; its notes are sent along.")
+        Path | None,
+        typer.Option("--continue", help="Go on from this MIDI file. Its notes go to your own devices only, or with --share."),
     ] = None,
     transfer: Annotated[
-        Path | None, typer.Option(help="Put this MIDI file into the mood instead of making a new piece.")
+        Path | None,
+        typer.Option(help="Put this MIDI file into the mood instead of making a new piece. Own devices only, or with --share."),
     ] = None,
     keep: Annotated[
         str | None,
@@ -120,12 +124,15 @@ def music(
     fitting(options, continue_=continue_, transfer=transfer, keep=keep, thin=thin, path=path)
     files.writable(out or ([] if play or preview else [files.free("piece")]), roll, overwrite=overwrite)
     notes = {file: files.music_of(file) for file in (continue_, transfer) if file is not None}
-    routing = {"variant": variant, "on": on, "by_s": time_of("--by", by) if by is not None else None, "quality": quality}
+    by_s = time_of("--by", by) if by is not None else None
+    routing: dict[str, Any] = {"variant": variant, "on": on, "by_s": by_s, "quality": quality}
     if by is not None and quality == "fast":
         raise UsageError(
             "--by takes the best quality that is done in time, --quality fast whatever is soonest: give one of them"
         )
-    meant = mood_of(from_, emotion, va, path, room, share=share)
+    meant = mood_of(from_, emotion, va, path, room, share=share, file=bool(notes))
+    if share and meant.personal is None:
+        routing["public"] = True
     more: dict[str, Any] = {"routing": routing, **({} if seed is None else {"seed": seed})}
     if transfer is not None:
         wished = wish.transfer(meant, transfer, notes[transfer], kept_of(keep), thin=thin, **more)
@@ -156,14 +163,21 @@ def fitting(
 
 
 def mood_of(
-    from_: str | None, emotion: str | None, va: str | None, path: Path | None, room: str | None, *, share: bool
+    from_: str | None,
+    emotion: str | None,
+    va: str | None,
+    path: Path | None,
+    room: str | None,
+    *,
+    share: bool,
+    file: bool = False,
 ) -> Meant:
-    """The mood that is meant; the daemon is asked only where it has to know."""
+    """The mood that is meant; the daemon is asked only where it has to know. `file`: a piece is given, too."""
     from moodmesh.nodes.making import meant
 
     way = meant.one_way({"--from": from_, "--emotion": emotion, "--va": va, "--path": path})
-    if share and from_ != "mood" and path is None:
-        raise UsageError("--share is about --from mood and --path: what you type, and what a room told, is free already")
+    if share and from_ != "mood" and path is None and not file:
+        raise UsageError("--share is about --from mood, --path and files: what you type, and what a room told, is free already")
     if room is not None and from_ != "room":
         raise UsageError("--room says which room --from room means: give both")
     if way == "--emotion":

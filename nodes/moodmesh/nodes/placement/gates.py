@@ -10,7 +10,10 @@ from moodmesh.nodes.placement.view import Ask, Device
 MEMORY_MARGIN = 1.1
 DISK_SPARE_MB = 1024
 LIMITED_SECONDS = 10.0
-PERSONAL = "personal input goes to own devices only: `moodmesh peers allow NAME --preset own` makes it one, or use --public"
+PERSONAL = (
+    "personal input goes to own devices only: `moodmesh peers allow NAME --preset own` makes it one, or use --public "
+    "(make music: --share)"
+)
 SHARED = "a mood, also a coarse one, goes to own devices and those with mood.share only: `moodmesh peers allow NAME mood.share`"
 
 

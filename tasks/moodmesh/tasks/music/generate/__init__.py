@@ -18,7 +18,7 @@ VARIANTS = (
 
 
 class MusicGenerate:
-    """The task; models load in `open`. Not personal by itself: a typed emotion is no feeling; who asks from a mood says so."""
+    """The task; models load in `open`. A typed emotion is no feeling; a file is personal; who asks from a mood says so."""
 
     spec = TaskSpec(
         name="music.generate",
@@ -28,6 +28,7 @@ class MusicGenerate:
         result=MadeMusic,
         variants=tuple(v for v in VARIANTS if v.card is not None or v.name == "rules"),
         unit="bar",
+        personal_input=True,
         streams=True,
         helpers=(SELECTOR,) if SELECTOR is not None else (),
     )

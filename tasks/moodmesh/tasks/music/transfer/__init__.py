@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 from moodmesh.tasks.music.transfer.schema import Transferred, TransferRequest
 from moodmesh.tasks.task import Context, Request, Runner, TaskSpec, Variant
 
 
 class MusicTransfer:
-    """The task. Not personal by itself, as `music.generate` is not."""
+    """The task. A mood that is typed is no feeling, but the piece that is given may be its owner's: it is personal."""
 
     spec = TaskSpec(
         name="music.transfer",
@@ -19,6 +17,7 @@ class MusicTransfer:
         result=Transferred,
         variants=(Variant("rules", 1, 130),),
         unit="note",
+        personal_input=True,
     )
 
     def units(self, request: Request) -> float:
@@ -39,7 +38,9 @@ class MusicTransfer:
         from moodmesh.tasks.music.rules.compose import compose
 
         piece = compose(wanted(0.6, -0.7), 64, 1)
-        return Request({"emotion": "sad"}, write(reduce(joined, [piece] * 8)))
+        for _ in range(3):
+            piece = joined(piece, piece)
+        return Request({"emotion": "sad"}, write(piece))
 
     def open(self, variant: str, context: Context) -> Runner:
         """The rules need no file."""
