@@ -22,8 +22,7 @@ def music_of(file: Path) -> tuple[bytes, Reading]:
     """The notes and tempi of a MIDI file, written anew, and what of it was read: what else it says (names, lyrics, comments) is
     left out, so that it does not leave the device. `UsageError` for what cannot be read."""
     from moodmesh.tasks.errors import InvalidInput
-    from moodmesh.tasks.music.notation.midi import write
-    from moodmesh.tasks.music.notation.reading import read_given
+    from moodmesh.tasks.music.notation.midi import read_given, write
 
     try:
         with file.open("rb") as stream:

@@ -13,7 +13,8 @@ from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.generate.schema import MusicRequest
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import TONICS, Key, at_key, normalised
-from moodmesh.tasks.music.notation.reading import Reading, read_given
+from moodmesh.tasks.music.notation.midi import read_given
+from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.notation.score import Score, excerpt, joined, tidy
 from moodmesh.tasks.music.rules.attributes import Attributes, wanted
 from moodmesh.tasks.music.rules.moods import Mood, along, emotion

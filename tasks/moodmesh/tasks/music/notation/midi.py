@@ -13,6 +13,7 @@ from symusic import core
 
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.notation.score import QUARTERS, Note, Score, tidy
 
 TICKS = 480
@@ -24,6 +25,9 @@ MAX_NOTES = 200_000
 MAX_BARS = 5000
 PROGRAMS = (0, 0, 24, 32, 48)
 """General MIDI program of each track in the files we write: standard kit, grand piano, nylon guitar, acoustic bass, strings."""
+MOST_METRES = 8
+"""That are named of a file."""
+_METRE = "4/4"
 _END = "end of the last bar"
 _DEFAULT_BPM = 120.0
 # General MIDI programs by family of eight: the track that stands for each; percussive and sound effects are left out.
@@ -143,6 +147,22 @@ def quantised(played: Performance) -> Score:
     tempi = [v.tempo_step(QUARTERS * 60 / lasting) for lasting in np.diff(lines).tolist()]
     columns = (onset, played.track, played.pitch, played.velocity // 2, duration)
     return tidy((Note(*row) for row in zip(*(column.tolist() for column in columns), strict=True)), tempi)
+
+
+def read_given(data: bytes) -> tuple[Score, Reading]:
+    """The score of a MIDI file, and what was read of it; InvalidInput as for `read`."""
+    played = performance(data)
+    score = quantised(played)
+    metres = tuple(metre for metre in played.metres if metre != _METRE)[:MOST_METRES]
+    return score, Reading(score.bars, played.notes, len(score.notes), _shortened(played, score), metres)
+
+
+def _shortened(played: Performance, score: Score) -> int:
+    onset, lasting = (np.rint(quarters * 4).astype(int).tolist() for quarters in (played.start, played.end - played.start))
+    longest: dict[tuple[int, int, int], int] = {}
+    for place, steps in zip(zip(onset, played.track.tolist(), played.pitch.tolist(), strict=True), lasting, strict=True):
+        longest[place] = max(longest.get(place, 0), steps)
+    return sum(note.duration < longest[note[:3]] for note in score.notes)
 
 
 def write(score: Score, said: str = "") -> bytes:

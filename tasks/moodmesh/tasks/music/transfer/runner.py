@@ -6,8 +6,8 @@ from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.generate.asked import point
 from moodmesh.tasks.music.generate.runner import PIECE, named_as, shown
 from moodmesh.tasks.music.notation.features import key
-from moodmesh.tasks.music.notation.midi import write
-from moodmesh.tasks.music.notation.reading import Reading, read_given
+from moodmesh.tasks.music.notation.midi import read_given, write
+from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.rules.attributes import wanted
 from moodmesh.tasks.music.rules.moods import Mood
