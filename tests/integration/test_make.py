@@ -131,9 +131,15 @@ def test_a_piece_is_gone_on_from_and_nothing_but_its_notes_leaves(solo: Daemon) 
     assert read(Path("mine-continued.mid").read_bytes()).notes[: len(given.notes)] == given.notes
     assert not traces(solo.home, b"For my Anna")
     opens(Path("mine-continued.mid"))
-    said = solo.typed("make", "music", "--emotion", "sad", "--continue", "mine.mid", "--bars", "1", "--variant", "rules").stderr
+
+
+def test_a_piece_that_goes_on_from_a_file_is_under_two_licences(solo: Daemon) -> None:
+    Path("mine.mid").write_bytes(smf(played([(480 * i, 480 * i + 400, 60 + i % 5, 80) for i in range(32)])))
+    words = ["make", "music", "--emotion", "sad", "--bars", "1", "--variant", "rules"]
+    said = solo.typed(*words, "--continue", "mine.mid").stderr
     assert "licence CC0-1.0 from bar 9 on, what is before it stays under the licence of your file" in said
     assert "# of your file" not in said, "nothing was lost"
+    assert re.search("; licence CC0-1.0$", solo.typed(*words).stderr, re.MULTILINE)
 
 
 def test_what_was_read_of_a_file_is_said(solo: Daemon) -> None:

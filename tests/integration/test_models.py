@@ -69,6 +69,15 @@ def test_a_damaged_file_is_as_good_as_none_and_is_fetched_again(tmp_path: Path) 
         assert hashlib.sha256(kept(bare).read_bytes()).hexdigest() == kept(bare).name
 
 
+def test_pulling_a_damaged_file_fetches_it(tmp_path: Path) -> None:
+    with daemons(tmp_path, "full", "bare", **QUICK) as (_, bare):
+        bare.kill()
+        damage(bare, kept(bare).name)
+        bare.start(**BARE).linked()
+        assert bare.typed("models", "pull", NAME).stdout.strip() == f"{NAME}: fetched from full"
+        assert bare.typed("models", "pull", NAME).stdout.strip() == f"{NAME} was here already"
+
+
 def test_a_lone_device_with_a_damaged_file_answers_with_another_variant_and_says_why(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for folder in music.missing(tmp_path):
