@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,18 @@ def test_model_files_absent_and_damaged(tmp_path: Path) -> None:
     damaged = next(f for f in on_software.models(tasks, store) if f.subject == tiny.subject)
     assert damaged.state == "broken"
     assert damaged.remedy.startswith(f"`rm '{tmp_path / card.sha256}'")
+    assert found["model music-selector"].state == "missing", "what helps all variants is a model, too"
+
+
+def test_a_damaged_file_of_the_package_comes_back_with_the_package(tmp_path: Path) -> None:
+    """No peer is needed for it."""
+    task = registry.load()[0]["emotion.text"]
+    card = task.spec.variant("tiny").card
+    assert card is not None
+    (tmp_path / card.file).write_bytes(b"something else")
+    found = on_software._model(replace(card, folder=tmp_path), ModelStore(tmp_path / "data"))
+    assert found.state == "broken"
+    assert "pip install --force-reinstall" in found.remedy
 
 
 def test_a_broken_plug_in() -> None:

@@ -133,6 +133,39 @@ def test_a_piece_is_gone_on_from_and_nothing_but_its_notes_leaves(solo: Daemon) 
     opens(Path("mine-continued.mid"))
 
 
+def test_a_piece_that_goes_on_from_a_file_is_under_two_licences(solo: Daemon) -> None:
+    Path("mine.mid").write_bytes(smf(played([(480 * i, 480 * i + 400, 60 + i % 5, 80) for i in range(32)])))
+    words = ["make", "music", "--emotion", "sad", "--bars", "1", "--variant", "rules"]
+    said = solo.typed(*words, "--continue", "mine.mid").stderr
+    assert "licence CC0-1.0 from bar 9 on, what is before it stays under the licence of your file" in said
+    assert "# of your file" not in said, "nothing was lost"
+    assert re.search("; licence CC0-1.0$", solo.typed(*words).stderr, re.MULTILINE)
+
+
+def test_what_was_read_of_a_file_is_said(solo: Daemon) -> None:
+    notes = [(240 * i, 240 * i + 200, 60 + i % 7, 80) for i in range(64)]
+    more = played([*notes[:2], (0, 9600, 90, 80), (0, 100, 20, 80)])
+    Path("odd.mid").write_bytes(smf(b"\x00\xff\x58\x04\x06\x03\x18\x08" + played(notes), more))
+    for how in (["--transfer"], ["--bars", "1", "--variant", "rules", "--continue"]):
+        done = solo.typed("make", "music", "--emotion", "sad", *how, "odd.mid", "--out", f"{how[-1]}.mid")
+        assert done.returncode == 0, done.stderr
+        assert "# of your file: its 6/8 is in 8 bars of 4/4 now; 3 of 68 notes are left out" in done.stderr
+        assert "1 notes are shorter" in done.stderr
+        assert ("(before: 68)" in done.stderr) == (how == ["--transfer"])
+    found = make(solo, "--emotion", "sad", "--transfer", "odd.mid", "--out", "again.mid")
+    assert found["result"]["given"] == {"bars": 8, "notes": 68, "kept": 65, "shortened": 1, "metres": ["6/8"]}
+
+
+def test_a_melody_that_is_kept_keeps_the_mode_and_that_is_said(solo: Daemon) -> None:
+    make(solo, "--emotion", "happy", "--bars", "8", "--seed", "1", "--variant", "rules", "--out", "song.mid")
+    kept = solo.typed("make", "music", "--transfer", "song.mid", "--emotion", "sad", "--keep", "melody,tempo").stderr
+    assert "# kept: melody, tempo; with that the mode is kept, too: it stays major" in kept
+    other = solo.typed("make", "music", "--transfer", "song.mid", "--emotion", "sad", "--keep", "rhythm").stderr
+    assert "# kept: rhythm\n" in other
+    assert re.search(r"# 8 bars, .* minor, ", other)
+    assert "the mode stays, too" in " ".join(solo.typed("make", "music", "--help").stdout.split())
+
+
 def test_a_piece_is_put_into_another_mood(solo: Daemon) -> None:
     make(solo, "--emotion", "happy", "--bars", "8", "--seed", "1", "--out", "song.mid")
     found = make(solo, "--transfer", "song.mid", "--emotion", "sad", "--keep", "tempo")
@@ -193,6 +226,7 @@ BROKEN = {
     "broken.mid": b"MThd and then nothing",
     "none.mid": b"",
     "silent.mid": smf(END[:0]),
+    "on.mid": smf(b"\x00\x90\x3c\x40" + delta(480) + b"\x90\x40\x40"),
     "drums.mid": smf(played([(0, 480, 36, 90)], channel=9)),
     "long.mid": smf(
         tempo(60) + played([(0, 480, 60, 80)]) + delta(3 * 3600 * 480) + b"\x90\x3c\x40" + delta(480) + b"\x80\x3c\x40"
@@ -229,6 +263,7 @@ BROKEN = {
         ("--emotion sad --out piece.mp3", r"\.mid, \.midi, \.wav, \.ogg, \.flac"),
         ("--emotion sad --roll piece.jpg", r"written as \.png"),
         ("--emotion sad --out nowhere/piece.mid", "there is no folder"),
+        ("--emotion sad --out /proc/piece.mid", "/proc/piece.mid cannot be written: .*in a folder that you may write to"),
         ("--emotion sad --out there.mid", "is there already: name another file, or say --overwrite"),
         ("--emotion sad --out x.mid --out x.mid", "the same file twice"),
         ("--emotion sad --by soon", "write a time like 10s"),
@@ -238,6 +273,8 @@ BROKEN = {
         ("--emotion sad --continue silent.mid", "silent.mid: this MIDI file has no notes"),
         ("--emotion sad --continue drums.mid", "drums.mid: this MIDI file has drums only"),
         ("--emotion sad --continue long.mid", "long.mid: this MIDI file lasts 180 minutes"),
+        ("--emotion sad --continue on.mid", "on.mid: this MIDI file has no notes, or none that ends"),
+        ("--emotion sad --continue there.mid --key Eb", "--continue goes on in the key of its file: leave --key out"),
         ("--emotion sad --continue absent.mid", "cannot read absent.mid"),
         ("--emotion sad --transfer drums.mid", "drums only"),
         ("--emotion sad --transfer there.mid --continue there.mid", "there.mid: not a MIDI file|leave --continue"),
@@ -272,6 +309,28 @@ def test_bad_input_is_a_sentence_and_nothing_is_handed_in(solo: Daemon, words: s
     assert re.search(said, done.stderr.replace("\n", " ")), done.stderr
     assert [job["id"] for job in solo.client.get("jobs", limit=1000)["jobs"]] == [job["id"] for job in before]
     assert Path("there.mid").read_bytes() == BROKEN["there.mid"]
+
+
+@pytest.mark.parametrize("name", ["gone/x.mid", "gone/x.wav", "gone/x.png"])
+def test_a_piece_that_cannot_be_written_is_not_lost(solo: Daemon, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The folder goes while the piece is made."""
+    from moodmesh.nodes.making import files
+
+    write, folder = files.write_all, Path("gone")
+    folder.mkdir()
+
+    def late(*words: Any) -> list[Path]:
+        folder.rmdir()
+        return write(*words)
+
+    monkeypatch.setattr(files, "write_all", late)
+    done = solo.typed("make", "music", "--emotion", "calm", "--bars", "1", "--variant", "rules",
+                      *(("--roll", name) if name.endswith("png") else ("--out", name)))  # fmt: skip
+    assert done.returncode == 1
+    found = re.search(r"moodmesh (job result \S+ --out) FOLDER", done.stderr)
+    assert found, done.stderr
+    assert solo.typed(*found[1].split(), "kept").returncode == 0
+    opens(Path("kept/piece.mid"))
 
 
 @pytest.mark.parametrize("metre", ["6/8", "tempo changes"])
@@ -405,6 +464,42 @@ def test_a_mood_goes_to_own_devices_only_and_shared_as_its_cell(three: tuple[Dae
             assert ann.ended(job, 60)["ran_on"] == "bob"
     own = [body["params"] for to, kind, body in music.sent(ann) if (to, kind) == ("bob", "start")]
     assert {(p["valence"], p["arousal"]) for p in own if "valence" in p} == {(0.4, -0.6)}, "in tenths, no finer"
+
+
+def test_a_given_file_reaches_own_devices_alone_unless_it_is_shared(three: tuple[Daemon, Daemon, Daemon]) -> None:
+    """A friend's device, which makes music for whoever is paired with it, is never handed the file, whatever is asked."""
+    ann, bob, cleo = three
+    cleo.client.post("peers", "ann", "allow", body={"preset": None, "actions": ["music.transfer"], "limits": {}})
+    song = smf(tempo(90) + played([(480 * i, 480 * i + 400, 60 + i % 5, 80) for i in range(32)]))
+    Path("song.mid").write_bytes(song)
+    ann.wait_for(lambda: "music.transfer" in ann.client.get("peers", "cleo")["capability"]["tasks"], "informed")
+    options: list[dict[str, Any]] = [{}, {"on": "cleo"}, {"quality": "fast"}, {"by_s": 1.0}, {"variant": "rules"}]
+    tasks = {"music.transfer": {"emotion": "sad"}, "music.generate": {"emotion": "sad", "bars": 1}}
+    jobs = [ann.submit(task, song, params=params, **more) for task, params in tasks.items() for more in options]
+    time.sleep(4)
+    assert [ann.client.get("jobs", job)["status"] for job in jobs] == ["PENDING"] * len(jobs)
+    assert music.sent(ann) == [], "nobody was asked, nobody was told"
+    for job in jobs:
+        rows = ann.client.get("jobs", job, "explain")["now"]["rows"]
+        assert {row["gate"]["name"] for row in rows if row["name"] == "cleo"} == {"personal"}
+
+    words = ["make", "music", "--transfer", "song.mid"]
+
+    def told(*more: str) -> str:
+        return ann.typed(*words, *more, "--preview").stdout.splitlines()[0].split(", ", 1)[1]
+
+    assert told("--emotion", "sad") == "own devices only; of those that are paired: bob"
+    assert told("--emotion", "sad", "--share") == "any device that permits it; of those that are paired: bob, cleo"
+    assert told("--from", "mood", "--share").endswith("of those that are paired: bob"), "no further than the mood"
+    for more in (words, ["make", "music", "--continue", "song.mid", "--variant", "rules"]):
+        done = ann.typed(*more, "--emotion", "sad", "--share", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["ran_on"] == "cleo"
+    assert {to for to, _, _ in music.sent(ann)} == {"cleo"}
+    bob.start()
+    for job, asks in zip(jobs, options * 2, strict=True):
+        if asks != {"on": "cleo"}:
+            assert ann.ended(job, 60)["ran_on"] == "bob"
 
 
 def test_what_is_kept_of_a_mood_is_no_finer_than_needed(three: tuple[Daemon, Daemon, Daemon]) -> None:

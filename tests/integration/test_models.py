@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from integration import music
 from integration.daemons import Daemon, daemons
 from moodmesh.nodes.errors import NotFound, Refused
 from moodmesh.tasks import registry
+from moodmesh.tasks.music.generate import CARDS
 
 NAME = "emotion-text-tiny"
 CARD = registry.load()[0]["emotion.text"].spec.variant("tiny").card
+MUSIC = CARDS["music-tiny"]
 TEXT = b"I love it. I hate it."
 QUICK = {"jobs__benchmark": "false"}
 BARE = {"jobs__packaged_models": "false"}
@@ -49,6 +52,50 @@ def test_a_node_without_weights_pulls_them_by_hash_and_runs_the_job(tmp_path: Pa
         assert (job["status"], job["ran_on"]) == ("SUCCEEDED", "bare")
         again = bare.run("models", "pull", NAME)
         assert again.stdout.strip() == f"{NAME} was here already"
+
+
+def damage(daemon: Daemon, sha256: str) -> None:
+    (daemon.home / "models").mkdir(exist_ok=True)
+    (daemon.home / "models" / sha256).write_bytes(b"not the weights")
+
+
+def test_a_damaged_file_is_as_good_as_none_and_is_fetched_again(tmp_path: Path) -> None:
+    with daemons(tmp_path, "full", "bare", **QUICK) as (_, bare):
+        bare.kill()
+        damage(bare, kept(bare).name)
+        bare.start(**BARE).linked()
+        job = bare.ended(bare.submit("emotion.text", TEXT, variant="tiny", on="bare"))
+        assert (job["status"], len(job["attempts"])) == ("SUCCEEDED", 1), job
+        assert hashlib.sha256(kept(bare).read_bytes()).hexdigest() == kept(bare).name
+
+
+def test_pulling_a_damaged_file_fetches_it(tmp_path: Path) -> None:
+    with daemons(tmp_path, "full", "bare", **QUICK) as (_, bare):
+        bare.kill()
+        damage(bare, kept(bare).name)
+        bare.start(**BARE).linked()
+        assert bare.typed("models", "pull", NAME).stdout.strip() == f"{NAME}: fetched from full"
+        assert bare.typed("models", "pull", NAME).stdout.strip() == f"{NAME} was here already"
+
+
+def test_a_lone_device_with_a_damaged_file_answers_with_another_variant_and_says_why(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in music.missing(tmp_path):
+            patch.setenv("PYTHONPATH", folder, prepend=":")
+        bare = Daemon(tmp_path / "bare", "bare", **QUICK, **BARE)
+        damage(bare, MUSIC.sha256)
+        try:
+            bare.start()
+            job = bare.ended(bare.submit("music.generate", params={"emotion": "calm", "bars": 1}))
+            assert job["status"] == "SUCCEEDED", job
+            assert [(a["variant"], a["state"]) for a in job["attempts"]] == [("tiny", "ERRORED"), ("rules", "COMMITTED")]
+            said = bare.typed("job", "explain", job["id"]).stdout
+            assert "is not the model music-tiny: sha256" in said
+            assert "its model is not there, or damaged" in said
+            again = bare.ended(bare.submit("music.generate", params={"emotion": "calm", "bars": 1}))
+            assert [a["variant"] for a in again["attempts"]] == ["rules"], "what is known to be damaged is not tried again"
+        finally:
+            bare.kill()
 
 
 def test_a_job_alone_fetches_what_it_needs(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,35 @@ def test_a_damaged_file_is_refused_at_first_use(card: Card, tmp_path: Path, wher
         (tmp_path / "data" / card.sha256).write_bytes(b"broken")
     with pytest.raises(ModelDamaged, match="small"):
         ModelStore(tmp_path / "data").path(card)
+
+
+def test_a_damaged_file_counts_as_absent_and_another_serves_in_its_place(card: Card, tmp_path: Path) -> None:
+    ship(card, b"broken")
+    store = ModelStore(tmp_path / "data")
+    assert store.find(card) is not None, "nobody has read it"
+    with pytest.raises(ModelDamaged, match="moodmesh doctor"):
+        store.path(card)
+    assert store.find(card) is None
+    assert not store.sure(card)
+    there = store.add(card, CONTENT)
+    assert store.path(card) == store.find(card) == there
+    assert store.sure(card)
+
+
+def test_a_file_that_is_mended_or_damaged_later_is_read_again(card: Card, tmp_path: Path) -> None:
+    ship(card, b"broken!")
+    assert card.folder is not None
+    file, store = card.folder / card.file, ModelStore(tmp_path / "data")
+    with pytest.raises(ModelDamaged):
+        store.path(card)
+    file.write_bytes(CONTENT)
+    os.utime(file, ns=(1, 1))
+    assert store.path(card) == store.find(card) == file
+    file.write_bytes(CONTENT[::-1])
+    os.utime(file, ns=(2, 2))
+    assert not store.sure(card)
+    with pytest.raises(ModelDamaged):
+        store.path(card)
 
 
 def test_the_shipped_cards_are_true(tmp_path: Path) -> None:

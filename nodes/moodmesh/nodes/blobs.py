@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from moodmesh.nodes.access import Access
 from moodmesh.nodes.jobs.journal import Jobs
 from moodmesh.nodes.messages import INLINE_BYTES, Blob, HaveModel, SeekModel
 from moodmesh.nodes.peers import Peers
+from moodmesh.tasks.errors import ModelError
 from moodmesh.tasks.models import Card, ModelStore
 from moodmesh.tasks.task import Task
 
@@ -121,7 +123,8 @@ class Models:
         `progress` hears the share of bytes that came, 0 to 1.
         """
         async with self._pulling[card.sha256]:
-            if self._store.find(card) is not None:
+            with contextlib.suppress(ModelError):
+                await asyncio.to_thread(self._store.path, card)
                 return ""
             problems: list[str] = []
             for peer in list(self._peers.linked()):
@@ -164,9 +167,9 @@ class Models:
             return
         artefact = None
         for name, task in self._tasks.items():
-            for variant in task.spec.variants:
-                if variant.card and variant.card.sha256 == message.sha256 and self._access.may(peer, name):
-                    artefact = await self._offer(peer, variant.card)
+            for card in task.spec.cards().values():
+                if card.sha256 == message.sha256 and self._access.may(peer, name):
+                    artefact = await self._offer(peer, card)
         self._peers.send(peer, HaveModel(sha256=message.sha256, artefact=artefact))
 
     async def _offer(self, peer: DeviceId, card: Card) -> str | None:

@@ -25,7 +25,7 @@ from moodmesh.nodes.placement.view import Ask, Device
 from moodmesh.nodes.pool.seam import AttemptFailed, TaskPool
 from moodmesh.nodes.rates import Rate
 from moodmesh.nodes.store import Store
-from moodmesh.tasks.errors import InvalidInput
+from moodmesh.tasks.errors import InvalidInput, ModelDamaged, ModelError
 from moodmesh.tasks.models import Card, ModelStore
 from moodmesh.tasks.task import Request, Task, Variant
 
@@ -265,16 +265,25 @@ class Capabilities:
         return (card.name, card.sha256) if card else ("", "")
 
     async def prepare(self, task: str, variant: str) -> None:
-        """Have the weights here; raises OSError when no peer has them either."""
+        """Have the weights here, as their card says they are; OSError when no peer has them either, and then, as where they are
+        damaged, the variant counts as absent."""
         card = self.tasks[task].spec.variant(variant).card
-        if card is not None and self._models.find(card) is None:
-            if self.fetch is None:
-                raise OSError(f"{card.file} is not here and no peer was asked")
-            try:
-                await self.fetch(card)
-            except OSError:
-                self._sought[card.sha256] = self._clock.now()
-                raise
+        if card is None or self._models.sure(card):
+            return
+        try:
+            await asyncio.to_thread(self._models.path, card)
+        except ModelError as wrong:
+            self._found.pop(card.sha256, None)
+            await self._fetched(card, f"{wrong}; " if isinstance(wrong, ModelDamaged) else "")
+
+    async def _fetched(self, card: Card, why: str) -> None:
+        if self.fetch is None:
+            raise OSError(f"{why}{card.file} is not here and no peer was asked")
+        try:
+            await self.fetch(card)
+        except OSError as error:
+            self._sought[card.sha256] = self._clock.now()
+            raise OSError(f"{why}{error}") from None
 
     def seek_again(self) -> None:
         """Another peer is linked: it may have the models that were sought in vain."""

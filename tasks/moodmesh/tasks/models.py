@@ -57,35 +57,54 @@ def save_cards(cards: Mapping[str, Card], file: Path) -> None:
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+_Seen = tuple[Path, str, int, int]
+
+
 class ModelStore:
     """Finds model files: shipped with the package first, then in the data folder, where fetched files go by their hash.
 
-    `packaged=False` looks in the data folder alone, as a node does that was installed without weights.
+    `packaged=False` looks in the data folder alone, as a node does that was installed without weights. A file that was found to
+    be damaged counts as absent from then on, until it changes.
     """
 
     def __init__(self, folder: Path, *, packaged: bool = True) -> None:
         self._folder = folder
         self._packaged = packaged
-        self._verified: set[tuple[Path, str]] = set()
+        self._right: dict[_Seen, bool] = {}
 
     def path(self, card: Card) -> Path:
-        """The file of `card`, its hash checked when first asked for; ModelMissing or ModelDamaged otherwise."""
-        file = self.find(card)
-        if file is None:
-            raise ModelMissing(
-                f"the model {card.name} ({card.bytes / 1e6:.1f} MB) is not on this device: fetch it with "
-                f"`moodmesh models pull {card.name}` (sha256 {card.sha256})",
-                card.sha256,
-            )
-        if (file, card.sha256) not in self._verified:
-            _verify(file, card)
-            self._verified.add((file, card.sha256))
-        return file
+        """The first file of `card` that has its hash, which is checked when a file is new or has changed; ModelMissing or
+        ModelDamaged otherwise."""
+        damaged = None
+        for file in self._files(card):
+            if self._is_right(file, card):
+                return file
+            damaged = damaged or file
+        if damaged is not None:
+            raise ModelDamaged(_damage(card, str(damaged), _hash(damaged)), card.sha256)
+        raise ModelMissing(
+            f"the model {card.name} ({card.bytes / 1e6:.1f} MB) is not on this device: fetch it with "
+            f"`moodmesh models pull {card.name}` (sha256 {card.sha256})",
+            card.sha256,
+        )
 
     def find(self, card: Card) -> Path | None:
-        """Where a file of `card` lies, unverified; None when there is none."""
+        """Where a file of `card` lies that is not known to be damaged, unverified; None when there is none."""
+        return next((file for file in self._files(card) if self._right.get(_seen(file, card), True)), None)
+
+    def sure(self, card: Card) -> bool:
+        """Whether the file that `path` gives is known already, so that nothing has to be read."""
+        return any(self._right.get(_seen(file, card), False) for file in self._files(card))
+
+    def _files(self, card: Card) -> list[Path]:
         shipped = [card.folder / card.file] if self._packaged and card.folder is not None else []
-        return next((file for file in [*shipped, self._folder / card.sha256] if file.is_file()), None)
+        return [file for file in [*shipped, self._folder / card.sha256] if file.is_file()]
+
+    def _is_right(self, file: Path, card: Card) -> bool:
+        seen = _seen(file, card)
+        if seen not in self._right:
+            self._right[seen] = _hash(file) == card.sha256
+        return self._right[seen]
 
     def add(self, card: Card, content: bytes | Path) -> Path:
         """Keep a fetched file under its hash, whole or not at all; ModelDamaged when the bytes are not those of the card."""
@@ -103,12 +122,20 @@ class ModelStore:
         return file
 
 
-def _verify(file: Path, card: Card) -> None:
+def _seen(file: Path, card: Card) -> _Seen:
+    """What tells whether a file is still the one that was verified."""
+    try:
+        found = file.stat()
+    except OSError:  # gone meanwhile: whoever reads it is told
+        return file, card.sha256, -1, -1
+    return file, card.sha256, found.st_size, found.st_mtime_ns
+
+
+def _hash(file: Path) -> str:
     with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    if found != card.sha256:
-        raise ModelDamaged(_damage(card, str(file), found), card.sha256)
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _damage(card: Card, what: str, found: str) -> str:
-    return f"{what} is not the model {card.name}: sha256 {found[:16]}, expected {card.sha256[:16]}; delete and fetch it again"
+    hashes = f"sha256 {found[:16]}, expected {card.sha256[:16]}"
+    return f"{what} is not the model {card.name}: {hashes}; `moodmesh doctor` says how to mend it"

@@ -104,12 +104,14 @@ class Escalation:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What every node may know of a task. `personal`: inputs go to the owner's own devices only, unless the job says otherwise.
+    """What every node may know of a task. `personal`: inputs go to the owner's own devices only, unless the job says otherwise;
+    `personal_input`: so do requests with an input file, others go anywhere.
 
     `effects`: the task changes something outside its output (plays sound, moves a file) and is run at most once.
     `version` is the version of the request and result schemas; nodes run a job only under the same version.
     `escalation`: how two of the variants answer one request together; None when they cannot.
     `streams`: it hands its answer on part by part (`Context.emit`), and begins after the parts of the request.
+    `helpers`: model files that make its answers better and that it goes without where they are absent or damaged.
     """
 
     name: str
@@ -120,9 +122,16 @@ class TaskSpec:
     variants: tuple[Variant, ...]
     unit: str
     personal: bool = False
+    personal_input: bool = False
     effects: bool = False
     escalation: Escalation | None = None
     streams: bool = False
+    helpers: tuple[Card, ...] = ()
+
+    def cards(self) -> dict[str, Card]:
+        """Each model file by the variant that needs it; helpers by their own names."""
+        needed = {variant.name: variant.card for variant in self.variants if variant.card is not None}
+        return needed | {card.name: card for card in self.helpers}
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`; KeyError when there is none."""

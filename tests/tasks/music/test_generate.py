@@ -6,6 +6,7 @@ import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 import pytest
 
 from moodmesh.tasks.errors import Cancelled, InvalidInput
+from moodmesh.tasks.models import Card, ModelStore
 from moodmesh.tasks.music.engine.playing import Ask
 from moodmesh.tasks.music.engine.steps import Steps
-from moodmesh.tasks.music.generate import MusicGenerate, composers
+from moodmesh.tasks.music.generate import SELECTOR, MusicGenerate, composers
 from moodmesh.tasks.music.generate.asked import Asked, trimmed
 from moodmesh.tasks.music.generate.composers import Rules, Trained
-from moodmesh.tasks.music.generate.runner import PIECE, Generate, packed, unpacked
+from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner, packed, unpacked
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import key
 from moodmesh.tasks.music.notation.midi import read, write
@@ -61,7 +63,7 @@ class Listener:
 
 
 def runner(kind: str) -> Generate:
-    return Generate(TASK.spec.variant("rules"), Rules() if kind == "rules" else Trained(steps()))
+    return Generate(TASK.spec.variant("rules"), Rules if kind == "rules" else partial(Trained, steps()))
 
 
 def made(kind: str, params: dict[str, Any], seed: int = 1, given: bytes = b"", parts: tuple[bytes, ...] = ()) -> Output:
@@ -175,6 +177,25 @@ def test_the_last_phrase_is_told_that_the_piece_ends_with_it(monkeypatch: pytest
     assert [ask.told[-1] for ask in plans[0]] == [0.0] * 10 + [1.0] * 2
 
 
+def test_a_piece_that_goes_on_from_a_file_says_from_which_bar_on_a_machine_made_it() -> None:
+    given = write(compose(wanted(0.6, 0.5), 8, 3))
+    output = made("rules", {"emotion": "sad", "bars": 2}, given=given)
+    said = output.value["provenance"]
+    assert said.startswith(
+        "Bars 1 to 8 are those of the file that was given, under its licence; from bar 9 on made by a machine"
+    )
+    assert said in [message.text for track in piece(output).tracks for message in track if message.type == "marker"]
+    assert output.value["given"]["bars"] == 8
+    assert output.value["given"]["notes"] == output.value["given"]["kept"] == len(read(given).notes)
+    alone = made("rules", {"emotion": "sad", "bars": 2}).value
+    assert (alone["given"], alone["provenance"][:4]) == (None, "Made")
+
+
+def test_a_file_has_its_own_key() -> None:
+    with pytest.raises(InvalidInput, match="leave `key` out"):
+        TASK.units(Request({"emotion": "sad", "key": "Eb"}, write(compose(wanted(0.6, 0.5), 8, 3))))
+
+
 def test_what_is_too_dense_to_read_is_cut_at_a_whole_note() -> None:
     dense = tidy([Note(0, v.PIANO, 21 + n, 9, 4) for n in range(88)], [30])
     asked = Asked.of(Request({"emotion": "calm", "bars": 2}, write(dense), 1))
@@ -212,6 +233,34 @@ def test_the_piece_says_what_made_it() -> None:
     assert texts[0] == output.value["provenance"]
     assert "seed 77" in texts[0]
     assert "machine" in texts[0]
+
+
+@dataclass
+class Shelf(Listener):
+    """A context with model files, which it counts."""
+
+    store: ModelStore = field(default_factory=lambda: ModelStore(Path("none")))
+    asked: list[str] = field(default_factory=list)
+
+    def model(self, card: Card) -> Path:  # type: ignore[override]
+        self.asked.append(card.name)
+        return self.store.path(card)
+
+
+@pytest.mark.parametrize("state", ["absent", "damaged"])
+def test_without_what_chooses_among_takes_a_piece_is_made_all_the_same(tmp_path: Path, state: str) -> None:
+    assert SELECTOR is not None
+    if state == "damaged":
+        (tmp_path / SELECTOR.sha256).write_bytes(b"broken")
+    without = Shelf(store=ModelStore(tmp_path, packaged=False))
+    variant = TASK.spec.variant("rules")
+    assert open_runner(variant, without).run(Request({"emotion": "calm", "bars": 2}, b"", 1), without).value["takes"] == 1
+    assert without.asked == [], "one take needs no choice"
+    found = open_runner(variant, without).run(Request({"emotion": "calm", "bars": 2, "takes": 2}, b"", 1), without).value
+    assert (found["takes"], found["selector"]) == (2, None)
+    whole = Shelf()
+    found = open_runner(variant, whole).run(Request({"emotion": "calm", "bars": 2, "takes": 2}, b"", 1), whole).value
+    assert found["selector"] == SELECTOR.sha256
 
 
 def test_words_lie_in_their_quadrants() -> None:

@@ -67,6 +67,13 @@ def test_the_mood_is_where_it_was_asked_for(tmp_path: Path) -> None:
     assert places["up"][0] < places["left"][0] - 50 < places["down"][0] - 100
 
 
+def test_a_mood_that_stays_is_one_point_and_a_path_has_a_start(tmp_path: Path) -> None:
+    for name, moods in {"once": CALM, "stays": CALM * 8, "path": [*CALM, (0.41, -0.5)]}.items():
+        draw(one(v.PIANO, 60), moods, tmp_path / f"{name}.png")
+    data = {name: (tmp_path / f"{name}.png").read_bytes() for name in ("once", "stays", "path")}
+    assert data["stays"] == data["once"] != data["path"]
+
+
 @pytest.mark.parametrize(
     "score",
     [

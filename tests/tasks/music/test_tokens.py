@@ -9,7 +9,7 @@ from moodmesh.tasks import InvalidInput
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.grammar import START, State, allowed, follow
 from moodmesh.tasks.music.notation.score import Score
-from moodmesh.tasks.music.notation.tokens import bars, decode, encode, slide, windows
+from moodmesh.tasks.music.notation.tokens import bars, decode, encode, windows
 from moodmesh.tasks.music.notation.vocabulary import NUMBERS, Kind
 
 from .pieces import scale, scores
@@ -111,13 +111,3 @@ def test_windows_hold_whole_bars_in_order(score: Score, size: int) -> None:
     for window in made:
         assert window[0] == v.BAR_LINE
         assert encode(decode(window.tolist()))[:-1] == [t for t in window if t not in (v.PAD, v.EOS)]
-
-
-def test_a_window_slides_by_bars() -> None:
-    tokens = encode(scale(20))[:-1]
-    a_bar = len(tokens) // 20
-    assert slide(tokens, len(tokens)) == tokens
-    assert slide(tokens, len(tokens) - 1) == tokens[a_bar:]
-    assert slide(tokens, 3 * a_bar + 5) == tokens[17 * a_bar :]
-    assert slide(tokens, 5) == tokens[19 * a_bar :]
-    assert slide([], 5) == []

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.features import Key, key
+from moodmesh.tasks.music.notation.features import Key, articulation, key
 from moodmesh.tasks.music.notation.midi import read, write
 from moodmesh.tasks.music.notation.score import Note, Score, tidy
 from moodmesh.tasks.music.rules.attributes import heard, wanted
 from moodmesh.tasks.music.rules.compose import compose
 from moodmesh.tasks.music.rules.moods import EMOTIONS, QUADRANTS
 from moodmesh.tasks.music.rules.orchestrate import orchestrated
-from moodmesh.tasks.music.transfer import MusicTransfer
+from moodmesh.tasks.music.transfer import MusicTransfer, hearing
 from moodmesh.tasks.music.transfer.mode import parallel
 from moodmesh.tasks.music.transfer.rules import transferred
 from moodmesh.tasks.music.transfer.schema import Kept
@@ -27,7 +27,7 @@ from moodmesh.tasks.music.transfer.tune import tune
 from moodmesh.tasks.task import Request
 from moodmesh.tasks.testing import CheckContext, ModelStore, check_task
 
-from .pieces import END, played, scale, scores, smf
+from .pieces import END, delta, played, scale, scores, smf
 
 ALL: tuple[Kept, ...] = get_args(Kept)
 axis = st.floats(-1, 1)
@@ -156,6 +156,54 @@ def test_no_instrument_falls_silent_where_it_is_thinned() -> None:
     assert tracks(thin) == {v.PIANO, v.GUITAR}
 
 
+@settings(deadline=None, max_examples=80)
+@given(scores())
+def test_what_is_heard_of_a_given_piece_is_what_the_rules_hear(score: Score) -> None:
+    assert hearing.heard(score) == heard(score)
+
+
+def dense(bars: int) -> Score:
+    """400 notes a bar over all of the keys, most of them with no note nearby at once."""
+    places = range(bars * v.BAR)
+    return tidy((Note(at, v.PIANO, 21 + (at * 7 + 9 * n) % 88, 30, 16) for at in places for n in range(25)), [40] * bars)
+
+
+def test_a_dense_piece_costs_as_many_units_as_it_has_notes_and_each_is_looked_at_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twice as dense must not take four times as long: of each note a few others are looked at, however many there are."""
+    monkeypatch.setattr("moodmesh.tasks.music.rules.attributes._articulation", None)  # looks at all of a bar for each note
+    run(write(dense(1)), emotion="sad")
+    request = Request({"emotion": "sad"}, write(dense(4)))
+    assert MusicTransfer().units(request) == len(dense(4).notes) == 1600
+    looked = 0
+
+    class Counted(Note):
+        @property
+        def onset(self) -> int:  # type: ignore[override]
+            nonlocal looked
+            looked += 1
+            return self[0]
+
+    score = dense(4)
+    object.__setattr__(score, "notes", tuple(Counted(*note) for note in score.notes))
+    articulation(score)
+    assert looked < 10 * len(score.notes)
+
+
+def test_the_result_says_how_the_file_was_read() -> None:
+    six_eighths = b"\x00\xff\x58\x04\x06\x03\x24\x08"
+    notes = [(240 * n, 240 * n + 240, 60 + n % 5, 64) for n in range(16 * 6)]
+    long, low = (0, 9600, 80, 64), (0, 240, 20, 64)
+    value, score = run(smf(six_eighths + played(notes), played([*notes[:3], long, low])), emotion="sad")
+    assert value["given"] == {"bars": 12, "notes": 96 + 5, "kept": 97, "shortened": 1, "metres": ["6/8"]}
+    assert score.bars == 12
+    value, _ = run(write(piece()), emotion="sad")
+    assert value["given"]["metres"] == []  # type: ignore[index]
+    assert value["given"]["shortened"] == 0  # type: ignore[index]
+    assert value["given"]["notes"] == value["given"]["kept"] == len(piece().notes)  # type: ignore[index]
+
+
 def test_the_result_says_what_was_heard_before_and_after() -> None:
     value, score = run(write(piece()), emotion="sad", keep=["tempo"])
     assert value["bars"] == score.bars == 16
@@ -172,6 +220,8 @@ def test_the_result_says_what_was_heard_before_and_after() -> None:
         (b"", {"emotion": "sad"}, "hand in a MIDI file"),
         (b"MThd broken", {"emotion": "sad"}, "not a MIDI file that can be read"),
         (smf(END[:0]), {"emotion": "sad"}, "no notes"),
+        (smf(b"\x00\x90\x3c\x40" + delta(480) + b"\x90\x40\x40"), {"emotion": "sad"}, "note-ons without note-offs"),
+        (smf(played([(0, 9, 20, 64)])), {"emotion": "sad"}, r"a piano can play \(21 to 108\)"),
         (smf(played([(0, 480, 36, 90)], channel=9)), {"emotion": "sad"}, "drums only"),
         (write(scale()), {"emotion": "blue"}, "Known are happy, angry, sad, calm"),
         (write(scale()), {}, "give the mood in one way"),

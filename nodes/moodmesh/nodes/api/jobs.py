@@ -261,7 +261,7 @@ class JobsView:
 
 
 def personal_by_itself(node: Services, task: str) -> bool:
-    """Whether all input of a task is personal; of another one, a job is when it was made from a mood."""
+    """Whether all input of a task is personal; of another one, a job is when it was made from a mood, or a file was given."""
     return task in node.tasks and node.tasks[task].spec.personal
 
 
@@ -288,7 +288,9 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         raise UsageError(f"{asked.task} has no variant {asked.variant!r}; it has {', '.join(variants)}")
     if asked.personal is not None:
         if asked.public:
-            raise UsageError("this request tells how you feel, and never goes to everybody: leave --public out")
+            raise UsageError(
+                "this request was kept to own devices, or tells how you feel, and never goes to everybody: leave --public out"
+            )
         asked = asked.model_copy(update={"params": kept(asked.params, asked.personal)})
     seed = asked.seed if asked.seed is not None else secrets.randbits(31)
     request = _request(task, asked, data, seed)
@@ -296,7 +298,8 @@ def make_spec(node: Services, asked: JobRequest, data: bytes) -> Spec:
         units, size = sizes(task, request)
     except InvalidInput as error:
         raise UsageError(str(error)) from None
-    personal = asked.personal is not None or (task.spec.personal and not asked.public)
+    by_itself = task.spec.personal or (task.spec.personal_input and bool(data))
+    personal = asked.personal is not None or (by_itself and not asked.public)
     return Spec(
         task=asked.task, version=task.spec.version, params=dict(request.params), units=units, input_bytes=len(data),
         result_bytes=size, personal=personal, effects=task.spec.effects, seed=seed,

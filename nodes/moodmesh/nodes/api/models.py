@@ -58,9 +58,9 @@ async def _pull(node: Services, card: Card, told: asyncio.Queue[dict[str, Any]])
 
 
 def _cards(node: Services) -> dict[str, tuple[str, str, Card]]:
-    """Task, variant and card of each model by the model's name."""
-    found = [(task, v.name, v.card) for task, plugin in sorted(node.tasks.items()) for v in plugin.spec.variants if v.card]
-    return {card.name: (task, variant, card) for task, variant, card in found}
+    """Task, variant and card of each model by the model's name; what helps all variants is of none (`-`)."""
+    found = [(task, of, card) for task, plugin in sorted(node.tasks.items()) for of, card in plugin.spec.cards().items()]
+    return {card.name: (task, "-" if of == card.name else of, card) for task, of, card in found}
 
 
 def _find(node: Services, name: str) -> tuple[str, str, Card]:

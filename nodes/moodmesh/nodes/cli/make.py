@@ -29,7 +29,9 @@ PathFile = Annotated[
 Share = Annotated[
     bool,
     typer.Option(
-        "--share", help="With --from mood or --path: peers with `mood.share` may make it too, told one of nine moods only."
+        "--share",
+        help="With --from mood or --path: peers with `mood.share` may make it too, told one of nine moods only. With "
+        "--continue or --transfer otherwise: the notes of the file may go to any device that permits it.",
     ),
 ]
 RoomName = Annotated[str | None, typer.Option("--room", help="With --from room: which one, where you are in several.")]
@@ -59,20 +61,28 @@ def music(
     room: RoomName = None,
     share: Share = False,
     continue_: Annotated[
-        Path | None, typer.Option("--continue", help="Go on from this MIDI file; its notes are sent along.")
+        Path | None,
+        typer.Option("--continue", help="Go on from this MIDI file. Its notes go to your own devices only, or with --share."),
     ] = None,
     transfer: Annotated[
-        Path | None, typer.Option(help="Put this MIDI file into the mood instead of making a new piece.")
+        Path | None,
+        typer.Option(help="Put this MIDI file into the mood instead of making a new piece. Own devices only, or with --share."),
     ] = None,
     keep: Annotated[
-        str | None, typer.Option(metavar="WHAT,...", help=f"With --transfer: what is not to change, of {', '.join(KEPT)}.")
+        str | None,
+        typer.Option(
+            metavar="WHAT,...",
+            help=f"With --transfer: what is not to change, of {', '.join(KEPT)}; with melody or key the mode stays, too.",
+        ),
     ] = None,
     thin: Annotated[
         bool, typer.Option("--thin", help="With --transfer: notes may be left out where the mood wants fewer.")
     ] = False,
     bars: Annotated[int | None, typer.Option(min=1, max=MOST_BARS, help=f"How long; {BARS} bars otherwise.")] = None,
     bpm: Annotated[float | None, typer.Option(min=30, max=240, help="Quarters a minute; the mood chooses otherwise.")] = None,
-    key: Annotated[Keys | None, typer.Option(help="The tonic; major or minor follows the mood.")] = None,
+    key: Annotated[
+        Keys | None, typer.Option(help="The tonic; major or minor follows the mood. Not with --continue: its file has one.")
+    ] = None,
     ensemble: Annotated[
         Literal["piano", "strings", "guitar", "trio", "band"] | None, typer.Option(help="Who plays; the piano alone otherwise.")
     ] = None,
@@ -106,26 +116,29 @@ def music(
 
     Example: moodmesh make music --from room --bars 32 --ensemble strings --out evening.mid --out evening.ogg
 
-    Example: moodmesh make music --transfer song.mid --emotion sad --keep melody,tempo
+    Example: moodmesh make music --transfer song.mid --emotion sad --keep rhythm
     """
     from moodmesh.nodes.making import files, wish
 
     options = {"bars": bars, "bpm": bpm, "key": key, "ensemble": ensemble, "takes": takes, "temperature": temperature}
     fitting(options, continue_=continue_, transfer=transfer, keep=keep, thin=thin, path=path)
-    files.writable(out or [], roll, overwrite=overwrite)
+    files.writable(out or ([] if play or preview else [files.free("piece")]), roll, overwrite=overwrite)
     notes = {file: files.music_of(file) for file in (continue_, transfer) if file is not None}
-    routing = {"variant": variant, "on": on, "by_s": time_of("--by", by) if by is not None else None, "quality": quality}
+    by_s = time_of("--by", by) if by is not None else None
+    routing: dict[str, Any] = {"variant": variant, "on": on, "by_s": by_s, "quality": quality}
     if by is not None and quality == "fast":
         raise UsageError(
             "--by takes the best quality that is done in time, --quality fast whatever is soonest: give one of them"
         )
-    meant = mood_of(from_, emotion, va, path, room, share=share)
+    meant = mood_of(from_, emotion, va, path, room, share=share, file=bool(notes))
+    if share and meant.personal is None:
+        routing["public"] = True
     more: dict[str, Any] = {"routing": routing, **({} if seed is None else {"seed": seed})}
     if transfer is not None:
         wished = wish.transfer(meant, transfer, notes[transfer], kept_of(keep), thin=thin, **more)
     else:
-        go_on = None if continue_ is None else (continue_, notes[continue_])
-        wished = wish.generate(meant, options | {"bars": bars or BARS}, go_on, **more)
+        go_on = {} if continue_ is None else {"notes": notes[continue_]}
+        wished = wish.generate(meant, options | {"bars": bars or BARS}, continue_, **go_on, **more)
     wished.check()
     if preview:
         leaves(wished, json)
@@ -139,6 +152,8 @@ def fitting(
     """`UsageError` for options that say nothing together."""
     if transfer is None and (keep is not None or thin):
         raise UsageError("--keep and --thin say what becomes of the piece of --transfer: give that file")
+    if continue_ is not None and options["key"] is not None:
+        raise UsageError("--continue goes on in the key of its file: leave --key out")
     if transfer is None:
         return
     if continue_ is not None or path is not None:
@@ -148,14 +163,21 @@ def fitting(
 
 
 def mood_of(
-    from_: str | None, emotion: str | None, va: str | None, path: Path | None, room: str | None, *, share: bool
+    from_: str | None,
+    emotion: str | None,
+    va: str | None,
+    path: Path | None,
+    room: str | None,
+    *,
+    share: bool,
+    file: bool = False,
 ) -> Meant:
-    """The mood that is meant; the daemon is asked only where it has to know."""
+    """The mood that is meant; the daemon is asked only where it has to know. `file`: a piece is given, too."""
     from moodmesh.nodes.making import meant
 
     way = meant.one_way({"--from": from_, "--emotion": emotion, "--va": va, "--path": path})
-    if share and from_ != "mood" and path is None:
-        raise UsageError("--share is about --from mood and --path: what you type, and what a room told, is free already")
+    if share and from_ != "mood" and path is None and not file:
+        raise UsageError("--share is about --from mood, --path and files: what you type, and what a room told, is free already")
     if room is not None and from_ != "room":
         raise UsageError("--room says which room --from room means: give both")
     if way == "--emotion":
@@ -201,10 +223,12 @@ def _make(wished: Wish, outs: list[Path], roll: Path | None, *, play: bool, why:
         say(one.job["quality"]["words"])
     say(f"job {one.job['id']}")
     wrote: list[Path] = []
+    kept = f"moodmesh job result {one.job['id'][:8]} --out FOLDER"
 
     def write() -> None:
         into = outs or ([] if play else [files.free(wished.name)])
-        wrote.extend(files.write_all(into, roll, one.midi, one.found["result"]["moods"], made.title(one)))
+        moods, title = one.found["result"]["moods"], made.title(one)
+        wrote.extend(files.write_all(into, roll, one.midi, moods, title, f"`{kept}` writes it as MIDI"))
 
     if where is not None:
         by = made.played(one, write, where)
@@ -219,6 +243,6 @@ def _make(wished: Wish, outs: list[Path], roll: Path | None, *, play: bool, why:
     for line in made.told(one):
         say(line)
     if not outs and play:
-        say(f"# to keep it: moodmesh job result {one.job['id'][:8]} --out .")
+        say(f"# to keep it: {kept}")
     for line in [*map(str, wrote), *(explained(reason) if reason else [])]:
         put(line)

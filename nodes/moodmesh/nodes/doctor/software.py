@@ -80,9 +80,8 @@ def _activity(rule: WhileActive) -> Finding:
 def models(tasks: Mapping[str, Task], store: ModelStore) -> Iterator[Finding]:
     """Whether each model file is here, and is what its card says."""
     for task in tasks.values():
-        for variant in task.spec.variants:
-            if variant.card is not None:
-                yield _model(variant.card, store)
+        for card in task.spec.cards().values():
+            yield _model(card, store)
 
 
 def _model(card: Card, store: ModelStore) -> Finding:
@@ -92,12 +91,19 @@ def _model(card: Card, store: ModelStore) -> Finding:
     try:
         store.path(card)
     except ModelDamaged:
-        return broken(
-            f"model {card.name}", f"{file} is not what its card says", f"`rm '{file}' && moodmesh models pull {card.name}`"
-        )
+        return broken(f"model {card.name}", f"{file} is not what its card says", _cure(card, file))
     except OSError as error:
         return broken(f"model {card.name}", f"{file} cannot be read: {error.strerror}", f"`chmod u+r '{file}'`")
     return ok(f"model {card.name}", f"{card.bytes / 1e6:.1f} MB, hash right")
+
+
+def _cure(card: Card, file: Path) -> str:
+    """A file of the package comes back with the package; another one from a peer."""
+    pull = f"moodmesh models pull {card.name}"
+    if card.folder is None or file.parent != card.folder:
+        return f"`rm '{file}' && {pull}`"
+    again = "install moodmesh again, from where it was installed: `pip install --force-reinstall --no-deps .`"
+    return f"{again}; or, with a device linked that has it, `{pull}`"
 
 
 def plugins(tasks: Mapping[str, Task], faulty: Mapping[str, str]) -> Iterator[Finding]:

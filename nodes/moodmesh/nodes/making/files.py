@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodmesh.nodes.errors import UsageError
+from moodmesh.nodes.errors import NodeError, UsageError
 
 if TYPE_CHECKING:
+    from moodmesh.tasks.music.notation.reading import Reading
     from moodmesh.tasks.music.notation.score import Score
 
 MIDI = (".mid", ".midi")
@@ -16,15 +18,16 @@ SOUND = (".wav", ".ogg", ".flac")
 LARGEST = 4 << 20
 
 
-def music_of(file: Path) -> bytes:
-    """The notes and tempi of a MIDI file, written anew: what else it says (names, lyrics, comments) is left out, so that it
-    does not leave the device. `UsageError` for what cannot be read."""
+def music_of(file: Path) -> tuple[bytes, Reading]:
+    """The notes and tempi of a MIDI file, written anew, and what of it was read: what else it says (names, lyrics, comments) is
+    left out, so that it does not leave the device. `UsageError` for what cannot be read."""
     from moodmesh.tasks.errors import InvalidInput
-    from moodmesh.tasks.music.notation.midi import read, write
+    from moodmesh.tasks.music.notation.midi import read_given, write
 
     try:
         with file.open("rb") as stream:
-            return write(read(stream.read(LARGEST + 1)))
+            score, reading = read_given(stream.read(LARGEST + 1))
+        return write(score), reading
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from None
     except InvalidInput as error:
@@ -32,7 +35,8 @@ def music_of(file: Path) -> bytes:
 
 
 def writable(outs: Sequence[Path], roll: Path | None, *, overwrite: bool) -> None:
-    """`UsageError` for a name that will not be written: its suffix, its folder, or a file that is there already."""
+    """`UsageError` for a name that will not be written: its suffix, its folder, or a file that is there already. Each folder
+    is tried with a file that has no name, and leaves nothing."""
     for file in outs:
         if file.suffix.lower() not in (*MIDI, *SOUND):
             raise UsageError(
@@ -46,8 +50,18 @@ def writable(outs: Sequence[Path], roll: Path | None, *, overwrite: bool) -> Non
             raise UsageError(f"{file}: there is no folder {file.absolute().parent}; make it first, and name a file in it")
         if file.exists() and not overwrite:
             raise UsageError(f"{file} is there already: name another file, or say --overwrite")
+        _try(file)
     if len({file.absolute() for file in every}) < len(every):
         raise UsageError("--out names the same file twice")
+
+
+def _try(file: Path) -> None:
+    try:
+        if file.exists():
+            file.open("r+b").close()
+        tempfile.TemporaryFile(dir=file.absolute().parent).close()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}; name a file in a folder that you may write to") from None
 
 
 def free(name: str) -> Path:
@@ -59,8 +73,9 @@ def free(name: str) -> Path:
     return file
 
 
-def write_all(outs: Sequence[Path], roll: Path | None, midi: bytes, moods: Sequence[Any], title: str) -> list[Path]:
-    """Write a piece in each form that is asked for; sound by the engine of the settings."""
+def write_all(outs: Sequence[Path], roll: Path | None, midi: bytes, moods: Sequence[Any], title: str, kept: str) -> list[Path]:
+    """Write a piece in each form that is asked for; sound by the engine of the settings. Where a file cannot be written
+    `NodeError` says so, and how to get the piece all the same: `kept`."""
     from moodmesh.tasks.errors import InvalidInput
     from moodmesh.tasks.music.notation.midi import read
 
@@ -75,7 +90,9 @@ def write_all(outs: Sequence[Path], roll: Path | None, midi: bytes, moods: Seque
 
             draw(read(midi), [tuple(mood) for mood in moods], roll, title)
     except InvalidInput as error:
-        raise UsageError(str(error)) from None
+        raise NodeError(f"{error}; the piece is made: {kept}") from None
+    except OSError as error:
+        raise NodeError(f"cannot write {error.filename or 'a file'}: {error.strerror}; the piece is made: {kept}") from None
     return [*outs, *([roll] if roll else [])]
 
 

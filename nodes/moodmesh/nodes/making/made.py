@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moodmesh.nodes.cli.client import ENDED, Client
 from moodmesh.nodes.cli.output import progress
 from moodmesh.nodes.errors import NodeError
-from moodmesh.nodes.making.wish import GENERATE, Wish
+from moodmesh.nodes.making.wish import GENERATE, TRANSFER, Wish
 
 if TYPE_CHECKING:
     from moodmesh.tasks.music.sound.play import Output
@@ -54,6 +54,8 @@ class Made:
             how = job["status"].lower() if job["status"] in ENDED else "still open"
             raise NodeError(f"job {job['id'][:8]} is {how}: {job['message']}; see `moodmesh job explain {job['id'][:8]}`")
         self.found = self.client.get("jobs", job["id"], "result")
+        if self.wish.reading is not None:  # of the file itself: the task was given what is left of it
+            self.found["result"]["given"] = asdict(self.wish.reading)
         self.midi = self.client.bytes("jobs", job["id"], "files", PIECE)
 
     def _words(self, event: dict[str, Any]) -> str:
@@ -68,14 +70,54 @@ def told(made: Made) -> list[str]:
     piece, run = made.found["result"], made.found
     by, run_s = piece["composer"], run["provenance"]["seconds"]
     maker = f"{by['variant']} ({by['model']} {by['sha256'][:12]})" if by["model"] else f"the {by['variant']} (no model)"
-    given = "notes_before" in piece
-    before = f" (before: {piece['notes_before']})" if given else ""
-    licence = "it stays under the licence of your file" if given else f"licence {by['licence']}"
+    given, moved = piece["given"], made.wish.task == TRANSFER
+    before = f" (before: {given['notes']})" if moved else ""
+    licence = _licence(by["licence"], given, moved)
     return [
         f"# {piece['bars']} bars, {piece['seconds']:.0f} s, {piece['key']}, {piece['notes']} notes{before}, "
         f"for {made.wish.meant.said}",
         f"# made by {maker}, seed {piece['seed']}, on {run['ran_on']} in {run_s:.3g} s; {licence}",
         f"# {run['why']}",
+        *_read(given),
+        *_kept(piece),
+        *_chosen(piece),
+    ]
+
+
+def _licence(made: str, given: dict[str, Any] | None, moved: bool) -> str:
+    if given is None:
+        return f"licence {made}"
+    yours = "stays under the licence of your file"
+    return f"it {yours}" if moved else f"licence {made} from bar {given['bars'] + 1} on, what is before it {yours}"
+
+
+def _read(given: dict[str, Any] | None) -> list[str]:
+    """What of the user's file is not as it was."""
+    if given is None:
+        return []
+    lost, cut = given["notes"] - given["kept"], given["shortened"]
+    said = [f"its {' and '.join(given['metres'])} is in {given['bars']} bars of 4/4 now"] if given["metres"] else []
+    said += [f"{lost} of {given['notes']} notes are left out (beyond a piano, or one key struck twice at once)"] if lost else []
+    said += [f"{cut} notes are shorter (to a bar, or to where their key is struck again)"] if cut else []
+    return [f"# of your file: {'; '.join(said)}"] if said else []
+
+
+def _kept(piece: dict[str, Any]) -> list[str]:
+    """Of a transfer: what was not to change, and that the mode was not to with it."""
+    if not piece.get("kept"):
+        return []
+    mode = "minor" if piece["before"]["minor"] else "major"
+    stays = piece["asked"]["minor"] != piece["before"]["minor"] and {"melody", "key"} & set(piece["kept"])
+    return [f"# kept: {', '.join(piece['kept'])}{f'; with that the mode is kept, too: it stays {mode}' if stays else ''}"]
+
+
+def _chosen(piece: dict[str, Any]) -> list[str]:
+    """What was not looked at where the file that chooses among takes was not there."""
+    if piece.get("takes", 1) == 1 or piece["selector"] is not None:
+        return []
+    return [
+        f"# of {piece['takes']} takes the nearest to the mood was kept; whether it is like music, and new, was not looked at: "
+        "the model music-selector is not there, or damaged (`moodmesh doctor` there)"
     ]
 
 

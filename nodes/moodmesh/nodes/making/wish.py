@@ -7,23 +7,30 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moodmesh.nodes.errors import UsageError
 from moodmesh.nodes.making.meant import Meant
+
+if TYPE_CHECKING:
+    from moodmesh.tasks.music.notation.reading import Reading
+
+    Notes = tuple[bytes, Reading | None]
 
 GENERATE, TRANSFER = "music.generate", "music.transfer"
 
 
 @dataclass(frozen=True)
 class Wish:
-    """A request of `task`, checked here before anything is handed in; `routing`: what of `JobRequest` says where it goes."""
+    """A request of `task`, checked here before anything is handed in; `routing`: what of `JobRequest` says where it goes.
+    `given`: the notes of the user's file, and `reading` what of the file they are."""
 
     task: str
     meant: Meant
     params: Mapping[str, Any]
     name: str
     given: bytes = b""
+    reading: Reading | None = None
     seed: int = field(default_factory=lambda: secrets.randbits(31))
     routing: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,14 +67,14 @@ class Wish:
             raise UsageError(str(error)) from None
 
 
-def generate(meant: Meant, options: Mapping[str, Any], go_on: tuple[Path, bytes] | None, **more: Any) -> Wish:
-    """A new piece; `go_on`: a file and its notes, after which it begins."""
+def generate(meant: Meant, options: Mapping[str, Any], go_on: Path | None, notes: Notes = (b"", None), **more: Any) -> Wish:
+    """A new piece; `go_on`: a file, and its `notes`, after which it begins."""
     params = {**meant.params, **{name: value for name, value in options.items() if value is not None}}
-    name = f"{go_on[0].stem}-continued" if go_on else meant.name
-    return Wish(GENERATE, meant, params, name, go_on[1] if go_on else b"", **more)
+    name = f"{go_on.stem}-continued" if go_on else meant.name
+    return Wish(GENERATE, meant, params, name, *notes, **more)
 
 
-def transfer(meant: Meant, file: Path, notes: bytes, keep: list[str], *, thin: bool, **more: Any) -> Wish:
+def transfer(meant: Meant, file: Path, notes: Notes, keep: list[str], *, thin: bool, **more: Any) -> Wish:
     """A piece in another mood."""
     params = {**meant.params, **({"keep": sorted(set(keep))} if keep else {}), **({"thin": True} if thin else {})}
-    return Wish(TRANSFER, meant, params, f"{file.stem}-{meant.name}", notes, **more)
+    return Wish(TRANSFER, meant, params, f"{file.stem}-{meant.name}", *notes, **more)

@@ -10,7 +10,10 @@ from moodmesh.nodes.placement.view import Ask, Device
 MEMORY_MARGIN = 1.1
 DISK_SPARE_MB = 1024
 LIMITED_SECONDS = 10.0
-PERSONAL = "personal input goes to own devices only: `moodmesh peers allow NAME --preset own` makes it one, or use --public"
+PERSONAL = (
+    "personal input goes to own devices only: `moodmesh peers allow NAME --preset own` makes it one, or use --public "
+    "(make music: --share)"
+)
 SHARED = "a mood, also a coarse one, goes to own devices and those with mood.share only: `moodmesh peers allow NAME mood.share`"
 
 
@@ -68,7 +71,7 @@ def _task_gate(ask: Ask, task: TaskDoc | None) -> Gate | None:
 def variant_gate(ask: Ask, device: Device, name: str, doc: VariantDoc, service_s: float) -> Gate | None:
     """The first gate that bars one variant on a device; None when all are open. `service_s` is the predicted service time."""
     if not doc.within_reach:
-        return Gate("model", "its model is not there, and no peer linked with it has it: `moodmesh models pull`")
+        return Gate("model", "its model is not there, or damaged, and no peer linked with it has it: `moodmesh doctor` there")
     now = device.dynamic
     need_mb = doc.memory_mb * MEMORY_MARGIN + (ask.input_bytes + ask.result_bytes) / 1e6  # both are held whole
     gate = _state_gate(ask, device, now, need_mb, service_s) if now is not None else None

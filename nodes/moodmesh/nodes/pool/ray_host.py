@@ -47,7 +47,7 @@ from moodmesh.nodes.pool.session import Models, Session
 from moodmesh.nodes.pool.sweep import sweep
 from moodmesh.nodes.pool.worker import answer
 from moodmesh.tasks import registry
-from moodmesh.tasks.errors import ModelMissing
+from moodmesh.tasks.errors import ModelError
 from moodmesh.tasks.models import Card, ModelStore
 
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -114,7 +114,7 @@ class ShelfModels:
         """The verified local file of a model; ModelMissing or ModelDamaged when it cannot be had."""
         try:
             return self._store.path(card)
-        except ModelMissing:
+        except ModelError:
             return self._store.add(card, ray.get(self._shelf.read.remote(card)))
 
 

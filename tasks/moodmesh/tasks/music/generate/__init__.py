@@ -9,6 +9,7 @@ from moodmesh.tasks.music.generate.schema import MadeMusic, MusicRequest
 from moodmesh.tasks.task import Context, Request, Runner, TaskSpec, Variant
 
 CARDS = load_cards(Path(__file__).with_name("models.toml"))
+SELECTOR = CARDS.get("music-selector")
 VARIANTS = (
     Variant("rules", 1, 130),
     Variant("tiny", 2, 160, CARDS.get("music-tiny")),
@@ -17,7 +18,7 @@ VARIANTS = (
 
 
 class MusicGenerate:
-    """The task; models load in `open`. Not personal by itself: a typed emotion is no feeling; who asks from a mood says so."""
+    """The task; models load in `open`. A typed emotion is no feeling; a file is personal; who asks from a mood says so."""
 
     spec = TaskSpec(
         name="music.generate",
@@ -27,7 +28,9 @@ class MusicGenerate:
         result=MadeMusic,
         variants=tuple(v for v in VARIANTS if v.card is not None or v.name == "rules"),
         unit="bar",
+        personal_input=True,
         streams=True,
+        helpers=(SELECTOR,) if SELECTOR is not None else (),
     )
 
     def units(self, request: Request) -> float:

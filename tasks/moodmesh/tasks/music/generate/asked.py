@@ -13,7 +13,8 @@ from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.generate.schema import MusicRequest
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import TONICS, Key, at_key, normalised
-from moodmesh.tasks.music.notation.midi import read
+from moodmesh.tasks.music.notation.midi import read_given
+from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.notation.score import Score, excerpt, joined, tidy
 from moodmesh.tasks.music.rules.attributes import Attributes, wanted
 from moodmesh.tasks.music.rules.moods import Mood, along, emotion
@@ -30,18 +31,24 @@ READ = 16
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that is understood; `given` is the piece to go on from, as it was read, and None without one."""
+    """A request that is understood; `given` is the piece to go on from, and `reading` how it was read; None without one."""
 
     request: MusicRequest
     seed: int
     points: tuple[tuple[float, Mood], ...]
     given: Score | None
+    reading: Reading | None = None
 
     @classmethod
     def of(cls, request: Request) -> Asked:
         """InvalidInput says what is wrong with the mood or with the file."""
         music = MusicRequest.model_validate(dict(request.params))
-        return cls(music, request.seed, _points(music), read(request.input) if request.input else None)
+        points = _points(music)
+        if not request.input:
+            return cls(music, request.seed, points, None)
+        if music.key is not None:
+            raise InvalidInput("a piece that is gone on from has its key already: leave `key` out, or the file")
+        return cls(music, request.seed, points, *read_given(request.input))
 
     def mood(self, bar: int) -> Mood:
         """What is asked of a bar: the mood at its middle."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from moodmesh.tasks.models import Card
 from moodmesh.tasks.music.engine.playing import Bar
 from moodmesh.tasks.music.engine.steps import Steps
-from moodmesh.tasks.music.generate import CARDS
+from moodmesh.tasks.music.generate import SELECTOR
 from moodmesh.tasks.music.generate.asked import Asked
 from moodmesh.tasks.music.generate.composers import Composer, Rules, Trained
 from moodmesh.tasks.music.generate.schema import Composer as Named
@@ -28,32 +29,42 @@ FREE = "CC0-1.0"
 
 
 def open_runner(variant: Variant, context: Context) -> Runner:
-    """The runner of a variant; OSError when a model file is missing or damaged."""
-    card = CARDS.get("music-selector")
-    selector = Selector.load(context.model(card)) if card else Selector()
+    """The runner of a variant; OSError when its model file is missing or damaged."""
     if variant.card is None:
-        return Generate(variant, Rules(selector))
-    return Generate(variant, Trained(Steps.load(context.model(variant.card)), selector))
+        return Generate(variant, Rules)
+    return Generate(variant, partial(Trained, Steps.load(context.model(variant.card))))
 
 
 class Generate:
-    """A loaded variant."""
+    """A loaded variant; its composer is made with what chooses among takes, which is loaded when it is first wanted."""
 
-    def __init__(self, variant: Variant, composer: Composer) -> None:
+    def __init__(self, variant: Variant, composer: Callable[[Selector], Composer]) -> None:
         self._variant, self._composer = variant, composer
+        self._selector: Selector | None = None
 
     def run(self, request: Request, context: Context) -> Output:
         """Answer one request; each bar is handed on as a part (`packed`)."""
         asked = Asked.of(request)
+        by_file = asked.request.takes > 1 and self._chooses(context)
+        composer = self._composer((by_file and self._selector) or Selector())
         made = [unpacked(part) for part in request.parts]
-        for bar in self._composer.bars(asked, list(made), context.check):
+        for bar in composer.bars(asked, list(made), context.check):
             context.emit(len(made), packed(bar))
             made.append(bar)
             context.progress(len(made) / asked.request.bars)
         score = asked.finished(whole(made))
         named = named_as(self._variant)
-        value = _described(asked, score, whole(made), named)
+        value = _described(asked, score, whole(made), named, SELECTOR.sha256 if by_file and SELECTOR else None)
         return Output(value.model_dump(mode="json"), {PIECE: write(score, value.provenance)})
+
+    def _chooses(self, context: Context) -> bool:
+        """Whether the file with gate and filter is here; without it takes are chosen by what was asked alone."""
+        if self._selector is None and SELECTOR is not None:
+            try:
+                self._selector = Selector.load(context.model(SELECTOR))
+            except OSError:
+                return False
+        return self._selector is not None
 
 
 def packed(bar: Bar) -> bytes:
@@ -80,8 +91,9 @@ def named_as(variant: Variant) -> Named:
     return Named(variant=variant.name, model=card.name, sha256=card.sha256, licence=card.licence)
 
 
-def _described(asked: Asked, score: Score, made: Score, named: Named) -> MadeMusic:
+def _described(asked: Asked, score: Score, made: Score, named: Named, selector: str | None) -> MadeMusic:
     said = f"{named.model} ({(named.sha256 or '')[:12]})" if named.model else "the rules, without a model"
+    made_by = f"by a machine: Moodmesh music.generate, {said}, seed {asked.seed}; weights under {named.licence}."
     return MadeMusic(
         bars=score.bars,
         seconds=round(score.seconds, 3),
@@ -90,11 +102,19 @@ def _described(asked: Asked, score: Score, made: Score, named: Named) -> MadeMus
         moods=tuple((round(mood.valence, 3), round(mood.arousal, 3)) for mood in asked.moods),
         asked=shown(asked.phrases[0][2]),
         heard=shown(heard(made)),
+        given=asked.reading,
         composer=named,
         seed=asked.seed,
         takes=asked.request.takes,
-        provenance=f"Made by a machine: Moodmesh music.generate, {said}, seed {asked.seed}; weights under {named.licence}.",
+        selector=selector,
+        provenance=_from(asked.reading.bars, made_by) if asked.reading else f"Made {made_by}",
     )
+
+
+def _from(bars: int, made_by: str) -> str:
+    """Of a piece whose first bars were given."""
+    before = "Bar 1 is that" if bars == 1 else f"Bars 1 to {bars} are those"
+    return f"{before} of the file that was given, under its licence; from bar {bars + 1} on made {made_by}"
 
 
 def shown(attributes: Attributes) -> Heard:

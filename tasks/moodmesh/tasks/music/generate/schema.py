@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.rules.orchestrate import Ensemble
 
 MAX_BARS = 64
@@ -24,8 +25,8 @@ class Point(BaseModel):
 class MusicRequest(BaseModel):
     """The mood as a word, as valence and arousal, or as a path of points: exactly one of them. An input file is gone on from.
 
-    `bpm` and `key` (the tonic; the mode follows the mood) are the composer's choice unless given. `takes` says how often each
-    phrase is played; the best is kept.
+    `bpm` and `key` (the tonic; the mode follows the mood) are the composer's choice unless given; a file has its own key.
+    `takes` says how often each phrase is played; the best is kept.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,7 +67,9 @@ class Composer(BaseModel):
 
 
 class MadeMusic(BaseModel):
-    """The piece; its MIDI is the file `piece.mid`. `moods` holds the (valence, arousal) asked of each bar."""
+    """The piece; its MIDI is the file `piece.mid`. `moods` holds the (valence, arousal) asked of each bar. `selector`: the hash
+    of the file that judged, of several takes, which are like music and new; None where it was not there, or not asked.
+    `given`: how the file was read whose bars come first; None without one."""
 
     model_config = ConfigDict(extra="forbid")
     bars: int = Field(ge=1)
@@ -76,7 +79,9 @@ class MadeMusic(BaseModel):
     moods: tuple[tuple[Axis, Axis], ...]
     asked: Heard
     heard: Heard
+    given: Reading | None
     composer: Composer
     seed: int
     takes: int
+    selector: str | None
     provenance: str

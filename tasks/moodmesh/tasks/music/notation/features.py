@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moodmesh.tasks.music.notation.score import QUARTERS, Score, transpose
-from moodmesh.tasks.music.notation.vocabulary import BAR, DRUMS
+from moodmesh.tasks.music.notation.score import QUARTERS, Note, Score, transpose
+from moodmesh.tasks.music.notation.vocabulary import BAR, DRUMS, HIGHEST
 
 KEYS = 24
 POLYPHONY_BOUNDS = (2.63, 3.06, 3.50, 4.00, 4.63, 5.44, 6.44)
 """Between the 8 polyphony classes, in mean notes sounding (MuseMorphose; systems S16)."""
+
+SAME_HAND = 7
+"""Notes within so many semitones follow each other in one voice, when it is asked how long a note could have sounded."""
 
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 # Share of each degree in pieces of known key (Albrecht and Shanahan 2013). By correlation they find the annotated key of 90 %
@@ -106,6 +110,33 @@ def polyphony_classes(score: Score) -> tuple[int, ...]:
     """The class 0..7 of the mean polyphony of every bar."""
     means = sounding(score).reshape(-1, BAR).mean(1)
     return tuple(bisect_right(POLYPHONY_BOUNDS, mean) for mean in means.tolist())
+
+
+def articulation(score: Score) -> float:
+    """The mean over notes of the share of the time to the next note within 7 semitones that they sound, 0..1.
+
+    Those with none in a bar, and drums, aside; 1 for no notes. It goes from the last moment to the first, and so takes as long
+    a note in a dense piece as in any.
+    """
+    following = [math.inf] * (HIGHEST + 1 + SAME_HAND)
+    notes = [note for note in score.notes if note.track != DRUMS]
+    shares: list[float] = []
+    waiting: list[Note] = []
+    for note in reversed(notes):
+        if waiting and waiting[-1].onset != note.onset:  # a moment is not heard after itself
+            for struck in waiting:
+                following[struck.pitch] = struck.onset
+            waiting = []
+        waiting.append(note)
+        slot = min(following[note.pitch - SAME_HAND : note.pitch + SAME_HAND + 1]) - note.onset
+        if slot <= BAR:
+            shares.append(min(1.0, note.duration / slot))
+    return sum(reversed(shares)) / len(shares) if shares else 1.0
+
+
+def density(score: Score) -> float:
+    """Moments in a quarter at which notes begin, drums aside; 0 for no bars."""
+    return QUARTERS * len({note.onset for note in score.notes if note.track != DRUMS}) / max(score.length, 1)
 
 
 def note_rate(score: Score) -> float:

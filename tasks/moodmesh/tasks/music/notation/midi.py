@@ -13,6 +13,7 @@ from symusic import core
 
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.notation import vocabulary as v
+from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.notation.score import QUARTERS, Note, Score, tidy
 
 TICKS = 480
@@ -24,6 +25,9 @@ MAX_NOTES = 200_000
 MAX_BARS = 5000
 PROGRAMS = (0, 0, 24, 32, 48)
 """General MIDI program of each track in the files we write: standard kit, grand piano, nylon guitar, acoustic bass, strings."""
+MOST_METRES = 8
+"""That are named of a file."""
+_METRE = "4/4"
 _END = "end of the last bar"
 _DEFAULT_BPM = 120.0
 # General MIDI programs by family of eight: the track that stands for each; percussive and sound effects are left out.
@@ -36,6 +40,7 @@ class Performance:
 
     `start` and `end` in quarters of the file; `track` as in TRACKS; `velocity` 1..127; `pitch` 21..108 (the rest is left out).
     `tempo_at` (quarters, from 0) and `tempo` (quarters a minute) are its tempo map; `last` the end that its writer gave.
+    `notes` counts those of the file, also what is left out here; `metres` are those it states, like 6/8.
     """
 
     start: NDArray[np.float64]
@@ -46,6 +51,8 @@ class Performance:
     tempo_at: NDArray[np.float64]
     tempo: NDArray[np.float64]
     last: float = 0.0
+    notes: int = 0
+    metres: tuple[str, ...] = ()
 
     def seconds(self, quarters: NDArray[np.float64]) -> NDArray[np.float64]:
         """When those places of the file are played."""
@@ -74,6 +81,8 @@ def performance(data: bytes) -> Performance:
     if not 0 < file.tpq < 1 << 15:
         raise InvalidInput("this MIDI file states no ticks per quarter: export it anew as a standard MIDI file")
     played = _played(file)
+    if not played.notes:
+        raise InvalidInput("this MIDI file has no notes, or none that ends (note-ons without note-offs): export it anew")
     if not len(played.start):
         raise InvalidInput("this MIDI file has no notes that a piano can play (21 to 108): give one that has")
     if np.all(played.track == v.DRUMS):
@@ -109,7 +118,11 @@ def _played(file: core.ScoreTick) -> Performance:
     at, bpm = _tempi(file)
     ends = [mark.time / file.tpq for mark in file.markers if mark.text == _END]
     start, end = time[order] / file.tpq, (time + duration)[order] / file.tpq
-    return Performance(start, end, track[order], pitch[order], velocity[order], at, bpm, max(ends, default=0.0))
+    metres = dict.fromkeys(f"{mark.numerator}/{mark.denominator}" for mark in file.time_signatures)
+    count = sum(len(part.notes) for part in file.tracks)
+    return Performance(
+        start, end, track[order], pitch[order], velocity[order], at, bpm, max(ends, default=0.0), count, tuple(metres)
+    )
 
 
 def _track(program: int, is_drum: bool) -> int | None:
@@ -134,6 +147,22 @@ def quantised(played: Performance) -> Score:
     tempi = [v.tempo_step(QUARTERS * 60 / lasting) for lasting in np.diff(lines).tolist()]
     columns = (onset, played.track, played.pitch, played.velocity // 2, duration)
     return tidy((Note(*row) for row in zip(*(column.tolist() for column in columns), strict=True)), tempi)
+
+
+def read_given(data: bytes) -> tuple[Score, Reading]:
+    """The score of a MIDI file, and what was read of it; InvalidInput as for `read`."""
+    played = performance(data)
+    score = quantised(played)
+    metres = tuple(metre for metre in played.metres if metre != _METRE)[:MOST_METRES]
+    return score, Reading(score.bars, played.notes, len(score.notes), _shortened(played, score), metres)
+
+
+def _shortened(played: Performance, score: Score) -> int:
+    onset, lasting = (np.rint(quarters * 4).astype(int).tolist() for quarters in (played.start, played.end - played.start))
+    longest: dict[tuple[int, int, int], int] = {}
+    for place, steps in zip(zip(onset, played.track.tolist(), played.pitch.tolist(), strict=True), lasting, strict=True):
+        longest[place] = max(longest.get(place, 0), steps)
+    return sum(note.duration < longest[note[:3]] for note in score.notes)
 
 
 def write(score: Score, said: str = "") -> bytes:

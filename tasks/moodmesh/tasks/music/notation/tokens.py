@@ -91,12 +91,3 @@ def _padded(window: list[int], size: int) -> NDArray[np.uint16]:
     filled = np.full(size, v.PAD, np.uint16)
     filled[: len(window)] = window
     return filled
-
-
-def slide(tokens: Sequence[int], room: int) -> list[int]:
-    """The end of a sequence that begins with a bar line and has at most `room` tokens: what a model sees of a longer piece.
-
-    Where the last bar alone is longer, all of that bar.
-    """
-    starts = [place for place, token in enumerate(tokens) if token == v.BAR_LINE] or [0]
-    return list(tokens[next((start for start in starts if len(tokens) - start <= room), starts[-1]) :])

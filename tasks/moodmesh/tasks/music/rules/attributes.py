@@ -25,7 +25,7 @@ from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.notation import features
 from moodmesh.tasks.music.notation.features import POLYPHONY_BOUNDS
 from moodmesh.tasks.music.notation.score import Score
-from moodmesh.tasks.music.notation.vocabulary import BAR, DRUMS, HIGHEST, LOWEST, loudness
+from moodmesh.tasks.music.notation.vocabulary import DRUMS, HIGHEST, LOWEST, loudness
 
 RANGES: dict[str, tuple[float, float]] = {
     "bpm": (30.0, 240.0),
@@ -64,9 +64,6 @@ _CENTRE = {
     "articulation": 0.8,
     "polyphony": 2.4,
 }
-
-_SAME_HAND = 7
-"""Notes within so many semitones follow each other in one voice, when it is asked how long a note could have sounded."""
 
 
 @dataclass(frozen=True)
@@ -119,33 +116,18 @@ def heard(score: Score) -> Attributes:
     """The attributes of a piece; those of its notes are the least there are where it has none, and drums are no notes here."""
     notes = [note for note in score.notes if note.track != DRUMS]
     mean = sum(features.sounding(score).tolist()) / max(score.length, 1)
-    moments = len({note.onset for note in notes})
     count = max(len(notes), 1)
     loud = [loudness(note.velocity) for note in notes] or [0]
     return Attributes(
         minor=features.key(score).minor,
         bpm=score.bars * 240 / score.seconds if score.bars else RANGES["bpm"][0],
-        density=4 * moments / max(score.length, 1),
+        density=features.density(score),
         register=max(sum(note.pitch for note in notes) / count, LOWEST),
         velocity=max(statistics.fmean(loud), 1),
         dynamics=statistics.pstdev(loud),
-        articulation=_articulation(score),
+        articulation=features.articulation(score),
         polyphony=bisect_right(POLYPHONY_BOUNDS, mean),
     )
-
-
-def _articulation(score: Score) -> float:
-    """The mean over notes of the share of the time to the next note nearby that they sound; those with none in a bar aside."""
-    notes = [note for note in score.notes if note.track != DRUMS]
-    shares = []
-    for place, note in enumerate(notes):
-        for later in notes[place + 1 :]:
-            if later.onset - note.onset > BAR:
-                break
-            if later.onset > note.onset and abs(later.pitch - note.pitch) <= _SAME_HAND:
-                shares.append(min(1.0, note.duration / (later.onset - note.onset)))
-                break
-    return sum(shares) / len(shares) if shares else 1.0
 
 
 def distance(one: Attributes, other: Attributes) -> float:

@@ -120,7 +120,7 @@ def _plane(axes: Axes, moods: Sequence[tuple[float, float]]) -> None:
     axes.axvline(0, color=_FAINT, linewidth=0.8, zorder=1)
     if moods:
         valence, arousal = zip(*moods, strict=True)
-        if len(moods) > 1:
+        if len(set(moods)) > 1:  # a mood that stays has no beginning
             axes.plot(valence, arousal, color=_ACCENT, linewidth=1.5, alpha=0.6, zorder=2)
             axes.scatter(valence, arousal, s=14, color=_ACCENT, zorder=3)
             axes.annotate("start", moods[0], (6, -11), textcoords="offset points", fontsize=8, color="#444444")

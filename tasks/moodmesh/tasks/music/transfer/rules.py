@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.features import key
+from moodmesh.tasks.music.notation.features import articulation, density, key
 from moodmesh.tasks.music.notation.score import Note, Score, tidy
-from moodmesh.tasks.music.rules.attributes import Attributes, heard
+from moodmesh.tasks.music.rules.attributes import Attributes
 from moodmesh.tasks.music.transfer.mode import parallel
 from moodmesh.tasks.music.transfer.tune import tune
 
@@ -36,13 +36,14 @@ def transferred(
     if "key" not in keep:
         if "melody" not in keep:
             score = parallel(score, key(score), minor=asked.minor)
-        check()
+            check()
         score = _register(score, asked.register, kept)
     if "rhythm" not in keep:
         check()
         score = _density(score, asked.density, kept, thin=thin)
         check()
         score = _articulation(score, asked.articulation, kept)
+    check()
     if "dynamics" not in keep:
         score = _dynamics(score, asked.velocity)
     return score if "tempo" in keep else _tempo(score, asked.bpm)
@@ -87,7 +88,7 @@ def _dynamics(score: Score, wanted: float) -> Score:
 
 def _articulation(score: Score, wanted: float, kept: Collection[Note]) -> Score:
     """Shorter or longer notes; none sounds into the next of its pitch."""
-    ratio = wanted / max(heard(score).articulation, 0.05)
+    ratio = wanted / max(articulation(score), 0.05)
 
     def lasting(note: Note) -> Note:
         if note.track == v.DRUMS or note in kept:
@@ -98,9 +99,9 @@ def _articulation(score: Score, wanted: float, kept: Collection[Note]) -> Score:
 
 
 def _density(score: Score, wanted: float, kept: Collection[Note], *, thin: bool) -> Score:
-    if heard(score).density < wanted * _DENSER:
+    if density(score) < wanted * _DENSER:
         return _denser(score, wanted, kept)
-    return _thinner(score, wanted) if thin and heard(score).density > wanted else score
+    return _thinner(score, wanted) if thin and density(score) > wanted else score
 
 
 def _denser(score: Score, wanted: float, kept: Collection[Note]) -> Score:

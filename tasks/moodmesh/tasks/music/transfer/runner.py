@@ -6,7 +6,8 @@ from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.generate.asked import point
 from moodmesh.tasks.music.generate.runner import PIECE, named_as, shown
 from moodmesh.tasks.music.notation.features import key
-from moodmesh.tasks.music.notation.midi import read, write
+from moodmesh.tasks.music.notation.midi import read_given, write
+from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.rules.attributes import heard, wanted
 from moodmesh.tasks.music.rules.moods import Mood
@@ -15,13 +16,13 @@ from moodmesh.tasks.music.transfer.schema import Transferred, TransferRequest
 from moodmesh.tasks.task import Context, Output, Request, Variant
 
 
-def understood(request: Request) -> tuple[TransferRequest, Score, Mood]:
-    """The request, the piece, and the mood; InvalidInput says what is wrong with them."""
+def understood(request: Request) -> tuple[TransferRequest, tuple[Score, Reading], Mood]:
+    """The request, the piece with how it was read, and the mood; InvalidInput says what is wrong with them."""
     asked = TransferRequest.model_validate(dict(request.params))
     mood = point(asked.emotion, asked.valence, asked.arousal)
     if not request.input:
         raise InvalidInput("no piece is given to be put into another mood: hand in a MIDI file")
-    return asked, read(request.input), mood
+    return asked, read_given(request.input), mood
 
 
 class Transfer:
@@ -33,14 +34,14 @@ class Transfer:
     def run(self, request: Request, context: Context) -> Output:
         """Answer one request."""
         context.check()
-        asked, score, mood = understood(request)
+        asked, (score, reading), mood = understood(request)
         made = transferred(score, wanted(*mood), asked.keep, thin=asked.thin, check=context.check)
         context.check()
         value = Transferred(
             bars=made.bars,
             seconds=round(made.seconds, 3),
             notes=len(made.notes),
-            notes_before=len(score.notes),
+            given=reading,
             key=str(key(made)),
             moods=((round(mood.valence, 3), round(mood.arousal, 3)),),
             kept=tuple(sorted(asked.keep)),

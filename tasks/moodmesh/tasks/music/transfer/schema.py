@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from moodmesh.tasks.music.generate.schema import Axis, Composer, Heard
+from moodmesh.tasks.music.notation.reading import Reading
 
 Kept = Literal["melody", "tempo", "key", "rhythm", "dynamics"]
 """What may be kept: the highest line as it is (then the mode stays too, or it would clash); the tempo; every pitch; when each
@@ -26,13 +27,14 @@ class TransferRequest(BaseModel):
 
 
 class Transferred(BaseModel):
-    """The piece; its MIDI is the file `piece.mid`. `before` and `heard`: what was heard of it and what is now."""
+    """The piece; its MIDI is the file `piece.mid`. `before` and `heard`: what was heard of it and what is now.
+    `given`: how the file was read."""
 
     model_config = ConfigDict(extra="forbid")
     bars: int = Field(ge=1)
     seconds: float = Field(gt=0)
     notes: int = Field(ge=0)
-    notes_before: int = Field(ge=0)
+    given: Reading
     key: str
     moods: tuple[tuple[Axis, Axis], ...]
     kept: tuple[Kept, ...]
