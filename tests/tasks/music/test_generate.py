@@ -196,6 +196,13 @@ def test_a_file_has_its_own_key() -> None:
         TASK.units(Request({"emotion": "sad", "key": "Eb"}, write(compose(wanted(0.6, 0.5), 8, 3))))
 
 
+def test_nothing_sounds_after_the_last_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = [v.BAR_LINE, v.tempo(40), v.beat(15), v.pitch(v.PIANO, 60), v.velocity(v.PIANO, 30), v.duration(v.PIANO, v.BAR)]
+    monkeypatch.setattr(Rules, "bars", lambda self, asked, made, check: iter([long, long]))
+    score = read(made("rules", {"emotion": "calm", "bars": 2}).files[PIECE])
+    assert [(note.onset, note.duration) for note in score.notes] == [(15, v.BAR), (31, 1)]
+
+
 def test_what_is_too_dense_to_read_is_cut_at_a_whole_note() -> None:
     dense = tidy([Note(0, v.PIANO, 21 + n, 9, 4) for n in range(88)], [30])
     asked = Asked.of(Request({"emotion": "calm", "bars": 2}, write(dense), 1))

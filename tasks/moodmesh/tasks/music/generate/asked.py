@@ -98,9 +98,11 @@ class Asked:
         return excerpt(normalised(for_piano)[0], max(0, for_piano.bars - READ), for_piano.bars)
 
     def finished(self, made: Score) -> Score:
-        """What a composer made, in the key asked for, with the ensemble, after the given piece."""
+        """What a composer made, in the key asked for, with the ensemble, after the given piece; silent after its last bar."""
         heard = self.heard(made)
-        return joined(self.given, heard) if self.given else heard
+        short = (note._replace(duration=min(note.duration, heard.length - note.onset)) for note in heard.notes)
+        ended = tidy(short, heard.tempi)
+        return joined(self.given, ended) if self.given else ended
 
     def heard(self, made: Score) -> Score:
         """The bars that a composer made, in the key asked for, with the ensemble."""
