@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from moodmesh.tasks.errors import Cancelled
 from moodmesh.tasks.music.engine import playing
 from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player, full, window
-from moodmesh.tasks.music.engine.sampling import Taste, choices, choose
+from moodmesh.tasks.music.engine.sampling import HIGHEST_BASS, LAST_PLACE, LASTING, Chord, Taste, choices, choose
 from moodmesh.tasks.music.engine.steps import Steps, pack
 from moodmesh.tasks.music.model.eager import EagerSteps
 from moodmesh.tasks.music.model.graph import ROOM
@@ -123,6 +124,20 @@ def test_the_piano_is_all_that_may_be_chosen_of_the_instruments() -> None:
     assert choices(state).tolist() == [v.pitch(v.PIANO, note) for note in range(v.LOWEST, v.HIGHEST + 1)]
 
 
+@pytest.mark.parametrize("chord", [(0, 4, 7), (9, 0, 4)])
+def test_a_piece_closes_on_the_chord_that_is_asked_for(chord: Chord) -> None:
+    for seed in range(12):
+        asks = [*plan(2), replace(plan(3)[2], close=chord)]
+        last = list(Player(steps(), asks, seed, Taste(1.5, 1.0)).bars())[-1]
+        notes = decode([*last, v.EOS]).notes
+        assert notes[0].onset == 0
+        assert notes[0].pitch % 12 == chord[0]
+        assert notes[0].pitch <= HIGHEST_BASS
+        assert {note.pitch % 12 for note in notes} <= set(chord)
+        assert max(note.onset for note in notes) <= LAST_PLACE
+        assert min(note.duration for note in notes) >= LASTING or len({note.pitch for note in notes}) < len(notes)
+
+
 def plan(size: int) -> list[Ask]:
     return [Ask(told(number // 3), 20 + number // 3 % 40) for number in range(size)]
 
@@ -172,7 +187,7 @@ def test_bars_that_repeat_make_the_next_one_warmer(monkeypatch: pytest.MonkeyPat
     tastes = list[float]()
     repeated = [v.BAR_LINE, v.tempo(3), v.beat(0), v.pitch(v.PIANO, 60), v.velocity(v.PIANO, 5), v.duration(v.PIANO, 4)]
 
-    def watched(logits: np.ndarray, state: State, taste: Taste, random: np.random.Generator) -> int:
+    def watched(logits: np.ndarray, state: State, taste: Taste, random: np.random.Generator, close: Chord) -> int:
         tastes.append(taste.temperature)
         return v.BAR_LINE
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moodmesh.tasks.music.engine.sampling import Taste, choose
+from moodmesh.tasks.music.engine.sampling import Chord, Taste, choose
 from moodmesh.tasks.music.engine.steps import Stepping
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.grammar import START, follow
@@ -28,11 +28,12 @@ Bar = list[int]
 @dataclass(frozen=True)
 class Ask:
     """What a composer is told of a bar (`attributes.described`), the tempo step it is played at (None: the composer's choice),
-    and the number of its phrase: bars of one phrase are chosen together."""
+    the number of its phrase (bars of one phrase are chosen together), and the chord that it closes the piece on, if it does."""
 
     told: tuple[float, ...]
     tempo: int | None
     phrase: int = 0
+    close: Chord = ()
 
 
 Best = Callable[[int, Sequence[Bar], Sequence[Sequence[Bar]]], int]
@@ -121,7 +122,7 @@ class Player:
             state = follow(state, token)
         while True:
             check()
-            token = choose(logits, state, taste, random)
+            token = choose(logits, state, taste, random, ask.close)
             if token in (v.BAR_LINE, v.EOS):
                 break
             bar.append(token)

@@ -25,11 +25,35 @@ class Taste:
         return Taste(self.temperature + by, self.top_p)
 
 
+Chord = tuple[int, ...]
+"""Pitch classes, the root first; none for no chord."""
+LAST_PLACE, HIGHEST_BASS, LASTING = 4, 59, v.BAR // 2
+"""Of a bar that closes a piece: the last place where notes begin, the highest pitch of its bass, the shortest duration."""
+
+
 @cache
-def choices(state: State) -> NDArray[np.int64]:
-    """The tokens that may follow for the piano, in order."""
-    mask = allowed(state)
-    return np.array([token for token in np.flatnonzero(mask).tolist() if _of_the_piano(token)], np.int64)
+def choices(state: State, close: Chord = ()) -> NDArray[np.int64]:
+    """The tokens that may follow for the piano, in order.
+
+    A bar that closes a piece on a chord begins with its root in the bass and has no other tones, none late or short.
+    """
+    tokens = [token for token in np.flatnonzero(allowed(state)).tolist() if _of_the_piano(token)]
+    return np.array([token for token in tokens if not close or _closes(state, token, close)], np.int64)
+
+
+def _closes(state: State, token: int, close: Chord) -> bool:
+    kind, _, value = v.meaning(token)
+    opens = state.place == 0 and state.pitch == -1
+    match kind:
+        case Kind.BEAT:
+            return value == 0 if state.kind == Kind.TEMPO else value <= LAST_PLACE
+        case Kind.PITCH if opens:
+            return value % 12 == close[0] and value <= HIGHEST_BASS
+        case Kind.PITCH:
+            return value % 12 in close and value > HIGHEST_BASS - 12
+        case Kind.DURATION:
+            return value >= LASTING
+    return state.kind != Kind.TEMPO
 
 
 def _of_the_piano(token: int) -> bool:
@@ -37,9 +61,9 @@ def _of_the_piano(token: int) -> bool:
     return kind not in (Kind.PITCH, Kind.VELOCITY, Kind.DURATION) or track == v.PIANO
 
 
-def choose(logits: NDArray[np.float32], state: State, taste: Taste, random: np.random.Generator) -> int:
-    """One of the tokens that may follow `state`; takes one number from `random`."""
-    tokens = choices(state)
+def choose(logits: NDArray[np.float32], state: State, taste: Taste, random: np.random.Generator, close: Chord = ()) -> int:
+    """One of the `choices`; takes one number from `random`."""
+    tokens = choices(state, close)
     weights = logits[tokens].astype(np.float64)
     weights -= weights.max()
     weights /= taste.temperature
