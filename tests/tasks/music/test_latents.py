@@ -84,8 +84,8 @@ def test_pieces_follow_latents_that_are_exchanged() -> None:
             into.append(compose(wanted(0.0, level), 8, 1000 + 2 * seed + (into is donors)))
             held.know(into[-1], np.full((2, SIZE), level))
     towards, moved = latents.exchanged(held, mine, donors)
-    density = latents.MOVED.index("polyphony")
-    share = float((towards * moved).sum(0)[density] / (towards**2).sum(0)[density])
+    at = latents.MOVED.index("rhythm density")
+    share = float((towards * moved).sum(0)[at] / (towards**2).sum(0)[at])
     assert 0.2 < share < 0.9  # half of the latents came from the donor
 
 
