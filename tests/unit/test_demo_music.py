@@ -44,5 +44,5 @@ def test_a_room_at_the_end_of_its_epoch_is_asked_again_in_the_next() -> None:
 
 
 def test_a_room_that_never_takes_it_says_why() -> None:
-    with pytest.raises(DemoFailed, match="waiting .this epoch ends in 35 s"):
+    with pytest.raises(DemoFailed, match=r"waiting \(this epoch ends in 35 s"):
         asked(100)
