@@ -183,6 +183,7 @@ def test_a_restart_between_the_parts_and_a_cancel(tmp_path: Path) -> None:
         file.write_bytes((PAGE + b"\n") * 800)
         left = phone.submit("emotion.text", file.read_bytes(), escalate=0.25)
         desktop.wait_for(lambda: desktop.rows(f"SELECT 1 FROM replica WHERE job='{left}'"), "told")
+        desktop.wait_for(lambda: desktop.client.get("jobs", left)["parts"], "told of its part")
         phone.kill()
         desktop.wait_for(lambda: desktop.client.get("jobs", left)["owner_absent"], "without phone")
         adopted = json.loads(desktop.typed("job", "adopt", left, "--input", str(file), "--json").stdout)
