@@ -35,6 +35,13 @@ class Card:
     figures: tuple[float, ...] = ()
     folder: Path | None = field(default=None, compare=False)
 
+    @classmethod
+    def of(cls, weights: Path, **told: Any) -> Card:
+        """The card of a file as it is now, named as the file is without its ending; `told` is the rest."""
+        content = weights.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        return cls(name=weights.stem, file=weights.name, sha256=sha256, bytes=len(content), **told)
+
 
 def load_cards(file: Path) -> dict[str, Card]:
     """The cards of a `models.toml` by name; shipped files lie in `weights` beside it."""

@@ -8,7 +8,6 @@ Refuses when int8 differs from fp32 on EmoBank dev by more than the interval of 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import tempfile
 from pathlib import Path
 
@@ -60,13 +59,9 @@ def build(bench: Bench, work: Path, encoder: train.Encoder, file: Path) -> Float
 
 def card_of(file: Path, r: Floats) -> Card:
     """The card of the base model."""
-    content = file.read_bytes()
     figures = "/".join(f"{value:.3f}".removeprefix("0") for value in r)
-    return Card(
-        name=NAME,
-        file=file.name,
-        sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content),
+    return Card.of(
+        file,
         licence="CC-BY-SA-4.0",
         data=(
             "EmoBank 1.0, train (Buechel and Hahn 2017), CC BY-SA 4.0",

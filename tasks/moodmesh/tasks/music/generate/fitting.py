@@ -6,7 +6,6 @@ python -m moodmesh.tasks.music.generate.fitting --data DIR
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 
 from moodmesh.tasks.models import Card, load_cards, save_cards
@@ -28,12 +27,8 @@ def fit(root: Path, cache: Path, configs: Path, file: Path) -> None:
 
 def card_of(file: Path) -> Card:
     """The card of the file."""
-    content = file.read_bytes()
-    return Card(
-        name=NAME,
-        file=file.name,
-        sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content),
+    return Card.of(
+        file,
         licence="CC-BY-4.0",
         data=("POP909, JSB chorales and GiantMIDI-Piano as prepared, roles train and dev; no labels",),
         quality="what it brings: docs/results/generation.md",

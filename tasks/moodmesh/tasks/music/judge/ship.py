@@ -6,7 +6,6 @@ python -m moodmesh.tasks.music.judge.ship --data DIR
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,16 +37,12 @@ def accuracies(variant: str, rows: Labelled) -> Floats:
     return measures.mean_right(runs, rows.high)
 
 
-def card_of(variant: str, file: Path, right: Floats, clips: int) -> Card:
+def card_of(file: Path, right: Floats, clips: int) -> Card:
     """The card of a shipped judge."""
-    content = file.read_bytes()
     figures = tuple(round(float(value), 3) for value in right)
     shown = "/".join(f"{value:.3f}".removeprefix("0") for value in figures)
-    return Card(
-        name=f"music-judge-{variant}",
-        file=file.name,
-        sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content),
+    return Card.of(
+        file,
         licence="CC-BY-NC-SA-4.0",
         data=(f"EMOPIA 1.0 (Hung et al. 2021), the judges' half by song ({clips} clips), CC BY-NC-SA 4.0: non-commercial",),
         quality=f"accuracy 4Q/A/V {shown}, song-grouped CV in that half; tables in docs/results/music.judge.md",
@@ -69,7 +64,7 @@ def main() -> None:
     for variant, way in WAYS.items():
         file = HERE / "weights" / f"music-judge-{variant}.onnx"
         export.save(way.fit(rows.vectors(FIGURES[variant]), rows.high), file)
-        card = card_of(variant, file, accuracies(variant, rows), len(rows.names))
+        card = card_of(file, accuracies(variant, rows), len(rows.names))
         cards[card.name] = card
         print(f"{file.name}: {card.bytes} bytes, {card.quality}")
     save_cards(cards, HERE / "models.toml")

@@ -8,7 +8,6 @@ Refuses when int8 is more than INT8_MAY_LOSE nats a token worse than fp32 on dev
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -69,14 +68,10 @@ def size_name(weights: Path) -> str:
     raise ValueError(f"{weights} holds a decoder of width {width}: none of {', '.join(SIZES)}")
 
 
-def card_of(name: str, file: Path, recipe: Recipe, tokens: int, nats: float) -> Card:
+def card_of(file: Path, recipe: Recipe, tokens: int, nats: float) -> Card:
     """The card of a packed composer."""
-    content = file.read_bytes()
-    return Card(
-        name=name,
-        file=file.name,
-        sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content),
+    return Card.of(
+        file,
         licence=LICENCE,
         data=DATA,
         quality=f"{nats:.3f} nats a token on dev as int8, {tokens / 1e6:.1f} M tokens seen; docs/results/generation.md",
@@ -115,7 +110,7 @@ def main() -> None:
     seen = max(json.loads(line).get("tokens", 0) for line in (args.run / "log.jsonl").read_text().splitlines())
     shutil.copyfile(new, folder / new.name)
     shutil.copyfile(args.run / WEIGHTS, folder / f"{name}.safetensors")
-    save_cards({**load_cards(CARDS), name: card_of(name, folder / new.name, recipe, seen, nats)}, CARDS)
+    save_cards({**load_cards(CARDS), name: card_of(folder / new.name, recipe, seen, nats)}, CARDS)
     print(f"{new.name}: {(folder / new.name).stat().st_size} bytes, {nats:.4f} nats a token on dev")
 
 
