@@ -247,7 +247,7 @@ BROKEN = {
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--emotion blue", "Known are happy, angry, sad, calm, excited"),
+        ("--emotion blue", "use one of happy, angry, sad, calm, excited"),
         ("--emotion hapy", "did you mean happy"),
         ("", "no mood is given: say --from mood"),
         ("--emotion sad --from mood", "--from and --emotion: give the mood in one way only"),

@@ -219,7 +219,7 @@ def test_what_is_too_dense_to_read_is_cut_at_a_whole_note() -> None:
         ({"emotion": "happy", "valence": 0.1, "arousal": 0.2}, "one way"),
         ({"valence": 0.1}, "belong together"),
         ({"emotion": "hapy"}, "did you mean happy"),
-        ({"emotion": "blue"}, "Known are happy, angry, sad, calm"),
+        ({"emotion": "blue"}, "use one of happy, angry, sad, calm"),
         ({"path": [{"at": 0.5, "valence": 0, "arousal": 0}, {"at": 0.5, "valence": 0, "arousal": 0}]}, "later"),
     ],
 )

@@ -225,7 +225,7 @@ def test_the_result_says_what_was_heard_before_and_after() -> None:
         (smf(b"\x00\x90\x3c\x40" + delta(480) + b"\x90\x40\x40"), {"emotion": "sad"}, "note-ons without note-offs"),
         (smf(played([(0, 9, 20, 64)])), {"emotion": "sad"}, r"a piano can play \(21 to 108\)"),
         (smf(played([(0, 480, 36, 90)], channel=9)), {"emotion": "sad"}, "drums only"),
-        (write(scale()), {"emotion": "blue"}, "Known are happy, angry, sad, calm"),
+        (write(scale()), {"emotion": "blue"}, "use one of happy, angry, sad, calm"),
         (write(scale()), {}, "give the mood in one way"),
         (write(scale()), {"valence": 0.5}, "belong together"),
         (write(scale()), {"emotion": "sad", "valence": 0.5, "arousal": 0.5}, "give the mood in one way"),

@@ -232,11 +232,7 @@ def _copying(table: Table) -> str:
     rows = []
     for name, lines in table["copying"].items():
         for line, found in lines.items():
-            cells = [
-                f"{one['mean']:.3g} / {one['largest']:.3g} / {one['real_99']:.3g} / {figure(one['beyond'])}"
-                for one in found.values()
-            ]
-            rows.append([name, line, *cells])
+            rows.append([name, line, *map(_copied, found.values())])
     figures = list(next(iter(next(iter(table["copying"].values())).values())))
     said = "## Copied from the training set: mean / largest / 99th percentile of real music / share of pieces beyond it"
     return f"{said}\n\n" + _table(["row", "line", *figures], rows)

@@ -40,7 +40,7 @@ def emotion(word: str) -> Mood:
     if found is None:
         near = difflib.get_close_matches(word.lower(), EMOTIONS, 1)
         meant = f"did you mean {near[0]}? " if near else ""
-        raise InvalidInput(f"no emotion {word!r} is known: {meant}Known are {', '.join(EMOTIONS)}; or give valence and arousal")
+        raise InvalidInput(f"no emotion {word!r} is known: {meant}use one of {', '.join(EMOTIONS)}, or valence and arousal")
     return found
 
 
