@@ -1,6 +1,6 @@
 """A pack for listeners: 16 pieces in an order that hides what was asked for, the key apart, a sheet to fill in (evaluation §5).
 
-python -m moodmesh.tasks.music.results.listening --out DIR [--run FOLDER]
+python -m moodmesh.tasks.music.results.listening --out DIR [--variant rules]
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from moodmesh.tasks.models import ModelStore
+from moodmesh.tasks.music.engine.steps import Steps
+from moodmesh.tasks.music.generate import MusicGenerate
 from moodmesh.tasks.music.generate.composers import Rules, Trained
 from moodmesh.tasks.music.notation.midi import write
 from moodmesh.tasks.music.notation.score import Score
-from moodmesh.tasks.music.results.runs import PLANNED
-from moodmesh.tasks.music.results.runs import Trained as Run
-from moodmesh.tasks.music.results.systems import MOODS, Make, steps, written
+from moodmesh.tasks.music.results.systems import MOODS, Make, written
 from moodmesh.tasks.music.rules.moods import QUADRANTS, Mood
 from moodmesh.tasks.music.sound.files import save
 from moodmesh.tasks.music.sound.mastering import mastered
@@ -81,19 +82,15 @@ def _keep(stem: Path, score: Score, mood: Mood, title: str) -> None:
 
 
 def main() -> None:
-    """Write the pack of one composer."""
+    """Write the pack of one variant of `music.generate`."""
+    variants = {one.name: one for one in MusicGenerate.spec.variants}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--run", type=Path, help="the folder of a training run of an attribute model")
-    parser.add_argument("--size", default=PLANNED[0].size, help="its size")
-    parser.add_argument("--takes", type=int, default=1)
+    parser.add_argument("--variant", choices=list(variants), default=list(variants)[-1], help="(default: %(default)s)")
     args = parser.parse_args()
-    if args.run is None:
-        pack(written(Rules(), args.takes), args.out, f"rules, without a model; takes {args.takes}")
-        return
-    run = Run(args.run.name, args.run.name, "attributes", args.size, args.run / "weights.safetensors")
-    made_by = f"{run.row}, int8, weights {run.sha256}; takes {args.takes}"
-    pack(written(Trained(steps(run, int8=True)), args.takes), args.out, made_by)
+    card = variants[args.variant].card
+    composer = Trained(Steps.load(ModelStore(args.out).path(card))) if card else Rules()
+    pack(written(composer), args.out, f"{card.name}, sha256 {card.sha256}" if card else "rules, without a model")
 
 
 if __name__ == "__main__":
