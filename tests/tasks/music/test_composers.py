@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
@@ -11,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Categorical, Normal, kl_divergence
 
+from moodmesh.tasks.music.corpus import split
 from moodmesh.tasks.music.corpus.prepare import Passage
 from moodmesh.tasks.music.model import train
 from moodmesh.tasks.music.model.conditioned import ByAttributes, Unconditional
 from moodmesh.tasks.music.model.decoder import SIZES, Decoder, Size, rotated, rotation, token_loss
-from moodmesh.tasks.music.model.examples import PLACES, Source, Windows, sources, varied, window
+from moodmesh.tasks.music.model.examples import PLACES, Source, Window, Windows, sources, varied, window
 from moodmesh.tasks.music.model.gmvae import GMVAE, Weights, alarms
 from moodmesh.tasks.music.model.gmvae import Windows as Batch
 from moodmesh.tasks.music.model.recipe import Recipe, load_recipe
@@ -229,6 +231,31 @@ def test_labels_and_their_absence_both_count() -> None:
     assert known["kl"].item() != pytest.approx(unknown["kl"].item(), rel=1e-3)
 
 
+def test_the_divergence_of_an_unlabelled_window_is_that_of_its_mixture() -> None:
+    model, batch = mixture(free=0.0), some(known=False)
+    torch.manual_seed(5)
+    terms = model.terms(batch)
+    torch.manual_seed(5)
+    mean, log_var = model.encode(batch.tokens)
+    y = Categorical(logits=model.posterior(mean + (0.5 * log_var).exp() * torch.randn_like(mean)))
+    of_class = kl_divergence(y, Categorical(probs=torch.full_like(y.probs, 0.5)))
+    right = ((y.probs[..., None] * model.divergence(mean, log_var)).sum((2, 3)) + of_class).sum(1).mean()
+    assert of_class.mean() > 0.01
+    assert terms["kl"].item() == terms["kl_free"].item() == pytest.approx(right.item(), rel=1e-5)
+
+
+def test_windows_without_a_label_are_shared_out() -> None:
+    model, batch = mixture(), some(known=False)
+    even = model.terms(batch)["balance"].item()
+    for head in model.mean:
+        head.bias.data += 3  # type: ignore[union-attr, operator]
+    assert 0 <= even < model.terms(batch)["balance"].item() <= 2 * np.log(2) + 1e-6
+    none = model.terms(some())["balance"]
+    assert none.item() == 0
+    none.backward()  # type: ignore[no-untyped-call]
+    assert all(value.grad is None or value.grad.isfinite().all() for value in model.parameters())
+
+
 def test_features_are_learnt_from_their_own_latent_and_unlearnt_from_the_other() -> None:
     for term, sign in (("feature", -1), ("adversary", 1)):
         model = mixture()
@@ -276,7 +303,6 @@ def test_alarms_tell_a_collapsed_model() -> None:
 
 
 def losses(run: train.Run, steps: int, material: train.Material) -> list[float]:
-    torch.manual_seed(9)
     return [run.train(material) for _ in range(steps)]
 
 
@@ -289,16 +315,59 @@ def test_every_kind_learns(tmp_path: Path, kind: str) -> None:
     assert run.dev(given().dev)["dev"] < 6.5
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
-    whole = train.Run(RECIPE, tmp_path / "whole", compiled=False)
-    all_of_it = losses(whole, 6, given())
-    first = train.Run(RECIPE, tmp_path / "cut", compiled=False)
-    begun = losses(first, 3, given())
+@pytest.mark.parametrize("kind", ["attributes", "gmvae"])
+def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, kind: str) -> None:
+    recipe = replace(RECIPE, kind=kind, weights=Weights(latent=8), dropout=0.1, token_drop=0.2, labelled_every=2)
+    material = given(labelled=kind == "gmvae")
+    whole = train.Run(recipe, tmp_path / "whole", compiled=False)
+    all_of_it = losses(whole, 6, material)
+    first = train.Run(recipe, tmp_path / "cut", compiled=False)
+    begun = losses(first, 3, material)
     first.save()
-    second = train.Run(RECIPE, tmp_path / "cut", compiled=False)
+    second = train.Run(recipe, tmp_path / "cut", compiled=False)
     second.resume()
     assert second.step == 3
-    assert begun + losses(second, 3, given()) == pytest.approx(all_of_it, abs=1e-4)
+    assert begun + losses(second, 3, material) == pytest.approx(all_of_it, abs=1e-4)
+
+
+class Counted(Windows):
+    """Windows that know at which steps they were asked."""
+
+    def __init__(self, run: train.Run, seed: int) -> None:
+        super().__init__(pieces(), seed)
+        self.run, self.steps = run, set[int]()
+
+    def draw(self, number: int, length: int) -> Window:
+        self.steps.add(self.run.step)
+        return super().draw(number, length)
+
+
+def test_every_so_many_batches_have_labels(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, kind="gmvae", tokens=8 * 2 * 256, weights=Weights(latent=8), labelled_every=3)
+    run = train.Run(recipe, tmp_path, compiled=False)
+    rest, known = Counted(run, 0), Counted(run, 1)
+    losses(run, 8, train.Material(rest, rest, known))
+    assert known.steps == {0, 3, 6}
+    assert rest.steps == {1, 2, 4, 5, 7}
+
+
+def test_what_has_no_label_in_a_recipe_has_none_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All passages are labelled here: a batch of those that are not to be is as if they never were."""
+    moods = ((1, 1), (-1, 1), (-1, -1), (1, -1))
+    held = [
+        Passage(f"p{n}", "train", f"song{n}", moods[n % 4], 0, pieces()[n % 4].score, Key(0, False), 0.0, ends=True)
+        for n in range(40)
+    ]
+    monkeypatch.setattr(train, "passages", lambda root, name, cache: held)
+    roles: split.Split = {"made": {f"song{n}": "dev" if n > 35 else "train" for n in range(40)}}
+    for share, songs in ((1.0, 9), (0.25, 2), (0.01, 1)):
+        recipe = replace(RECIPE, kind="gmvae", labels=share)
+        found = train.material(recipe, tmp_path, tmp_path, roles)
+        assert found.labelled is not None
+        assert all(found.train.draw(number, 200).mood is None for number in range(20))
+        assert {found.labelled.draw(number, 200).mood for number in range(60)} == set(moods)
+        known = train.labelled(sources(held[:36], whole=True), recipe)
+        assert Counter(one.mood for one in known) == dict.fromkeys(moods, songs)
 
 
 def test_no_window_is_drawn_twice() -> None:

@@ -7,8 +7,8 @@ and decoder are Transformers; the decoder's memory is [z_poly; z_mode]. Besides 
 
 - the polyphony and the mode of a window are read from their own latent, and unlearnt from the other by gradient reversal;
 - components are kept apart where plain mixtures drift together (Semg-GMVAE 2024; PLOS ONE 19(12) e0311541): labelled windows
-  are told apart by p(y | z) (mutual information), the means stay `apart` standard deviations from each other, and the
-  KL counts only beyond `free` nats a dimension.
+  are told apart by p(y | z) (mutual information), those without a label are shared out among the components
+  (`balance`), the means stay `apart` standard deviations from each other, and the KL counts beyond `free` nats a dimension.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AXES = ("poly", "mode")
 """The latents, in order: what they stand for is arousal and valence."""
 LOW, HIGH = range(2)
 CLASSES = len(POLYPHONY_BOUNDS) + 1
-_NARROW, _WIDE = -4.0, 1.0
+NARROW, WIDE = -4.0, 1.0
 """Bounds of the log variances."""
 
 
@@ -45,6 +45,7 @@ class Weights:
     feature: float = 40.0
     adversary: float = 10.0
     label: float = 40.0
+    balance: float = 40.0
     apart: float = 4.0
     separation: float = 10.0
 
@@ -137,7 +138,7 @@ class GMVAE(nn.Module):
         """Mean and log variance of q(z | x), each [batch, 2, latent]."""
         h = self.encoder(tokens)
         log_var = torch.stack([head(h) for head in self.log_var], 1).float()
-        return torch.stack([head(h) for head in self.mean], 1).float(), log_var.clamp(_NARROW, _WIDE)
+        return torch.stack([head(h) for head in self.mean], 1).float(), log_var.clamp(NARROW, WIDE)
 
     def memory(self, z: Tensor) -> Tensor:
         """[batch, 2, width] of z [batch, 2, latent]."""
@@ -150,7 +151,7 @@ class GMVAE(nn.Module):
         return density.log_softmax(-1)
 
     def _log_vars(self) -> Tensor:
-        return self.log_vars.clamp(_NARROW, _WIDE)
+        return self.log_vars.clamp(NARROW, WIDE)
 
     def divergence(self, mean: Tensor, log_var: Tensor) -> Tensor:
         """KL of q(z | x) from every component, [batch, 2, 2, latent]."""
@@ -178,22 +179,27 @@ class GMVAE(nn.Module):
         share = torch.where(known[..., None], chosen, log_y.exp())
         kl = (share[..., None] * self.divergence(mean, log_var)).sum(2)  # [batch, 2, latent]
         uniform = (log_y.exp() * (log_y + math.log(2))).sum(-1) * ~known
+        mean_y = (log_y.exp() * ~known[..., None]).sum(0) / (~known).sum(0)[:, None].clamp(min=1)  # [2, 2]
         return {
             "nll": token_loss(logits, given.tokens) * count,
             "kl": kl.sum((1, 2)).mean() + uniform.sum(1).mean(),
             "kl_free": kl.mean(0).clamp(min=self.weights.free).sum() + uniform.sum(1).mean(),
             "feature": _told(self.features, z[:, 0], z[:, 1], given),
             "adversary": _told(self.adversaries, _reversed(z[:, 1]), _reversed(z[:, 0]), given),
+            "balance": (mean_y * (2 * mean_y + 1e-9).log()).sum(),
             "label": -((log_y * chosen).sum(-1) * known).sum() / len(z),
             "separation": F.relu(self.weights.apart - self.distance()).sum(),
         }
 
     def forward(self, given: Windows, warm: Tensor) -> Tensor:
         """The objective, a token; `warm` is the share of beta that the KL counts with."""
-        terms, w = self.terms(given), self.weights
-        count = (given.tokens[:, 1:] != PAD).sum() / len(given.tokens)
-        total = terms["nll"] + warm * w.beta * terms["kl_free"] + w.feature * terms["feature"]
-        total = total + w.adversary * terms["adversary"] + w.label * terms["label"] + w.separation * terms["separation"]
+        return self.objective(self.terms(given), given, warm)
+
+    def objective(self, terms: dict[str, Tensor], given: Windows, warm: Tensor | float) -> Tensor:
+        """What `forward` returns, of the terms of a batch."""
+        w, count = self.weights, (given.tokens[:, 1:] != PAD).sum() / len(given.tokens)
+        total = terms["nll"] + warm * w.beta * terms["kl_free"] + w.feature * terms["feature"] + w.label * terms["label"]
+        total = total + w.adversary * terms["adversary"] + w.balance * terms["balance"] + w.separation * terms["separation"]
         return total / count
 
 

@@ -13,7 +13,7 @@ from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.model.conditioned import ByAttributes, Unconditional
 from moodmesh.tasks.music.model.decoder import token_loss
 from moodmesh.tasks.music.model.examples import Window
-from moodmesh.tasks.music.model.gmvae import GMVAE
+from moodmesh.tasks.music.model.gmvae import GMVAE, NARROW, WIDE
 from moodmesh.tasks.music.model.gmvae import Windows as ForGMVAE
 from moodmesh.tasks.music.notation.vocabulary import PAD
 
@@ -65,11 +65,6 @@ def by_steps(steps: Steps) -> Nats:
     return nats
 
 
-def lost(windows: Sequence[Window], model: ByAttributes, quantised: Steps) -> float:
-    """Nats a token that the quantised graphs of a model are worse than it; a variant ships below INT8_MAY_LOSE."""
-    return per_token(windows, by_steps(quantised)) - per_token(windows, by_torch(model))
-
-
 def bound(model: GMVAE) -> Nats:
     """-ELBO of a GMVAE with one draw from q(z | x), no matter how its training weighs the KL."""
 
@@ -90,7 +85,7 @@ def by_mood(model: GMVAE) -> Nats:
         with torch.inference_mode():
             guessed = model.posterior(model.encode(held.tokens)[0]).argmax(-1)[0]
             y = torch.where(held.mood[0] >= 0, held.mood[0], guessed)
-            mean, log_var = (_of(part, y) for part in (model.means, model.log_vars.clamp(-4.0, 1.0)))
+            mean, log_var = (_of(part, y) for part in (model.means, model.log_vars.clamp(NARROW, WIDE)))
             z = mean + (log_var / 2).exp() * torch.randn((DRAWS, *mean.shape), generator=random)
             memory = model.memory(z)
             each = [

@@ -25,7 +25,8 @@ class Recipe:
     (Jordan 2024) at `muon_rate`; the rest by AdamW at `rate`. Of a GMVAE, `labels` is the share of the labelled songs whose
     labels are used, `scrambled` gives them to other songs by chance, every `labelled_every`-th batch is of labelled windows,
     `token_drop` is the share of the tokens that its decoder does not see, and `weights` are those of its terms. A step works
-    through its batch in `accumulate` parts, where memory is short.
+    through its batch in `accumulate` parts, where memory is short. `start` is the SHA-256 of the weights whose decoder it
+    begins with, if it does: the file is given with the command.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Recipe:
     vary: bool = True
     labels: float = 1.0
     scrambled: bool = False
+    start: str = ""
     labelled_every: int = 4
     weights: Weights = field(default_factory=Weights)
 

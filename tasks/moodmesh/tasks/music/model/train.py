@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +39,12 @@ from moodmesh.tasks.music.model.recipe import Recipe, load_recipe
 SAVE_EVERY_S = 300.0
 WEIGHTS = "weights.safetensors"
 DEV_WINDOWS = 64
-DEV_EVERY = 0.05
+DEV_EVERY = 0.1
 """Of the run, between two looks at dev."""
 LOG_EVERY = 50
 CPU = torch.device("cpu")
+_STEPS = 10**9
+"""More than any run has."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,16 @@ def material(recipe: Recipe, root: Path, cache: Path, roles: split.Split) -> Mat
 
 
 def labelled(found: Sequence[Source], recipe: Recipe) -> list[Source]:
-    """The sources whose labels a recipe uses: those of a share of the songs, by chance; scrambled among them if it says so."""
+    """The sources whose labels a recipe uses: those of a share of the songs of each mood (a song counts where most of its
+    clips do; one song at the least), by chance; scrambled among them if it says so."""
     random = np.random.default_rng(recipe.seed)
     known = [one for one in found if one.mood is not None]
-    songs = sorted({one.song for one in known})
-    chosen = set(random.permutation(songs)[: round(recipe.labels * len(songs))].tolist())
+    clips = Counter((one.song, one.mood) for one in known)
+    mood_of = {song: mood for (song, mood), _ in sorted(clips.items(), key=lambda one: (one[1], str(one[0])))}
+    chosen = set[str]()
+    for mood in sorted(set(mood_of.values()), key=str):
+        songs = sorted(song for song, its in mood_of.items() if its == mood)
+        chosen |= set(random.permutation(songs)[: max(1, round(recipe.labels * len(songs)))].tolist())
     known = [one for one in known if one.song in chosen]
     moods = [one.mood for one in known]
     order = random.permutation(len(known)) if recipe.scrambled else range(len(known))
@@ -190,8 +199,9 @@ class Run:
             one.load_state_dict(held)
 
     def train(self, given: Material) -> float:
-        """One step; its loss."""
+        """One step; its loss. Chance is of (seed, step) alone: a run that goes on draws what it would have drawn."""
         recipe, halves = self.recipe, 1 + self.recipe.halved(self.step)
+        torch.manual_seed(recipe.seed * _STEPS + self.step)
         count = recipe.batch * halves
         turn = given.labelled if self.step % recipe.labelled_every == 0 else None
         numbers, lost = range(recipe.first(self.step), recipe.first(self.step) + count), 0.0
@@ -219,14 +229,18 @@ class Run:
         with torch.inference_mode(), torch.random.fork_rng():
             torch.manual_seed(0)
             batches = [batch(windows, range(at, at + size), self.recipe.length) for at in range(0, DEV_WINDOWS, size)]
-            found = {"dev": float(np.mean([self._loss(one, 1.0).item() for one in batches]))}
             if isinstance(self.model, GMVAE):
-                given = [_for_gmvae(one.to(self.device)) for one in batches]
-                terms = [self.model.terms(one) for one in given]
-                found |= {name: float(np.mean([one[name].item() for one in terms])) for name in terms[0]}
-                found |= alarms(self.model, given)
+                found = self._mixture(self.model, [_for_gmvae(one.to(self.device)) for one in batches])
+            else:
+                found = {"dev": float(np.mean([self._loss(one, 1.0).item() for one in batches]))}
         self.model.train()
         return found
+
+    def _mixture(self, model: GMVAE, batches: list[gmvae.Windows]) -> dict[str, float]:
+        with torch.autocast(self.device.type, torch.bfloat16):
+            terms = [model.terms(one) for one in batches]
+            rows = [{"dev": model.objective(*pair, 1.0), **pair[0]} for pair in zip(terms, batches, strict=True)]
+            return {name: float(np.mean([row[name].item() for row in rows])) for name in rows[0]} | alarms(model, batches)
 
     def _loss(self, given: Batch, warm: float) -> Tensor:
         given = given.to(self.device)
@@ -293,6 +307,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     recipe = load_recipe(args.recipe, args.set)
+    if args.start:
+        recipe = replace(recipe, start=hashlib.sha256(args.start.read_bytes()).hexdigest())
     given = material(recipe, data_dir(args.data), args.cache, split.load(args.configs))
     device = args.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = Run(recipe, args.out, shutil.which("g++") is not None, args.start, device)
@@ -303,6 +319,7 @@ def main() -> None:
             print(json.dumps(line), file=log, flush=True)
             print(json.dumps(line), flush=True)
 
+        say({"step": run.step, "recipe": asdict(recipe)})
         work(run, given, stopped, say)
 
 

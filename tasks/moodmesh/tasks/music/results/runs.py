@@ -39,8 +39,8 @@ PLANNED = (
     *_gmvae(seeds=3),
     *_gmvae(", labels scrambled", "-scrambled", seeds=3),
     *_gmvae(", labels of 25 %", "-labels-25"),
+    *_gmvae(", labels of 10 %", "-labels-10"),
     *_gmvae(", labels of 5 %", "-labels-5"),
-    *_gmvae(", labels of 1 %", "-labels-1"),
 )
 
 

@@ -27,6 +27,7 @@ from moodmesh.tasks.music.judge.negatives import excerpts
 from moodmesh.tasks.music.model import graph
 from moodmesh.tasks.music.model.conditioned import TOKENS
 from moodmesh.tasks.music.model.decoder import SIZES
+from moodmesh.tasks.music.model.gmvae import NARROW, WIDE
 from moodmesh.tasks.music.model.graph import Weights
 from moodmesh.tasks.music.notation.score import Note, Score, tidy
 from moodmesh.tasks.music.notation.vocabulary import VELOCITIES, tempo_step, velocity_step
@@ -127,7 +128,7 @@ def mixture(run: Run) -> Make:
         random, w = np.random.default_rng((seed, nearest(mood))), run.weights
         z = []
         for axis, high in enumerate((mood.arousal > 0, mood.valence > 0)):
-            mean, log_var = w["means"][axis, int(high)], np.clip(w["log_vars"][axis, int(high)], -4.0, 1.0)
+            mean, log_var = w["means"][axis, int(high)], np.clip(w["log_vars"][axis, int(high)], NARROW, WIDE)
             z.append(mean + np.exp(log_var / 2) * random.normal(size=len(mean)))
         return played(remembering(w, run.size, memory_of(w, np.array(z))), bars, seed)
 
