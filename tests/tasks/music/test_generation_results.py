@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from moodmesh.tasks.music.corpus.prepare import Passage
+from moodmesh.tasks.music.corpus.split import Role
 from moodmesh.tasks.music.generate.composers import Rules
+from moodmesh.tasks.music.judge import gates
 from moodmesh.tasks.music.judge.controls import jitter
 from moodmesh.tasks.music.judge.markov import Markov
 from moodmesh.tasks.music.judge.structure import NAMES
@@ -21,6 +24,7 @@ from moodmesh.tasks.music.model.conditioned import Unconditional
 from moodmesh.tasks.music.model.examples import Source, window
 from moodmesh.tasks.music.model.gmvae import GMVAE, Weights
 from moodmesh.tasks.music.model.train import WEIGHTS, save_weights
+from moodmesh.tasks.music.notation.features import Key
 from moodmesh.tasks.music.notation.score import Score, joined, transpose
 from moodmesh.tasks.music.notation.tokens import encode
 from moodmesh.tasks.music.notation.vocabulary import tempo_step
@@ -31,7 +35,7 @@ from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.likelihoods import by_markov, surprise, ways
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import PLANNED, found
-from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE
+from moodmesh.tasks.music.results.systems import MOODS, OF_REAL, REAL, TABLE
 from moodmesh.tasks.music.rules.attributes import heard, wanted
 from moodmesh.tasks.music.rules.compose import compose
 from moodmesh.tasks.tables import PredictionMissing
@@ -172,6 +176,33 @@ def test_the_graph_is_as_likely_as_the_model_and_int8_is_near() -> None:
     assert likelihood.per_token(a_window(), likelihood.by_steps(spoilt)) > plain + likelihood.INT8_MAY_LOSE
 
 
+def test_a_mixture_is_asked_for_its_bound_and_for_music_of_a_mood() -> None:
+    torch.manual_seed(2)
+    model, (one, _) = GMVAE(SMALL, Weights(latent=8, free=3.0, beta=0.1)).eval(), a_window()
+    held, plain = likelihood.given(one), likelihood.predicted(one)
+    torch.manual_seed(0)
+    terms = model.terms(held)
+    assert terms["kl_free"] > terms["kl"] + 1
+    assert likelihood.bound(model)(one) == pytest.approx(((terms["nll"] + terms["kl"]) / plain).item(), abs=1e-5)
+    for to in model.to_memory:  # then it does not matter what z is
+        to.weight.data *= 0  # type: ignore[union-attr, operator]
+    nll = model.terms(held)["nll"].item() / plain
+    assert likelihood.by_mood(model)(one) == pytest.approx(nll, abs=1e-4)
+
+
+def test_the_gate_of_the_evaluation_learns_from_what_no_composer_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = Real(Path(), Path(), Path()), list[set[str]]()
+    roles: dict[str, Role] = {"a": "train", "b": "dev", "c": "judge", "d": "held"}
+    held = [(role, Passage("p", "x", group, None, 0, compose(wanted(0, 0), 4, 1), Key(0, False), 0.0, ends=True))
+            for group, role in roles.items()]  # fmt: skip
+    real.__dict__.update(_held=dict.fromkeys(gates.SETS, held), markov=None)
+    for name in ("evaluation", "unseen"):
+        monkeypatch.setattr(gates, name, lambda given, *_: asked.append({one.group for of in given.values() for one in of}))
+    real.gate(16)
+    real.unseen(16)
+    assert asked == [{"c", "d"}, {"c", "d"}]
+
+
 def test_markov_is_asked_of_what_the_others_are_asked() -> None:
     markov = Markov([encode(compose(wanted(0.6, 0.6), 8, seed)) for seed in range(4)])
     assert likelihood.per_token(a_window(), by_markov(markov)) < likelihood.per_token(a_window(), likelihood.by_torch(small()))
@@ -255,13 +286,14 @@ def test_the_table_says_what_is_not_trained_and_makes_nothing_up(kept: Bench) ->
 
 def test_training_seeds_latents_and_transfers_are_told_where_they_are_measured(kept: Bench) -> None:
     page = report.markdown(generation.compute(kept, quick=False))
-    assert not any(said in page for said in ("training seeds", "Collapse", "Transfer"))
+    assert not any(said in page for said in ("training seeds", "Collapse", "## Transfer"))
     for seed, right in (("", 1.0), (", seed 1", 0.0)):
         kept.keep(f"GMVAE tiny{seed}", "w", lambda right=right: rows(right, 1.0))  # type: ignore[misc]
     moved = {"content": np.full((80, 3), 0.25), "source": np.repeat(np.arange(4.0), 20)}
     kept.keep("transfer GMVAE tiny", "w", lambda: {**rows(1.0, 1.0), **moved})
     ways = {"towards": np.ones((9, 3)), "moved": np.full((9, 3), 0.25), "kept": np.zeros((2, 9, 2)), "again": np.ones((9, 2))}
-    kept.keep("latents GMVAE tiny", "w", lambda: {**ways, "alarm active": np.array(12.0)})
+    labels = {"right": np.tile([1.0, 0.5], (9, 1)), "song": np.arange(9.0)}
+    kept.keep("latents GMVAE tiny", "w", lambda: {**ways, **labels, "alarm active": np.array(12.0)})
     table = generation.compute(kept, quick=False)
     assert table["training"]["GMVAE tiny"]["valence"] == [0.5, pytest.approx(0.707, abs=1e-3)]
     assert table["latents"]["GMVAE tiny"]["exchange"]["polyphony"] == [0.25, 0.25, 0.25]
@@ -269,7 +301,18 @@ def test_training_seeds_latents_and_transfers_are_told_where_they_are_measured(k
     assert found_["content"] == {"chroma": 0.25, "groove": 0.25, "notes": 0.25}
     assert {row["n"] for row in found_["rows"]} == {60}  # those asked for their own mood are left out
     page = report.markdown(json.loads(json.dumps(table)))
-    assert all(said in page for said in ("training seeds", "Collapse", "0.25 [0.25, 0.25]", "Transfer"))
+    assert all(
+        said in page
+        for said in (
+            "training seeds",
+            "Collapse",
+            "0.25 [0.25, 0.25]",
+            "## Transfer",
+            "| 9 of 9 songs | 1.000 [1.000, 1.000] |",
+        )
+    )
+    assert not set(OF_REAL) & set(table["copying"])
+    assert table["copying"]["GMVAE tiny"]
 
 
 def test_a_row_of_other_weights_is_not_shown(kept: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from moodmesh.tasks.music.corpus.prepare import Passage
 from moodmesh.tasks.music.judge.heard import Floats
 from moodmesh.tasks.music.model import decoder
 from moodmesh.tasks.music.model.gmvae import GMVAE, HIGH, LOW, Weights
 from moodmesh.tasks.music.model.train import save_weights
+from moodmesh.tasks.music.notation.features import Key
 from moodmesh.tasks.music.notation.score import Score, transpose
 from moodmesh.tasks.music.results import latents, transfers
 from moodmesh.tasks.music.results.latents import Latents
@@ -66,13 +69,32 @@ def test_the_share_of_the_way_is_found_and_noise_goes_nowhere() -> None:
     random = np.random.default_rng(3)
     towards = random.normal(size=(40, 3))
     shown = {"towards": towards, "moved": np.column_stack([towards[:, 0] / 2, random.normal(size=40), -towards[:, 2]]),
-             "kept": np.zeros((2, 40, 2)), "again": np.ones((40, 2)), "alarm active": np.array(7.0)}  # fmt: skip
+             "kept": np.zeros((2, 40, 2)), "again": np.ones((40, 2)), "alarm active": np.array(7.0),
+             "right": np.column_stack([np.ones(6), np.repeat([1.0, 0.0], 3)]), "song": np.repeat([0.0, 1.0], 3)}  # fmt: skip
     found = latents.table(shown)
     half, none, back = found["exchange"].values()
     assert half == [0.5, 0.5, 0.5]
     assert none[1] < 0 < none[2]
     assert back[0] == -1.0
     assert found["alarms"] == {"active": 7.0}
+    assert found["named"] == {"n": 6, "songs": 2, "poly": [1.0, 1.0, 1.0], "mode": [0.5, 0.0, 1.0]}
+
+
+def test_labels_are_asked_for_in_music_that_no_composer_learned_from() -> None:
+    held, clips, asked = obedient(), [], list[tuple[str, ...]]()
+    for number, mood in enumerate([(1, 1), (-1, 1), (-1, -1), (1, -1), (1, -1)]):
+        score = compose(wanted(*mood), 8, number)
+        held.know(score, np.array([np.full(SIZE, mood[1]), np.full(SIZE, mood[0] if number < 4 else -mood[0])], float))
+        clips.append(Passage("p", "all", f"song{number // 2}", mood, 0, score, Key(0, False), 0.0, ends=True))
+
+    def pieces(*roles: str, sets: tuple[str, ...]) -> dict[str, list[Passage]]:
+        asked.append((*roles, *sets))
+        return {"emopia": [*clips, replace(clips[0], mood=None)]}
+
+    right, song = latents.named(held, SimpleNamespace(pieces=pieces))  # type: ignore[arg-type]
+    assert asked == [("judge", "emopia")]
+    assert right.tolist() == [[1, 1], [1, 1], [1, 1], [1, 1], [1, 0]]
+    assert song.tolist() == [0, 0, 1, 1, 2]
 
 
 def test_pieces_follow_latents_that_are_exchanged() -> None:

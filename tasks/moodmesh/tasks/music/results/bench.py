@@ -24,12 +24,14 @@ from moodmesh.tasks.music.results.figures import Arrays, Ear
 from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import Planned, Trained, found
-from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE, TAKES, System, labelled, trained, untrained
+from moodmesh.tasks.music.results.systems import MOODS, REAL, SHUFFLED, TABLE, TAKES, System, labelled, trained, untrained
 from moodmesh.tasks.music.rules.moods import Mood
 from moodmesh.tasks.tables import PredictionMissing
 
-_RULES = 1
-"""Raised whenever rows, measures or gates change: what older rules made is made anew."""
+_PIECES = 1
+"""Raised whenever what a row plays changes but for its weights: what was made before is made anew."""
+_FIGURES = 2
+"""Raised whenever measures, gates or probes change."""
 GRID = (-0.8, -0.4, 0.0, 0.4, 0.8)
 GRID_BARS, GRID_SEEDS = 8, 4
 HELD = "held real music"
@@ -55,7 +57,7 @@ class Bench:
     def key(self) -> str:
         """Names what everything is made by but the weights: rules, judges, data, split, sizes."""
         said = [
-            str(_RULES),
+            str((_PIECES, _FIGURES)),
             *(card.sha256 for card in CARDS.values()),
             *_chosen_by(),
             split.sha256(split.load(self.real.configs)),
@@ -109,7 +111,7 @@ class Bench:
 
     def pieces(self, system: System, part: str, asked: list[tuple[Mood, int]], bars: int) -> list[Score]:
         """A piece for each (mood, seed), kept beside the prepared music, so that a stop loses little."""
-        named = f"{_RULES} {system.name} {system.weights} {part} {bars} {len(asked)} {_chosen_by()}"
+        named = f"{_PIECES} {system.name} {system.weights} {part} {bars} {len(asked)} {_chosen_by()}"
         file = self.real.cache / "generation" / f"{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +155,7 @@ UNTRAINED = (
     "order-3 Markov",
     "in-key random",
     "atonal random",
-    "bar-shuffled real",
+    SHUFFLED,
 )
 
 
@@ -161,7 +163,7 @@ def retrain(bench: Bench, say: Callable[[str], None]) -> None:
     """Make what is not there: pieces of each row, their figures, likelihoods, latents, transfers."""
     say("reading the prepared music ...")
     real, (runs, _) = bench.real, found(bench.runs)
-    train = [one.score for pieces in real.pieces("train", sets=FREE).values() for one in pieces]
+    train = [one.score for pieces in real.pieces("train").values() for one in pieces]
     nll = likelihoods.surprise(bench.reference) if bench.reference else None
     ear = Ear(real.judges, real.gate(bench.bars, nll), {line: Known(train, line) for line in LINES})
     heard = cache(lambda: _unseen(bench, ear, nll))

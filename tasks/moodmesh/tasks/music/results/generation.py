@@ -19,7 +19,7 @@ from moodmesh.tasks.music.results.figures import Arrays
 from moodmesh.tasks.music.results.likelihoods import MARKOV
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import PLANNED, found
-from moodmesh.tasks.music.results.systems import MOODS, REAL, TABLE
+from moodmesh.tasks.music.results.systems import MOODS, OF_REAL, REAL, TABLE
 from moodmesh.tasks.tables import PredictionMissing, Table, attempt, command, finish, hashes, head, shas, short, strays
 
 SCHEMA = 1
@@ -49,7 +49,7 @@ def compute(bench: Bench, quick: bool) -> Table:
         "grid": {name: control.grid(found) for name in rows if (found := bench.load(f"{name} grid")) is not None},
         "nats": _nats(bench),
         "statistics": {name: compared.statistics(found, music) for name, found in whole.items()},
-        "copying": {name: compared.copying(found, held) for name, found in whole.items()},
+        "copying": {name: compared.copying(found, held) for name, found in whole.items() if name not in OF_REAL},
         "latents": latents.tables(bench, PLANNED),
         "transfer": transfers.table(bench, [one.row for one in PLANNED]),
         "training": control.training(rows),
@@ -105,8 +105,8 @@ def summary(table: Table) -> Table:
         for metric in ("4Q", "arousal", "valence"):
             said[metric] = [means[name, "base", gated, metric]["mean"] for gated in (False, True)]
         over = means[name, "base", True, "valence"]["less_table"]
-        beyond = max(one["beyond"] for line in table["copying"][name].values() for one in line.values())
-        made[name] = {**said, "valence_above_table": over, "copied_beyond": beyond}
+        beyond = [one["beyond"] for line in table["copying"].get(name, {}).values() for one in line.values()]
+        made[name] = {**said, "valence_above_table": over, "copied_beyond": max(beyond, default=None)}
     return made
 
 

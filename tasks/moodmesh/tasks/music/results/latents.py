@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moodmesh.tasks.music.judge import measures
 from moodmesh.tasks.music.judge.gates import cut
 from moodmesh.tasks.music.judge.heard import Floats
 from moodmesh.tasks.music.judge.structure import NAMES, structure
@@ -20,6 +21,7 @@ from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.notation.tokens import windows
 from moodmesh.tasks.music.results import likelihoods
 from moodmesh.tasks.music.results.figures import Arrays
+from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import Planned, Trained
 from moodmesh.tasks.music.results.systems import memory_of, played, remembering
 from moodmesh.tasks.tables import Table, short
@@ -78,7 +80,8 @@ def retrain(bench: Bench, runs: Sequence[Trained], say: Callable[[str], None]) -
 
 
 def probed(run: Trained, bench: Bench) -> Arrays:
-    """All figures of a run: `alarm` of each name, `towards` and `moved` of `exchanged`, `kept` and `again` of `parted`."""
+    """All figures of a run: `alarm` of each name, `towards` and `moved` of `exchanged`, `kept` and `again` of `parted`, `right`
+    and `song` of `named`."""
     latents = Latents(run, bench.bars)
     found = [given(window) for part in likelihoods.dev(bench.real, bench.windows).values() for window in part]
     with torch.inference_mode():
@@ -89,7 +92,18 @@ def probed(run: Trained, bench: Bench) -> Arrays:
     towards, moved = exchanged(latents, mine, donors)
     kept, again = parted(latents, mine)
     shown = {f"alarm {name}": np.array(value) for name, value in said.items()}
-    return {**shown, "towards": towards, "moved": moved, "kept": kept, "again": again}
+    right, song = named(latents, bench.real)
+    return {**shown, "towards": towards, "moved": moved, "kept": kept, "again": again, "right": right, "song": song}
+
+
+def named(latents: Latents, real: Real) -> tuple[Floats, Floats]:
+    """Of every labelled clip of the judges' half, which no composer knows: [clips, 2] whether q(y | x) names its arousal and
+    its valence, and [clips] the number of its song."""
+    clips = [one for one in real.pieces("judge", sets=("emopia",))["emopia"] if one.mood is not None and one.score.notes]
+    songs = {song: number for number, song in enumerate(sorted({one.group for one in clips}))}
+    found = np.array([latents.likeliest(latents.encode(one.score)) for one in clips])
+    asked = np.array([[one.mood[1] > 0, one.mood[0] > 0] for one in clips if one.mood])
+    return np.asarray(found == asked, np.float64), np.array([songs[one.group] for one in clips], np.float64)
 
 
 def exchanged(latents: Latents, mine: Sequence[Score], donors: Sequence[Score]) -> tuple[Floats, Floats]:
@@ -150,7 +164,14 @@ def table(found: Arrays) -> Table:
             moved: {read: short(found["kept"][a, :, b].mean()) for b, read in enumerate(AXES)} for a, moved in enumerate(AXES)
         },
         "again": {read: short(found["again"][:, b].mean()) for b, read in enumerate(AXES)},
+        "named": {"n": len(found["right"]), "songs": len(set(found["song"]))} | _named(found["right"], found["song"]),
     }
+
+
+def _named(right: Floats, song: Floats) -> Table:
+    """By axis the mean and its bootstrap interval over songs."""
+    between = measures.interval(measures.drawn(right, [str(one) for one in song]))
+    return {axis: [short(value) for value in (right[:, n].mean(), *between[n])] for n, axis in enumerate(AXES)}
 
 
 def _slope(towards: Floats, moved: Floats) -> list[float]:

@@ -32,9 +32,12 @@ NOTES = (
     "one nothing: part of its likelihood is what it was told.",
     "'takes n' rows play each phrase n times and keep the best by attributes, a gate of other music, novelty and "
     "repetition (the rules: n whole pieces); all other rows are first takes. No judge of this table has a part in the choice.",
-    "Copying counts steps of (interval, time to the next note): the same tune in another key or tempo is a copy. The limit "
-    "is the 99th percentile of held real music of the same length against the same training set; of real pieces 1 % lies "
-    "beyond it.",
+    "Copying counts steps of (interval, time to the next note): the same tune in another key or tempo is a copy. The "
+    "training set is all that any composer learned from, of all four sets. The limit is the 99th percentile of held real music"
+    " of the same length against it; of real pieces 1 % lies beyond it. Rows made of real music are left out.",
+    "Transfer starts from pieces that a GMVAE may have learned from (no judge knows them): what it keeps of them is "
+    "flattered. Rules have learned nothing.",
+    "A label fraction is that share of the songs of each mood, one draw; the other windows of EMOPIA stay, without a label.",
     "Random rows have the medians of each quadrant of labelled music; bar-shuffled rows are real bars and pass most of the "
     "gate, which asks whether notes are like music, not whether a piece has a form.",
     "Bars, tempo and the instrument are fixed here (16 bars, the composer's tempo, piano): other lengths were not judged.",
@@ -185,8 +188,11 @@ def _training(table: Table) -> str:
 def _latents(table: Table) -> str:
     if not table["latents"]:
         return ""
-    held, moves = [], []
+    held, moves, labels = [], [], []
     for name, found in table["latents"].items():
+        said = found["named"]
+        shares = [f"{figure(share)} [{figure(low)}, {figure(high)}]" for share, low, high in (said["poly"], said["mode"])]
+        labels.append([name, f"{said['n']} of {said['songs']} songs", *shares])
         held.append([name, *(f"{value:.3g}" for value in found["alarms"].values())])
         gone = [f"{share:.2f} [{low:.2f}, {high:.2f}]" for share, low, high in found["exchange"].values()]
         told = [f"{figure(found['kept'][one][other])}" for one in found["kept"] for other in found["kept"]]
@@ -196,6 +202,8 @@ def _latents(table: Table) -> str:
     return (
         "## Collapse: KL a dimension, active units, entropies of q(y), accuracy of q(y) on dev, distance of components\n\n"
         + _table(["row", *some["alarms"]], held)
+        + "\n\n## Labels named by q(y) in the judges' half, of which no composer learned\n\n"
+        + _table(["row", "clips", "arousal", "valence"], labels)
         + "\n\n## Exchange and disentanglement\n\nThe share of the way to its donor that a piece goes with half of the donor's"
         " latents (0: it stays); then cosines of the latents of a piece played before and after one of them moved between its "
         "components (1: as before), beside two playings of the same latents.\n\n"

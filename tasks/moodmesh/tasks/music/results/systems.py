@@ -186,11 +186,14 @@ def untrained(real: Real) -> list[System]:
         System("order-3 Markov", lambda mood, bars, seed: real.markov.sample(bars, 4 * seed + nearest(mood))),
         System("in-key random", controlled(in_key(usual))),
         System("atonal random", controlled(atonal(usual))),
-        System("bar-shuffled real", controlled(shuffled(mine["emopia"]))),
+        System(SHUFFLED, controlled(shuffled(mine["emopia"]))),
     ]
 
 
 REAL = "real music"
+SHUFFLED = "bar-shuffled real"
+OF_REAL = (REAL, SHUFFLED)
+"""The rows whose notes are those of the training set."""
 
 
 def labelled(real: Real, bars: int) -> list[tuple[int, str, Score]]:
