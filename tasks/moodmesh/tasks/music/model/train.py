@@ -49,7 +49,8 @@ _STEPS = 10**9
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from and what it is looked at with; `labelled` has moods, and is what a GMVAE has besides."""
+    """What a run learns from and what it is looked at with; `labelled` has moods, and is what a GMVAE has besides: played as it
+    was when it was labelled."""
 
     train: Windows
     dev: Windows
@@ -68,7 +69,7 @@ def material(recipe: Recipe, root: Path, cache: Path, roles: split.Split) -> Mat
     if recipe.kind != "gmvae" or not known:
         return Material(Windows(drawn["train"], recipe.seed, recipe.vary), dev)
     rest = [replace(one, mood=None) for one in drawn["train"]]
-    return Material(Windows(rest, recipe.seed, recipe.vary), dev, Windows(known, recipe.seed + 1, recipe.vary))
+    return Material(Windows(rest, recipe.seed, recipe.vary), dev, Windows(known, recipe.seed + 1, vary=False))
 
 
 def labelled(found: Sequence[Source], recipe: Recipe) -> list[Source]:
