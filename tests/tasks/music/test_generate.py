@@ -23,7 +23,7 @@ from moodmesh.tasks.music.generate.asked import Asked, trimmed
 from moodmesh.tasks.music.generate.composers import Rules, Trained
 from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner, packed, unpacked
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.features import key
+from moodmesh.tasks.music.notation.features import at_key, key
 from moodmesh.tasks.music.notation.midi import read, write
 from moodmesh.tasks.music.notation.score import Note, excerpt, tidy
 from moodmesh.tasks.music.rules.attributes import SPREAD, wanted
@@ -240,6 +240,18 @@ def test_the_piece_says_what_made_it() -> None:
     assert texts[0] == output.value["provenance"]
     assert "seed 77" in texts[0]
     assert "machine" in texts[0]
+
+
+@pytest.mark.parametrize("emotion", ["sad", "happy"])
+def test_a_given_piece_is_read_in_the_key_that_it_is_gone_on_in(emotion: str) -> None:
+    """Here A minor, by an E that three instruments play at once; what is left of it for the piano alone would be F major."""
+    line = [Note(4 * at, v.PIANO, pitch, 30, 4) for at, pitch in enumerate((64, 65, 60, 62))]
+    together = [Note(0, track, 64, 30, 4) for track in (v.GUITAR, v.STRINGS)]
+    score = tidy([*line, *together], [30])
+    assert key(score) != key(tidy(line, [30]))
+    asked = Asked.of(Request({"emotion": emotion, "bars": 2}, write(score)))
+    assert asked.before is not None
+    assert [note.pitch for note in at_key(asked.before, asked.key).notes] == [note.pitch for note in line]
 
 
 @dataclass

@@ -12,7 +12,8 @@ import numpy as np
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.generate.schema import MusicRequest
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.features import TONICS, Key, at_key, normalised
+from moodmesh.tasks.music.notation.features import TONICS, Key, at_home, at_key
+from moodmesh.tasks.music.notation.features import key as heard_key
 from moodmesh.tasks.music.notation.midi import read_given
 from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.notation.score import Score, excerpt, joined, tidy
@@ -83,7 +84,7 @@ class Asked:
         """The key it is played in: as asked, of the given piece, or by the seed; its mode is that of the first mood."""
         minor = self.phrases[0][2].minor
         if self.given is not None:
-            found = normalised(self.given)[1]
+            found = heard_key(self.given)
             return found if found.minor == minor else Key((found.tonic + (-3 if minor else 3)) % 12, minor)
         if self.request.key is not None:
             return Key(TONICS.index(self.request.key), minor)
@@ -91,11 +92,11 @@ class Asked:
 
     @cached_property
     def before(self) -> Score | None:
-        """What a composer reads of the given piece: its last bars, for the piano, in C major or A minor."""
+        """What a composer reads of the given piece: its last bars, for the piano, moved from `key` to C major or A minor."""
         if self.given is None:
             return None
         for_piano = tidy((note._replace(track=v.PIANO) for note in self.given.notes if note.track != v.DRUMS), self.given.tempi)
-        return excerpt(normalised(for_piano)[0], max(0, for_piano.bars - READ), for_piano.bars)
+        return excerpt(at_home(for_piano, self.key), max(0, for_piano.bars - READ), for_piano.bars)
 
     def finished(self, made: Score) -> Score:
         """What a composer made, in the key asked for, with the ensemble, after the given piece; silent after its last bar."""
