@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import SELECTOR, MusicGenerate, composers
 from moodmesh.tasks.music.generate.asked import Asked, trimmed
 from moodmesh.tasks.music.generate.composers import Rules, Trained
-from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner, packed, unpacked
+from moodmesh.tasks.music.generate.makers import packed, unpacked
+from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import at_key, key
 from moodmesh.tasks.music.notation.midi import read, write
@@ -29,7 +30,7 @@ from moodmesh.tasks.music.notation.score import Note, excerpt, tidy
 from moodmesh.tasks.music.rules.attributes import SPREAD, wanted
 from moodmesh.tasks.music.rules.compose import compose
 from moodmesh.tasks.music.rules.moods import EMOTIONS, QUADRANTS, Mood, along
-from moodmesh.tasks.task import Output, Request
+from moodmesh.tasks.task import Output, Request, Variant
 from moodmesh.tasks.testing import check_task
 
 from .models import steps
@@ -63,7 +64,9 @@ class Listener:
 
 
 def runner(kind: str) -> Generate:
-    return Generate(TASK.spec.variant("rules"), Rules if kind == "rules" else partial(Trained, steps()))
+    if kind == "rules":
+        return Generate(TASK.spec.variant("rules"), Rules)
+    return Generate(TASK.spec.variant("tiny"), partial(Trained, steps()))
 
 
 def made(kind: str, params: dict[str, Any], seed: int = 1, given: bytes = b"", parts: tuple[bytes, ...] = ()) -> Output:
@@ -114,7 +117,7 @@ def test_a_resumed_job_makes_the_rest_of_the_same_piece(kind: str) -> None:
         rest = Listener()
         assert runner(kind).run(Request(params, b"", 4, parts[:held]), rest) == output
         assert rest.parts == {number: parts[number] for number in range(held, 10)}
-    assert [packed(unpacked(part)) for part in parts] == list(parts)
+    assert [packed(*unpacked(part)) for part in parts] == list(parts)
 
 
 def test_a_cancelled_piece_stops_at_once() -> None:
@@ -236,10 +239,86 @@ def test_a_file_that_cannot_be_gone_on_from_is_refused(data: bytes) -> None:
 
 def test_the_piece_says_what_made_it() -> None:
     output = made("rules", {"emotion": "tender", "bars": 2}, seed=77)
-    texts = [message.text for track in piece(output).tracks for message in track if message.type == "marker"]
-    assert texts[0] == output.value["provenance"]
-    assert "seed 77" in texts[0]
-    assert "machine" in texts[0]
+    assert texts(output)[0] == output.value["provenance"] == (
+        "Made by a machine: Moodmesh music.generate, seed 77: the rules, without a model, CC0-1.0."
+    )  # fmt: skip
+
+
+def begun(params: dict[str, Any], bars: int, variant: Variant | None = None, given: bytes = b"") -> tuple[bytes, ...]:
+    """The first parts of a piece by a model, whose device then died."""
+    listener, model = Listener(cancel_after=bars), runner("model")
+    with pytest.raises(Cancelled):
+        Generate(variant or TASK.spec.variant("tiny"), model._composer).run(Request(params, given, 1), listener)
+    return tuple(listener.parts[number] for number in range(bars))
+
+
+def texts(output: Output) -> list[str]:
+    return [message.text for track in piece(output).tracks for message in track if message.type == "marker"]
+
+
+def test_each_composer_of_a_piece_is_named_with_its_bars_and_licence() -> None:
+    card = TASK.spec.variant("tiny").card
+    assert card is not None
+    params = {"emotion": "sad", "bars": 6}
+    output = made("rules", params, parts=begun(params, 4))
+    tiny = {"variant": "tiny", "model": card.name, "sha256": card.sha256, "licence": "CC-BY-4.0", "bars": 4}
+    rules = {"variant": "rules", "model": None, "sha256": None, "licence": "CC0-1.0", "bars": 2}
+    assert output.value["composers"] == [tiny, rules]
+    assert texts(output)[0] == output.value["provenance"] == (
+        f"Made by a machine: Moodmesh music.generate, seed 1: bars 1 to 4 by music-tiny ({card.sha256[:12]}), weights under "
+        "CC-BY-4.0; bars 5 to 6 by the rules, without a model, CC0-1.0."
+    )  # fmt: skip
+    back = Listener()
+    with pytest.raises(Cancelled):
+        runner("rules").run(Request(params, b"", 1, begun(params, 2)), replace(back, cancel_after=1, parts=back.parts))
+    output = made("model", params, parts=(*begun(params, 2), back.parts[2]))
+    assert [(by["variant"], by["bars"]) for by in output.value["composers"]] == [("tiny", 2), ("rules", 1), ("tiny", 3)]
+    assert "bars 1 to 2 by music-tiny" in texts(output)[0]
+    assert "; bar 3 by the rules" in texts(output)[0]
+
+
+def test_the_bars_of_composers_are_counted_after_those_of_a_file() -> None:
+    params, given = {"emotion": "sad", "bars": 3}, write(compose(wanted(0.6, 0.5), 8, 3))
+    output = made("rules", params, given=given, parts=begun(params, 1, given=given))
+    assert [by["bars"] for by in output.value["composers"]] == [1, 2]
+    assert "seed 1: bar 9 by music-tiny" in texts(output)[0]
+    assert "bars 10 to 11 by the rules" in texts(output)[0]
+
+
+def test_weights_that_no_card_here_knows_are_named_by_their_hash() -> None:
+    params, sha256 = {"emotion": "sad", "bars": 3}, "1234abcd" * 8
+    card = TASK.spec.variant("tiny").card
+    assert card is not None
+    other = replace(TASK.spec.variant("tiny"), card=replace(card, sha256=sha256))
+    output = made("model", params, parts=begun(params, 2, other))
+    unknown = {"variant": "unknown", "model": None, "sha256": sha256, "licence": "unknown", "bars": 2}
+    assert output.value["composers"][0] == unknown
+    assert output.value["composers"][1]["sha256"] == card.sha256, "other weights of the same variant"
+    said = "bars 1 to 2 by weights 1234abcd1234 that are not known here, licence unknown; bar 3 by music-tiny"
+    assert said in texts(output)[0]
+
+
+BAR = [v.BAR_LINE, v.tempo(30)]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"",
+        bytes(32),
+        packed(BAR, None)[:-2],
+        packed(BAR, None)[:-1],
+        packed(BAR, None)[32:],
+        packed([*BAR, v.PAD], None),
+        packed([*BAR, *BAR], None),
+        packed([*BAR, v.duration(v.PIANO, 4)], None),
+        packed([*BAR, 60000], None),
+    ],
+)
+def test_a_damaged_part_is_refused(part: bytes) -> None:
+    for kind in ("rules", "model"):
+        with pytest.raises(InvalidInput, match=r"no bar of music\.generate|token \d+ of the sequence"):
+            made(kind, {"emotion": "sad", "bars": 2}, parts=(part,))
 
 
 @pytest.mark.parametrize("emotion", ["sad", "happy"])

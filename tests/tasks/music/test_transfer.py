@@ -216,6 +216,14 @@ def test_the_result_says_what_was_heard_before_and_after() -> None:
     assert value["before"]["bpm"] == pytest.approx(value["heard"]["bpm"])  # type: ignore[index]
 
 
+def test_the_result_says_whose_licence_it_is_under() -> None:
+    value, _ = run(write(piece()), emotion="sad")
+    assert value["composers"] == [{"variant": "rules", "model": None, "sha256": None, "licence": "CC0-1.0", "bars": 16}]
+    assert str(value["provenance"]).endswith(
+        "the rules, without a model. It stays under the licence of the file that was given."
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "params", "words"),
     [

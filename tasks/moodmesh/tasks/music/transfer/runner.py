@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.generate.asked import point
-from moodmesh.tasks.music.generate.runner import PIECE, named_as, shown
+from moodmesh.tasks.music.generate.makers import FREE
+from moodmesh.tasks.music.generate.runner import PIECE, shown
+from moodmesh.tasks.music.generate.schema import Composer
 from moodmesh.tasks.music.notation.features import key
 from moodmesh.tasks.music.notation.midi import read_given, write
 from moodmesh.tasks.music.notation.reading import Reading
@@ -13,7 +15,7 @@ from moodmesh.tasks.music.rules.attributes import heard, wanted
 from moodmesh.tasks.music.rules.moods import Mood
 from moodmesh.tasks.music.transfer.rules import transferred
 from moodmesh.tasks.music.transfer.schema import Transferred, TransferRequest
-from moodmesh.tasks.task import Context, Output, Request, Variant
+from moodmesh.tasks.task import Context, Output, Request
 
 
 def understood(request: Request) -> tuple[TransferRequest, tuple[Score, Reading], Mood]:
@@ -27,9 +29,6 @@ def understood(request: Request) -> tuple[TransferRequest, tuple[Score, Reading]
 
 class Transfer:
     """The rules as a loaded variant."""
-
-    def __init__(self, variant: Variant) -> None:
-        self._named = named_as(variant)
 
     def run(self, request: Request, context: Context) -> Output:
         """Answer one request."""
@@ -48,9 +47,10 @@ class Transfer:
             before=shown(heard(score)),
             asked=shown(wanted(*mood)),
             heard=shown(heard(made)),
-            composer=self._named,
+            composers=(Composer(variant="rules", licence=FREE, bars=made.bars),),
             seed=request.seed,
-            provenance="Put into another mood by a machine: Moodmesh music.transfer, the rules, without a model.",
+            provenance="Put into another mood by a machine: Moodmesh music.transfer, the rules, without a model. "
+            "It stays under the licence of the file that was given.",
         )
         context.progress(1.0)
         return Output(value.model_dump(mode="json"), {PIECE: write(made, value.provenance)})
