@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import mido
 import numpy as np
@@ -16,20 +16,22 @@ import pytest
 
 from moodmesh.tasks.errors import Cancelled, InvalidInput
 from moodmesh.tasks.models import Card, ModelStore
-from moodmesh.tasks.music.engine.playing import Ask
+from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import SELECTOR, MusicGenerate, composers
-from moodmesh.tasks.music.generate.asked import Asked, trimmed
+from moodmesh.tasks.music.generate.asked import MOST_NOTES, Asked, trimmed
 from moodmesh.tasks.music.generate.composers import Rules, Trained
 from moodmesh.tasks.music.generate.makers import packed, unpacked
 from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner
+from moodmesh.tasks.music.notation import midi
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import at_key, key
 from moodmesh.tasks.music.notation.midi import read, write
-from moodmesh.tasks.music.notation.score import Note, excerpt, tidy
+from moodmesh.tasks.music.notation.score import Note, Score, excerpt, tidy
 from moodmesh.tasks.music.rules.attributes import SPREAD, wanted
 from moodmesh.tasks.music.rules.compose import compose
 from moodmesh.tasks.music.rules.moods import EMOTIONS, QUADRANTS, Mood, along
+from moodmesh.tasks.music.rules.orchestrate import Ensemble, orchestrated
 from moodmesh.tasks.task import Output, Request, Variant
 from moodmesh.tasks.testing import check_task
 
@@ -331,6 +333,46 @@ def test_a_given_piece_is_read_in_the_key_that_it_is_gone_on_in(emotion: str) ->
     asked = Asked.of(Request({"emotion": emotion, "bars": 2}, write(score)))
     assert asked.before is not None
     assert [note.pitch for note in at_key(asked.before, asked.key).notes] == [note.pitch for note in line]
+
+
+def long(bars: int, step: int) -> Score:
+    return tidy((Note(bar * v.BAR, v.PIANO, 60 + bar % 5, 30, 16) for bar in range(bars)), [step] * bars)
+
+
+SECOND = v.tempo_step(240)
+"""The tempo of bars of a second."""
+
+
+@pytest.mark.parametrize(
+    ("given", "params", "said"),
+    [
+        (long(4999, SECOND), {"bars": 2}, "5001 bars, at most 5000"),
+        (long(1785, v.tempo_step(60)), {"bars": 8, "bpm": 30}, "121 minutes, at most 120"),
+    ],
+)
+def test_a_piece_that_could_not_be_read_again_is_refused(given: Score, params: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{said} are read: ask for fewer bars, or cut the file"):
+        TASK.units(Request({"emotion": "calm", **params}, write(given)))
+    assert TASK.units(Request({"emotion": "calm", **params, "bars": 1}, write(given))) == 1
+    output = made("rules", {"emotion": "calm", **params, "bars": 1}, given=write(given))
+    assert read(output.files[PIECE]).bars == given.bars + 1
+
+
+def test_a_piece_of_too_many_notes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request({"emotion": "calm", "bars": 2}, write(long(8, SECOND)))
+    monkeypatch.setattr(midi, "MAX_NOTES", 8 + 2 * MOST_NOTES)
+    TASK.units(request)
+    monkeypatch.setattr(midi, "MAX_NOTES", 8 + 2 * MOST_NOTES - 1)
+    with pytest.raises(InvalidInput, match="notes, at most"):
+        TASK.units(request)
+
+
+def test_no_ensemble_makes_more_notes_of_a_bar_than_are_counted_on() -> None:
+    most = (MAX_BAR + 4) // 3
+    for low in (v.LOWEST, 48):
+        notes = [Note(at, v.PIANO, low + step, 30, 1) for at in range(v.BAR) for step in range(25)][:most]
+        for ensemble in get_args(Ensemble):
+            assert len(orchestrated(tidy(notes, [30]), ensemble).notes) <= MOST_NOTES
 
 
 @dataclass

@@ -14,7 +14,7 @@ from moodmesh.tasks.music.generate.schema import MusicRequest
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import TONICS, Key, at_home, at_key
 from moodmesh.tasks.music.notation.features import key as heard_key
-from moodmesh.tasks.music.notation.midi import read_given
+from moodmesh.tasks.music.notation.midi import read_given, unreadable
 from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.notation.score import Score, excerpt, joined, tidy
 from moodmesh.tasks.music.rules.attributes import Attributes, wanted
@@ -28,6 +28,8 @@ TONIC = 1 << 20
 """Chance for the tonic is drawn apart from that of any bar."""
 READ = 16
 """Bars of a given piece that the composer reads before it goes on."""
+MOST_NOTES = 256
+"""Of a bar that is made: a composer has `MAX_BAR` tokens, three a note, and an ensemble at most doubles them and adds 20."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,24 @@ class Asked:
 
     @classmethod
     def of(cls, request: Request) -> Asked:
-        """InvalidInput says what is wrong with the mood or with the file."""
+        """InvalidInput says what is wrong with the mood or the file, or that the piece would be too long to be read again."""
         music = MusicRequest.model_validate(dict(request.params))
         points = _points(music)
         if not request.input:
             return cls(music, request.seed, points, None)
         if music.key is not None:
             raise InvalidInput("a piece that is gone on from has its key already: leave `key` out, or the file")
-        return cls(music, request.seed, points, *read_given(request.input))
+        asked = cls(music, request.seed, points, *read_given(request.input))
+        if said := asked._unreadable():
+            raise InvalidInput(f"{said}: ask for fewer bars, or cut the file")
+        return asked
+
+    def _unreadable(self) -> str:
+        """What would keep the given piece with the bars after it from being read again; empty for nothing."""
+        if self.given is None:
+            return ""
+        made = tuple(self.tempo(bar) for bar in range(self.request.bars))
+        return unreadable(self.given.tempi + made, len(self.given.notes) + MOST_NOTES * len(made))
 
     def mood(self, bar: int) -> Mood:
         """What is asked of a bar: the mood at its middle."""
