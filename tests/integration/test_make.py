@@ -82,10 +82,10 @@ def test_a_piece_is_named_after_its_mood_and_never_written_over_another(solo: Da
     best = MusicGenerate.spec.variants[-1]
     assert best.card is not None
     card = best.card
-    named = {"variant": best.name, "model": card.name, "sha256": card.sha256, "licence": card.licence}
-    assert first["result"]["composer"] == named
-    rules = make(solo, "--emotion", "calm", "--bars", "2", "--variant", "rules")["result"]["composer"]
-    assert rules == {"variant": "rules", "model": None, "sha256": None, "licence": "CC0-1.0"}
+    named = {"variant": best.name, "model": card.name, "sha256": card.sha256, "licence": card.licence, "bars": 20}
+    assert first["result"]["composers"] == [named]
+    rules = make(solo, "--emotion", "calm", "--bars", "2", "--variant", "rules")["result"]["composers"]
+    assert rules == [{"variant": "rules", "model": None, "sha256": None, "licence": "CC0-1.0", "bars": 2}]
     opens(Path("calm.mid"))
 
 
@@ -357,9 +357,15 @@ def test_without_a_player_it_is_said_before_anything_is_made(solo: Daemon, monke
 
 
 @pytest.mark.parametrize(
-    ("task", "words"), [("OutOfMemory", "out_of_memory"), ("WithAModel", "is not the model music-tiny: sha256 .*, expected")]
+    ("task", "words", "before"),
+    [
+        ("OutOfMemory", "out_of_memory", [("rules", 1)]),
+        ("WithAModel", "is not the model music-tiny: sha256 .*, expected", []),
+    ],
 )
-def test_a_device_that_cannot_is_left_and_another_makes_the_piece(tmp_path: Path, task: str, words: str) -> None:
+def test_a_device_that_cannot_is_left_and_another_makes_the_rest(
+    tmp_path: Path, task: str, words: str, before: list[tuple[str, int]]
+) -> None:
     from integration.plugin.faulty_music import CARD, WEIGHTS
 
     ann, bob, cleo = (Daemon(tmp_path / n, n, **FAST, **more) for n, more in (("ann", SMALL), ("bob", {}), ("cleo", {})))
@@ -383,7 +389,9 @@ def test_a_device_that_cannot_is_left_and_another_makes_the_piece(tmp_path: Path
         assert re.search(words, failed[0]["message"]), failed
         assert found["ran_on"] == "cleo"
         result = ann.client.get("jobs", job, "result")["result"]
-        assert (result["bars"], result["composer"]["variant"]) == (4, MusicGenerate.spec.variants[-1].name)
+        made = [(by["variant"], by["bars"]) for by in result["composers"]]
+        assert made == [*before, (MusicGenerate.spec.variants[-1].name, 4 - len(before))]
+        assert result["bars"] == 4
     finally:
         for daemon in (ann, bob, cleo):
             daemon.kill(signal.SIGTERM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from moodmesh.tasks.errors import Cancelled
 from moodmesh.tasks.music.engine import playing
 from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player, full, window
 from moodmesh.tasks.music.engine.sampling import HIGHEST_BASS, LAST_PLACE, LASTING, Chord, Taste, choices, choose
-from moodmesh.tasks.music.engine.steps import Steps, pack
+from moodmesh.tasks.music.engine.steps import MOST_TOLD, Steps, pack
 from moodmesh.tasks.music.model.eager import EagerSteps
 from moodmesh.tasks.music.model.graph import ROOM
 from moodmesh.tasks.music.notation import vocabulary as v
@@ -68,6 +69,40 @@ def test_what_it_remembers_changes_what_it_says() -> None:
     loaded.past = 0
     loaded.remember(told(1))
     assert np.array_equal(loaded.feed([2, 40]), one)
+
+
+def test_what_is_told_is_kept_for_a_while_alone() -> None:
+    loaded = steps()
+    loaded.remember(told(0))
+    first = loaded.feed([2, 40]).copy()
+    for seed in range(3 * MOST_TOLD):
+        loaded.remember(told(seed))
+    assert len(loaded._told) == MOST_TOLD
+    computed = list[bool]()
+    loaded._tell = Watched(loaded._tell, computed)
+    loaded.remember(told(3 * MOST_TOLD - 1))
+    loaded.remember(told(2 * MOST_TOLD))
+    assert computed == []
+    loaded.past = 0
+    loaded.remember(told(0))
+    assert computed == [True]
+    assert np.array_equal(loaded.feed([2, 40]), first)
+    loaded.remember(told(2 * MOST_TOLD))
+    assert computed == [True], "it was wanted a moment ago"
+
+
+class Watched:
+    """A session that tells when it is run."""
+
+    def __init__(self, session: Any, runs: list[bool]) -> None:
+        self._session, self._runs = session, runs
+
+    def run(self, *given: Any) -> Any:
+        self._runs.append(True)
+        return self._session.run(*given)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
 
 
 def test_a_composer_holds_so_many_tokens_and_no_more() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import mido
 import numpy as np
@@ -16,20 +16,23 @@ import pytest
 
 from moodmesh.tasks.errors import Cancelled, InvalidInput
 from moodmesh.tasks.models import Card, ModelStore
-from moodmesh.tasks.music.engine.playing import Ask
+from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import SELECTOR, MusicGenerate, composers
-from moodmesh.tasks.music.generate.asked import Asked, trimmed
+from moodmesh.tasks.music.generate.asked import MOST_NOTES, Asked, trimmed
 from moodmesh.tasks.music.generate.composers import Rules, Trained
-from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner, packed, unpacked
+from moodmesh.tasks.music.generate.makers import packed, unpacked
+from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner
+from moodmesh.tasks.music.notation import midi
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.features import key
+from moodmesh.tasks.music.notation.features import at_key, key
 from moodmesh.tasks.music.notation.midi import read, write
-from moodmesh.tasks.music.notation.score import Note, excerpt, tidy
+from moodmesh.tasks.music.notation.score import Note, Score, excerpt, tidy
 from moodmesh.tasks.music.rules.attributes import SPREAD, wanted
 from moodmesh.tasks.music.rules.compose import compose
 from moodmesh.tasks.music.rules.moods import EMOTIONS, QUADRANTS, Mood, along
-from moodmesh.tasks.task import Output, Request
+from moodmesh.tasks.music.rules.orchestrate import Ensemble, orchestrated
+from moodmesh.tasks.task import Output, Request, Variant
 from moodmesh.tasks.testing import check_task
 
 from .models import steps
@@ -63,7 +66,9 @@ class Listener:
 
 
 def runner(kind: str) -> Generate:
-    return Generate(TASK.spec.variant("rules"), Rules if kind == "rules" else partial(Trained, steps()))
+    if kind == "rules":
+        return Generate(TASK.spec.variant("rules"), Rules)
+    return Generate(TASK.spec.variant("tiny"), partial(Trained, steps()))
 
 
 def made(kind: str, params: dict[str, Any], seed: int = 1, given: bytes = b"", parts: tuple[bytes, ...] = ()) -> Output:
@@ -114,7 +119,7 @@ def test_a_resumed_job_makes_the_rest_of_the_same_piece(kind: str) -> None:
         rest = Listener()
         assert runner(kind).run(Request(params, b"", 4, parts[:held]), rest) == output
         assert rest.parts == {number: parts[number] for number in range(held, 10)}
-    assert [packed(unpacked(part)) for part in parts] == list(parts)
+    assert [packed(*unpacked(part)) for part in parts] == list(parts)
 
 
 def test_a_cancelled_piece_stops_at_once() -> None:
@@ -236,10 +241,138 @@ def test_a_file_that_cannot_be_gone_on_from_is_refused(data: bytes) -> None:
 
 def test_the_piece_says_what_made_it() -> None:
     output = made("rules", {"emotion": "tender", "bars": 2}, seed=77)
-    texts = [message.text for track in piece(output).tracks for message in track if message.type == "marker"]
-    assert texts[0] == output.value["provenance"]
-    assert "seed 77" in texts[0]
-    assert "machine" in texts[0]
+    assert texts(output)[0] == output.value["provenance"] == (
+        "Made by a machine: Moodmesh music.generate, seed 77: the rules, without a model, CC0-1.0."
+    )  # fmt: skip
+
+
+def begun(params: dict[str, Any], bars: int, variant: Variant | None = None, given: bytes = b"") -> tuple[bytes, ...]:
+    """The first parts of a piece by a model, whose device then died."""
+    listener, model = Listener(cancel_after=bars), runner("model")
+    with pytest.raises(Cancelled):
+        Generate(variant or TASK.spec.variant("tiny"), model._composer).run(Request(params, given, 1), listener)
+    return tuple(listener.parts[number] for number in range(bars))
+
+
+def texts(output: Output) -> list[str]:
+    return [message.text for track in piece(output).tracks for message in track if message.type == "marker"]
+
+
+def test_each_composer_of_a_piece_is_named_with_its_bars_and_licence() -> None:
+    card = TASK.spec.variant("tiny").card
+    assert card is not None
+    params = {"emotion": "sad", "bars": 6}
+    output = made("rules", params, parts=begun(params, 4))
+    tiny = {"variant": "tiny", "model": card.name, "sha256": card.sha256, "licence": "CC-BY-4.0", "bars": 4}
+    rules = {"variant": "rules", "model": None, "sha256": None, "licence": "CC0-1.0", "bars": 2}
+    assert output.value["composers"] == [tiny, rules]
+    assert texts(output)[0] == output.value["provenance"] == (
+        f"Made by a machine: Moodmesh music.generate, seed 1: bars 1 to 4 by music-tiny ({card.sha256[:12]}), weights under "
+        "CC-BY-4.0; bars 5 to 6 by the rules, without a model, CC0-1.0."
+    )  # fmt: skip
+    back = Listener()
+    with pytest.raises(Cancelled):
+        runner("rules").run(Request(params, b"", 1, begun(params, 2)), replace(back, cancel_after=1, parts=back.parts))
+    output = made("model", params, parts=(*begun(params, 2), back.parts[2]))
+    assert [(by["variant"], by["bars"]) for by in output.value["composers"]] == [("tiny", 2), ("rules", 1), ("tiny", 3)]
+    assert "bars 1 to 2 by music-tiny" in texts(output)[0]
+    assert "; bar 3 by the rules" in texts(output)[0]
+
+
+def test_the_bars_of_composers_are_counted_after_those_of_a_file() -> None:
+    params, given = {"emotion": "sad", "bars": 3}, write(compose(wanted(0.6, 0.5), 8, 3))
+    output = made("rules", params, given=given, parts=begun(params, 1, given=given))
+    assert [by["bars"] for by in output.value["composers"]] == [1, 2]
+    assert "seed 1: bar 9 by music-tiny" in texts(output)[0]
+    assert "bars 10 to 11 by the rules" in texts(output)[0]
+
+
+def test_weights_that_no_card_here_knows_are_named_by_their_hash() -> None:
+    params, sha256 = {"emotion": "sad", "bars": 3}, "1234abcd" * 8
+    card = TASK.spec.variant("tiny").card
+    assert card is not None
+    other = replace(TASK.spec.variant("tiny"), card=replace(card, sha256=sha256))
+    output = made("model", params, parts=begun(params, 2, other))
+    unknown = {"variant": "unknown", "model": None, "sha256": sha256, "licence": "unknown", "bars": 2}
+    assert output.value["composers"][0] == unknown
+    assert output.value["composers"][1]["sha256"] == card.sha256, "other weights of the same variant"
+    said = "bars 1 to 2 by weights 1234abcd1234 that are not known here, licence unknown; bar 3 by music-tiny"
+    assert said in texts(output)[0]
+
+
+BAR = [v.BAR_LINE, v.tempo(30)]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"",
+        bytes(32),
+        packed(BAR, None)[:-2],
+        packed(BAR, None)[:-1],
+        packed(BAR, None)[32:],
+        packed([*BAR, v.PAD], None),
+        packed([*BAR, *BAR], None),
+        packed([*BAR, v.duration(v.PIANO, 4)], None),
+        packed([*BAR, 60000], None),
+    ],
+)
+def test_a_damaged_part_is_refused(part: bytes) -> None:
+    for kind in ("rules", "model"):
+        with pytest.raises(InvalidInput, match=r"no bar of music\.generate|token \d+ of the sequence"):
+            made(kind, {"emotion": "sad", "bars": 2}, parts=(part,))
+
+
+@pytest.mark.parametrize("emotion", ["sad", "happy"])
+def test_a_given_piece_is_read_in_the_key_that_it_is_gone_on_in(emotion: str) -> None:
+    """Here A minor, by an E that three instruments play at once; what is left of it for the piano alone would be F major."""
+    line = [Note(4 * at, v.PIANO, pitch, 30, 4) for at, pitch in enumerate((64, 65, 60, 62))]
+    together = [Note(0, track, 64, 30, 4) for track in (v.GUITAR, v.STRINGS)]
+    score = tidy([*line, *together], [30])
+    assert key(score) != key(tidy(line, [30]))
+    asked = Asked.of(Request({"emotion": emotion, "bars": 2}, write(score)))
+    assert asked.before is not None
+    assert [note.pitch for note in at_key(asked.before, asked.key).notes] == [note.pitch for note in line]
+
+
+def long(bars: int, step: int) -> Score:
+    return tidy((Note(bar * v.BAR, v.PIANO, 60 + bar % 5, 30, 16) for bar in range(bars)), [step] * bars)
+
+
+SECOND = v.tempo_step(240)
+"""The tempo of bars of a second."""
+
+
+@pytest.mark.parametrize(
+    ("given", "params", "said"),
+    [
+        (long(4999, SECOND), {"bars": 2}, "5001 bars, at most 5000"),
+        (long(1785, v.tempo_step(60)), {"bars": 8, "bpm": 30}, "121 minutes, at most 120"),
+    ],
+)
+def test_a_piece_that_could_not_be_read_again_is_refused(given: Score, params: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{said} are read: ask for fewer bars, or cut the file"):
+        TASK.units(Request({"emotion": "calm", **params}, write(given)))
+    assert TASK.units(Request({"emotion": "calm", **params, "bars": 1}, write(given))) == 1
+    output = made("rules", {"emotion": "calm", **params, "bars": 1}, given=write(given))
+    assert read(output.files[PIECE]).bars == given.bars + 1
+
+
+def test_a_piece_of_too_many_notes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request({"emotion": "calm", "bars": 2}, write(long(8, SECOND)))
+    monkeypatch.setattr(midi, "MAX_NOTES", 8 + 2 * MOST_NOTES)
+    TASK.units(request)
+    monkeypatch.setattr(midi, "MAX_NOTES", 8 + 2 * MOST_NOTES - 1)
+    with pytest.raises(InvalidInput, match="notes, at most"):
+        TASK.units(request)
+
+
+def test_no_ensemble_makes_more_notes_of_a_bar_than_are_counted_on() -> None:
+    most = (MAX_BAR + 4) // 3
+    for low in (v.LOWEST, 48):
+        notes = [Note(at, v.PIANO, low + step, 30, 1) for at in range(v.BAR) for step in range(25)][:most]
+        for ensemble in get_args(Ensemble):
+            assert len(orchestrated(tidy(notes, [30]), ensemble).notes) <= MOST_NOTES
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from itertools import combinations
 from pathlib import Path
 from typing import get_args
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodmesh.tasks.errors import InvalidInput
+from moodmesh.tasks.music.notation import midi
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import SAME_HAND, Key, articulation, key
 from moodmesh.tasks.music.notation.midi import read, write
@@ -214,6 +216,55 @@ def test_the_result_says_what_was_heard_before_and_after() -> None:
     assert value["heard"]["minor"] is True  # type: ignore[index]
     assert value["before"]["minor"] is False  # type: ignore[index]
     assert value["before"]["bpm"] == pytest.approx(value["heard"]["bpm"])  # type: ignore[index]
+
+
+def test_the_result_says_whose_licence_it_is_under() -> None:
+    value, _ = run(write(piece()), emotion="sad")
+    assert value["composers"] == [{"variant": "rules", "model": None, "sha256": None, "licence": "CC0-1.0", "bars": 16}]
+    assert str(value["provenance"]).endswith(
+        "the rules, without a model. It stays under the licence of the file that was given."
+    )
+
+
+def long(bars: int, bpm: float) -> Score:
+    return tidy((Note(bar * v.BAR, v.PIANO, 60 + bar % 5, 30, 16) for bar in range(bars)), [v.tempo_step(bpm)] * bars)
+
+
+def test_a_piece_that_could_not_be_read_again_is_refused_before_it_is_accepted() -> None:
+    score = long(118 * 30, 120)  # 118 minutes
+    task, sad = MusicTransfer(), {"emotion": "sad"}
+    with pytest.raises(
+        InvalidInput, match=r"would last 1\d\d minutes, at most 120 are read: keep its `tempo`, or cut the file"
+    ):
+        task.units(Request(sad, write(score)))
+    assert task.units(Request({**sad, "keep": ["tempo"]}, write(score))) == 118 * 30
+    _, found = run(write(score), emotion="sad", keep=["tempo"])
+    assert found.bars == score.bars
+    with pytest.raises(InvalidInput, match="5001 bars, at most 5000 are read: cut the file"):
+        task.units(Request({**sad, "keep": ["tempo"]}, write(long(5000, 240))))
+
+
+def test_the_longest_piece_that_is_accepted_is_read_again() -> None:
+    def refused(bars: int) -> bool:
+        try:
+            MusicTransfer().units(Request({"emotion": "sad"}, write(long(bars, 120))))
+        except InvalidInput:
+            return True
+        return False
+
+    bars = bisect_left(range(118 * 30), True, lo=1, key=refused) - 1
+    _, found = run(write(long(bars, 120)), emotion="sad")
+    assert found.bars == bars
+    assert found.seconds > 7200 - 10
+
+
+def test_notes_are_struck_again_as_long_as_the_piece_can_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    low = [Note(bar * v.BAR, v.PIANO, pitch, 30, 16) for bar in range(8) for pitch in (36, 43, 48, 76)]
+    score = tidy(low, [40] * 8)
+    free = transferred(score, wanted(*EMOTIONS["excited"]))
+    assert len(free.notes) > 36
+    monkeypatch.setattr(midi, "MAX_NOTES", 36)
+    assert len(transferred(score, wanted(*EMOTIONS["excited"])).notes) == 36
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from moodmesh.tasks.music.engine.playing import Ask, Player, full
 from moodmesh.tasks.music.engine.sampling import Taste
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import MusicGenerate
+from moodmesh.tasks.music.generate.makers import unpacked
 from moodmesh.tasks.music.rules.attributes import described, wanted
 from moodmesh.tasks.music.rules.moods import EMOTIONS
 from moodmesh.tasks.task import Variant
@@ -187,7 +188,7 @@ def _piece(asker: Device, worker: Device, variant: Variant, bars: int) -> dict[s
     job = asker.client.post("jobs", body={**body, "variant": variant.name, "on": worker.name})
     for part in asker.client.parts(job["id"]):
         first = first or time.monotonic() - began
-        tokens += len(part) // 2
+        tokens += len(unpacked(part)[0])
     found = asker.client.get("jobs", job["id"])
     if found["status"] != "SUCCEEDED":
         raise UsageError(f"the piece was not made: {json.dumps(found['message'])}")

@@ -68,15 +68,15 @@ class Made:
 def told(made: Made) -> list[str]:
     """The piece in words: what it is, what made it, where, under which licence."""
     piece, run = made.found["result"], made.found
-    by, run_s = piece["composer"], run["provenance"]["seconds"]
-    maker = f"{by['variant']} ({by['model']} {by['sha256'][:12]})" if by["model"] else f"the {by['variant']} (no model)"
+    run_s = run["provenance"]["seconds"]
     given, moved = piece["given"], made.wish.task == TRANSFER
     before = f" (before: {given['notes']})" if moved else ""
-    licence = _licence(by["licence"], given, moved)
+    makers, on = _by_bars(piece, _maker), "on" if len(piece["composers"]) == 1 else "finished on"
+    licence = _licence(piece, given, moved)
     return [
         f"# {piece['bars']} bars, {piece['seconds']:.0f} s, {piece['key']}, {piece['notes']} notes{before}, "
         f"for {made.wish.meant.said}",
-        f"# made by {maker}, seed {piece['seed']}, on {run['ran_on']} in {run_s:.3g} s; {licence}",
+        f"# made by {makers}, seed {piece['seed']}, {on} {run['ran_on']} in {run_s:.3g} s; {licence}",
         f"# {run['why']}",
         *_read(given),
         *_kept(piece),
@@ -84,11 +84,31 @@ def told(made: Made) -> list[str]:
     ]
 
 
-def _licence(made: str, given: dict[str, Any] | None, moved: bool) -> str:
+def _by_bars(piece: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> str:
+    """Words of each of its composers, with the bars where there are several."""
+    found = piece["composers"]
+    if len(found) == 1:
+        return words(found[0])
+    said, last = [], piece["bars"] - sum(by["bars"] for by in found)
+    for by in found:
+        first, last = last + 1, last + by["bars"]
+        said.append(f"{words(by)} in {f'bar {first}' if first == last else f'bars {first} to {last}'}")
+    return ", ".join(said)
+
+
+def _maker(by: dict[str, Any]) -> str:
+    if by["sha256"] is None:
+        return f"the {by['variant']} (no model)"
+    return f"{by['variant']} ({by['model'] or 'weights'} {by['sha256'][:12]})"
+
+
+def _licence(piece: dict[str, Any], given: dict[str, Any] | None, moved: bool) -> str:
+    made = "licence " + _by_bars(piece, lambda by: str(by["licence"]))
     if given is None:
-        return f"licence {made}"
+        return made
     yours = "stays under the licence of your file"
-    return f"it {yours}" if moved else f"licence {made} from bar {given['bars'] + 1} on, what is before it {yours}"
+    since = f" from bar {given['bars'] + 1} on" if len(piece["composers"]) == 1 else ""
+    return f"it {yours}" if moved else f"{made}{since}, what is before it {yours}"
 
 
 def _read(given: dict[str, Any] | None) -> list[str]:
@@ -123,7 +143,8 @@ def _chosen(piece: dict[str, Any]) -> list[str]:
 
 def title(made: Made) -> str:
     """Of a picture of it."""
-    return f"{made.wish.meant.said}: {made.found['result']['key']}, {made.found['result']['composer']['variant']}"
+    piece = made.found["result"]
+    return f"{made.wish.meant.said}: {piece['key']}, {' and '.join(dict.fromkeys(by['variant'] for by in piece['composers']))}"
 
 
 def played(made: Made, write: Callable[[], None], where: Output) -> str:

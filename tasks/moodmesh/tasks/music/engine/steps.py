@@ -12,7 +12,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 Memory = dict[str, "ort.OrtValue"]
-"""Keys and values of one description in every layer."""
+"""Keys and values of one description in every layer, some 16 kB."""
+MOST_TOLD = 32
+"""Memories that are kept: of the phrases that a window is of, so that reading it again computes none twice."""
 
 
 def pack(file: Path, step: bytes, tell: bytes) -> None:
@@ -73,14 +75,17 @@ class Steps:
     def remember(self, told: Sequence[float]) -> None:
         """From now on the memory says what a description says (`examples.described`)."""
         row = np.array([told], np.float32)
-        if row.tobytes() not in self._told:
-            names = [one.name for one in self._tell.get_outputs()]
-            values = self._tell.run(names, {"told": row})
-            self._told[row.tobytes()] = {
-                name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in zip(names, values, strict=True)
-            }
-        for name, value in self._told[row.tobytes()].items():
+        memory = self._told.pop(row.tobytes(), None) or self._computed(row)
+        self._told[row.tobytes()] = memory  # the one that was not wanted for longest is first
+        if len(self._told) > MOST_TOLD:
+            del self._told[next(iter(self._told))]
+        for name, value in memory.items():
             self._bound.bind_ortvalue_input(name, value)
+
+    def _computed(self, row: NDArray[np.float32]) -> Memory:
+        names = [one.name for one in self._tell.get_outputs()]
+        values = self._tell.run(names, {"told": row})
+        return {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in zip(names, values, strict=True)}
 
     def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """[923] logits of what follows `tokens`; the array is written over by the next call. At most `room` tokens in all."""

@@ -12,8 +12,9 @@ import numpy as np
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.generate.schema import MusicRequest
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.features import TONICS, Key, at_key, normalised
-from moodmesh.tasks.music.notation.midi import read_given
+from moodmesh.tasks.music.notation.features import TONICS, Key, at_home, at_key
+from moodmesh.tasks.music.notation.features import key as heard_key
+from moodmesh.tasks.music.notation.midi import read_given, unreadable
 from moodmesh.tasks.music.notation.reading import Reading
 from moodmesh.tasks.music.notation.score import Score, excerpt, joined, tidy
 from moodmesh.tasks.music.rules.attributes import Attributes, wanted
@@ -27,6 +28,8 @@ TONIC = 1 << 20
 """Chance for the tonic is drawn apart from that of any bar."""
 READ = 16
 """Bars of a given piece that the composer reads before it goes on."""
+MOST_NOTES = 256
+"""Of a bar that is made: a composer has `MAX_BAR` tokens, three a note, and an ensemble at most doubles them and adds 20."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,24 @@ class Asked:
 
     @classmethod
     def of(cls, request: Request) -> Asked:
-        """InvalidInput says what is wrong with the mood or with the file."""
+        """InvalidInput says what is wrong with the mood or the file, or that the piece would be too long to be read again."""
         music = MusicRequest.model_validate(dict(request.params))
         points = _points(music)
         if not request.input:
             return cls(music, request.seed, points, None)
         if music.key is not None:
             raise InvalidInput("a piece that is gone on from has its key already: leave `key` out, or the file")
-        return cls(music, request.seed, points, *read_given(request.input))
+        asked = cls(music, request.seed, points, *read_given(request.input))
+        if said := asked._unreadable():
+            raise InvalidInput(f"{said}: ask for fewer bars, or cut the file")
+        return asked
+
+    def _unreadable(self) -> str:
+        """What would keep the given piece with the bars after it from being read again; empty for nothing."""
+        if self.given is None:
+            return ""
+        made = tuple(self.tempo(bar) for bar in range(self.request.bars))
+        return unreadable(self.given.tempi + made, len(self.given.notes) + MOST_NOTES * len(made))
 
     def mood(self, bar: int) -> Mood:
         """What is asked of a bar: the mood at its middle."""
@@ -83,7 +96,7 @@ class Asked:
         """The key it is played in: as asked, of the given piece, or by the seed; its mode is that of the first mood."""
         minor = self.phrases[0][2].minor
         if self.given is not None:
-            found = normalised(self.given)[1]
+            found = heard_key(self.given)
             return found if found.minor == minor else Key((found.tonic + (-3 if minor else 3)) % 12, minor)
         if self.request.key is not None:
             return Key(TONICS.index(self.request.key), minor)
@@ -91,11 +104,11 @@ class Asked:
 
     @cached_property
     def before(self) -> Score | None:
-        """What a composer reads of the given piece: its last bars, for the piano, in C major or A minor."""
+        """What a composer reads of the given piece: its last bars, for the piano, moved from `key` to C major or A minor."""
         if self.given is None:
             return None
         for_piano = tidy((note._replace(track=v.PIANO) for note in self.given.notes if note.track != v.DRUMS), self.given.tempi)
-        return excerpt(normalised(for_piano)[0], max(0, for_piano.bars - READ), for_piano.bars)
+        return excerpt(at_home(for_piano, self.key), max(0, for_piano.bars - READ), for_piano.bars)
 
     def finished(self, made: Score) -> Score:
         """What a composer made, in the key asked for, with the ensemble, after the given piece; silent after its last bar."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
-
-from moodmesh.tasks.models import Card
 from moodmesh.tasks.music.engine.playing import Bar
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import SELECTOR
 from moodmesh.tasks.music.generate.asked import Asked
 from moodmesh.tasks.music.generate.composers import Composer, Rules, Trained
-from moodmesh.tasks.music.generate.schema import Composer as Named
+from moodmesh.tasks.music.generate.makers import Maker, composers, packed, said, unpacked
 from moodmesh.tasks.music.generate.schema import Heard, MadeMusic
 from moodmesh.tasks.music.generate.selector import Selector
 from moodmesh.tasks.music.notation import vocabulary as v
@@ -24,8 +21,6 @@ from moodmesh.tasks.music.rules.attributes import Attributes, heard
 from moodmesh.tasks.task import Context, Output, Request, Runner, Variant
 
 PIECE = "piece.mid"
-FREE = "CC0-1.0"
-"""What the rules write is nobody's."""
 
 
 def open_runner(variant: Variant, context: Context) -> Runner:
@@ -47,14 +42,16 @@ class Generate:
         asked = Asked.of(request)
         by_file = asked.request.takes > 1 and self._chooses(context)
         composer = self._composer((by_file and self._selector) or Selector())
+        maker = self._variant.card.sha256 if self._variant.card else None
         made = [unpacked(part) for part in request.parts]
-        for bar in composer.bars(asked, list(made), context.check):
-            context.emit(len(made), packed(bar))
-            made.append(bar)
+        for bar in composer.bars(asked, [bar for bar, _ in made], context.check):
+            context.emit(len(made), packed(bar, maker))
+            made.append((bar, maker))
             context.progress(len(made) / asked.request.bars)
-        score = asked.finished(whole(made))
-        named = named_as(self._variant)
-        value = _described(asked, score, whole(made), named, SELECTOR.sha256 if by_file and SELECTOR else None)
+        plain = whole([bar for bar, _ in made])
+        score = asked.finished(plain)
+        selector = SELECTOR.sha256 if by_file and SELECTOR else None
+        value = _described(asked, score, plain, [maker for _, maker in made], selector)
         return Output(value.model_dump(mode="json"), {PIECE: write(score, value.provenance)})
 
     def _chooses(self, context: Context) -> bool:
@@ -67,33 +64,14 @@ class Generate:
         return self._selector is not None
 
 
-def packed(bar: Bar) -> bytes:
-    """The tokens of a bar, two bytes each, the low one first."""
-    return np.array(bar, "<u2").tobytes()
-
-
-def unpacked(part: bytes) -> Bar:
-    """What `packed` made."""
-    tokens: Bar = np.frombuffer(part, "<u2").tolist()
-    return tokens
-
-
 def whole(made: Sequence[Bar]) -> Score:
     """The bars as one score."""
     return decode([token for bar in made for token in bar] + [v.EOS] * bool(made))
 
 
-def named_as(variant: Variant) -> Named:
-    """What a variant is called in results."""
-    card: Card | None = variant.card
-    if card is None:
-        return Named(variant=variant.name, licence=FREE)
-    return Named(variant=variant.name, model=card.name, sha256=card.sha256, licence=card.licence)
-
-
-def _described(asked: Asked, score: Score, made: Score, named: Named, selector: str | None) -> MadeMusic:
-    said = f"{named.model} ({(named.sha256 or '')[:12]})" if named.model else "the rules, without a model"
-    made_by = f"by a machine: Moodmesh music.generate, {said}, seed {asked.seed}; weights under {named.licence}."
+def _described(asked: Asked, score: Score, made: Score, makers: Sequence[Maker], selector: str | None) -> MadeMusic:
+    by = composers(makers)
+    made_by = f"by a machine: Moodmesh music.generate, seed {asked.seed}: {said(by, score.bars - made.bars + 1)}."
     return MadeMusic(
         bars=score.bars,
         seconds=round(score.seconds, 3),
@@ -103,7 +81,7 @@ def _described(asked: Asked, score: Score, made: Score, named: Named, selector: 
         asked=shown(asked.phrases[0][2]),
         heard=shown(heard(made)),
         given=asked.reading,
-        composer=named,
+        composers=by,
         seed=asked.seed,
         takes=asked.request.takes,
         selector=selector,

@@ -57,19 +57,22 @@ class Heard(BaseModel):
 
 
 class Composer(BaseModel):
-    """What made it: the rules alone, or a model by name and hash, with the licence of its weights."""
+    """What made so many `bars` in a row: the rules alone, or a model by name and hash, with the licence of what the rules write
+    or of the weights. Weights that this version does not know: no model, the hash, variant and licence `unknown`."""
 
     model_config = ConfigDict(extra="forbid")
     variant: str
     model: str | None = None
     sha256: str | None = None
     licence: str
+    bars: int = Field(ge=1)
 
 
 class MadeMusic(BaseModel):
-    """The piece; its MIDI is the file `piece.mid`. `moods` holds the (valence, arousal) asked of each bar. `selector`: the hash
-    of the file that judged, of several takes, which are like music and new; None where it was not there, or not asked.
-    `given`: how the file was read whose bars come first; None without one."""
+    """The piece; its MIDI is the file `piece.mid`. `moods` holds the (valence, arousal) asked of each bar. `composers` made its
+    bars, in that order; those of a given file come first and are not counted: `given` says how it was read, None without one.
+    `selector`: the hash of the file that judged, of several takes of the bars that the last device made, which are like music
+    and new; None where it was not there, or not asked."""
 
     model_config = ConfigDict(extra="forbid")
     bars: int = Field(ge=1)
@@ -80,7 +83,7 @@ class MadeMusic(BaseModel):
     asked: Heard
     heard: Heard
     given: Reading | None
-    composer: Composer
+    composers: Annotated[tuple[Composer, ...], Field(min_length=1)]
     seed: int
     takes: int
     selector: str | None

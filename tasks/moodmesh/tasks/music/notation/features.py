@@ -83,7 +83,12 @@ def minorness(score: Score) -> float:
 def normalised(score: Score) -> tuple[Score, Key]:
     """The score moved by at most 6 semitones to C major or A minor, and the key it had; `at_key` moves it back."""
     found = key(score)
-    return transpose(score, -_root(found)), found
+    return at_home(score, found), found
+
+
+def at_home(score: Score, found: Key) -> Score:
+    """A score whose key is taken to be `found`, moved by at most 6 semitones to C major or A minor; `at_key` moves it back."""
+    return transpose(score, -_root(found))
 
 
 def at_key(score: Score, wanted: Key) -> Score:

@@ -5,6 +5,8 @@ Any metre is read as sixteenths of its quarters, 16 to a bar. What a `Score` hol
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +97,17 @@ def performance(data: bytes) -> Performance:
     if played.end.max() > MAX_BARS * QUARTERS:
         raise InvalidInput(f"this MIDI file has more than {MAX_BARS} bars: cut it")
     return played
+
+
+def unreadable(tempi: Sequence[int], notes: int) -> str:
+    """What keeps a score of those bars and at most so many notes, none of which sounds after its end, from being read again
+    once it is written; empty for nothing."""
+    seconds = sum(QUARTERS * 60 / v.bpm(step) for step in tempi)
+    if len(tempi) > MAX_BARS:
+        return f"the piece would have {len(tempi)} bars, at most {MAX_BARS} are read"
+    if seconds > MAX_SECONDS:
+        return f"the piece would last {math.ceil(seconds / 60)} minutes, at most {MAX_SECONDS / 60:.0f} are read"
+    return f"the piece would have up to {notes} notes, at most {MAX_NOTES} are read" if notes > MAX_NOTES else ""
 
 
 def _short(wrong: Exception) -> str:

@@ -46,4 +46,4 @@ class MusicTransfer:
         """The rules need no file."""
         from moodmesh.tasks.music.transfer.runner import Transfer
 
-        return Transfer(self.spec.variant(variant))
+        return Transfer()

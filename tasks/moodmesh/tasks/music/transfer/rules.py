@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from moodmesh.tasks.music.notation import midi
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import articulation, density, key
 from moodmesh.tasks.music.notation.score import Note, Score, tidy
@@ -46,7 +47,7 @@ def transferred(
     check()
     if "dynamics" not in keep:
         score = _dynamics(score, asked.velocity)
-    return score if "tempo" in keep else _tempo(score, asked.bpm)
+    return replace(score, tempi=tempi(score, asked, keep))
 
 
 def _changed(score: Score, change: Callable[[Note], Note]) -> Score:
@@ -68,12 +69,12 @@ def _register(score: Score, wanted: float, kept: Collection[Note]) -> Score:
     return _changed(score, lambda note: note._replace(pitch=note.pitch + int(step)) if note in moved else note)
 
 
-def _tempo(score: Score, wanted: float) -> Score:
-    """All tempi by one ratio, so that what slows down still does."""
-    if not score.tempi:
-        return score
-    ratio = min(max(wanted / (score.bars * 240 / score.seconds), _TEMPO[0]), _TEMPO[1])
-    return replace(score, tempi=tuple(v.tempo_step(v.bpm(step) * ratio) for step in score.tempi))
+def tempi(score: Score, asked: Attributes, keep: Collection[Kept] = ()) -> tuple[int, ...]:
+    """Those that the score is `transferred` to: all by one ratio, so that what slows down still does."""
+    if "tempo" in keep or not score.tempi:
+        return score.tempi
+    ratio = min(max(asked.bpm / (score.bars * 240 / score.seconds), _TEMPO[0]), _TEMPO[1])
+    return tuple(v.tempo_step(v.bpm(step) * ratio) for step in score.tempi)
 
 
 def _dynamics(score: Score, wanted: float) -> Score:
@@ -105,19 +106,22 @@ def _density(score: Score, wanted: float, kept: Collection[Note], *, thin: bool)
 
 
 def _denser(score: Score, wanted: float, kept: Collection[Note]) -> Score:
-    """Long notes are struck again half-way, the longest first; the highest line stays as it is."""
+    """Long notes are struck again half-way, the longest first, as long as the piece can be read again; the highest line stays
+    as it is."""
     spared = frozenset(kept) | tune(score.notes)
     moments = {note.onset for note in score.notes if note.track != v.DRUMS}
     enough = wanted * _DENSER * score.length / 4
     for least in (v.BAR, v.BAR // 2, v.BAR // 4):
         notes: list[Note] = []
+        more = midi.MAX_NOTES - len(score.notes)
         for note in score.notes:
             half = note.duration // 2
             again = note._replace(onset=note.onset + half, duration=note.duration - half)
             long = note.duration >= least and half >= _SHORTEST and again.onset < score.length
-            if len(moments) < enough and long and note.track != v.DRUMS and note not in spared:
+            if more > 0 and len(moments) < enough and long and note.track != v.DRUMS and note not in spared:
                 moments.add(again.onset)
                 notes += [note._replace(duration=half), again]
+                more -= 1
             else:
                 notes.append(note)
         score = tidy(notes, score.tempi)

@@ -28,7 +28,7 @@ class TransferRequest(BaseModel):
 
 class Transferred(BaseModel):
     """The piece; its MIDI is the file `piece.mid`. `before` and `heard`: what was heard of it and what is now.
-    `given`: how the file was read."""
+    `given`: how the file was read, whose licence it stays under. `composers`: the rules, of all bars."""
 
     model_config = ConfigDict(extra="forbid")
     bars: int = Field(ge=1)
@@ -41,6 +41,6 @@ class Transferred(BaseModel):
     before: Heard
     asked: Heard
     heard: Heard
-    composer: Composer
+    composers: tuple[Composer]
     seed: int
     provenance: str
