@@ -47,6 +47,16 @@ def test_a_bare_loop_that_is_full_goes_on_at_the_half(monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(alone._logits, logits)
 
 
+def test_a_share_is_by_runs_and_not_by_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar of four tokens is three runs of ours, and four of the bare loop."""
+    monkeypatch.setattr(generate, "_steps", lambda *_: steps())
+    monkeypatch.setattr(generate, "_peak", lambda *_: 0.0)
+    monkeypatch.setattr(generate, "_played", lambda steps, bars: (2.0, 1.0))
+    monkeypatch.setattr(generate, "_bare", lambda steps, made: 2.0)
+    row = generate._row(MusicGenerate.spec.variants[0], "int8", 1, [[1, 2, 3, 4]] * 5, 2)
+    assert row["share_of_bare_loop"] == 0.75
+
+
 def test_a_ratio_is_of_the_same_weights_warm_and_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, turns = list[tuple[str, int]](), iter([9.0, 0.1, 4.0, 2.0, 6.0, 1.0, 5.0, 1.0])
 

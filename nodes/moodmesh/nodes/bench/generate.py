@@ -122,7 +122,8 @@ def _row(variant: Variant, kind: str, threads: int, made: list[list[int]], round
         ours.append(took)
         first.append(until_first)
         bare.append(_bare(alone, made))
-    share = statistics.median(b / o for b, o in zip(bare[1:], ours[1:], strict=True))
+    runs = 1 - len(made) / sum(map(len, made))  # the two tokens that a bar begins with are one run of ours, two of the loop
+    share = runs * statistics.median(b / o for b, o in zip(bare[1:], ours[1:], strict=True))
     rate = 1 / statistics.median(ours[1:])
     name = f"{variant.name} {kind}, {threads} thread{'s' * (threads > 1)}"
     return {
