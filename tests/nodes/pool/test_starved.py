@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from moodmesh.nodes.pool.seam import AttemptFailed
+from moodmesh.nodes.pool import worker
+from moodmesh.nodes.pool.frames import decode
+from moodmesh.nodes.pool.messages import Failed, unpack
+from moodmesh.nodes.pool.seam import AttemptFailed, Done, Work
+from moodmesh.nodes.pool.session import Session
 
 Bench = Any
 MEMORY_MB, START_S = 150, 8.0  # less than Ray has of its own in a worker; more than one takes to come up on a busy machine
@@ -35,6 +40,18 @@ async def test_out_of_memory_is_told_and_the_worker_goes_on(bench: Bench) -> Non
             await bench.run(mode, **more)
         assert failed.value.reason == "out_of_memory"
         assert (await bench.run("hoard", count=1))[0].value == {"kept": 1}
+
+
+def test_an_attempt_that_leaves_no_room_to_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Full(Session):
+        def run(self, work: Work, emit: object) -> Done:
+            raise MemoryError
+
+    monkeypatch.setattr(worker, "private_tmp", nullcontext)
+    told = worker.answer(Full({}, lambda card: tmp_path), Work("a", "t", "v", {}), tmp_path, lambda event: None)
+    failed = unpack(decode(b"".join(told)))
+    assert isinstance(failed, Failed)
+    assert (failed.reason, failed.message[:11]) == ("out_of_memory", "MemoryError")
 
 
 @pytest.mark.parametrize("kind", [pytest.param("ray", marks=pytest.mark.ray)])
