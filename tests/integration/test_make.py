@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import signal
@@ -15,6 +16,8 @@ import pytest
 
 from integration import music
 from integration.daemons import Daemon, pair, traces
+from moodmesh.nodes.cli.client import Client, Unreachable
+from moodmesh.nodes.errors import NoDaemon
 from moodmesh.tasks.music.generate import MusicGenerate
 from moodmesh.tasks.music.notation.midi import read
 from moodmesh.tasks.music.notation.score import Score
@@ -235,6 +238,8 @@ BROKEN = {
     "falling.csv": b"at,valence,arousal\n0.5,0,0\n0.1,0,0\n",
     "far.csv": b"at,valence,arousal\n0,0,3\n",
     "beyond.csv": b"at,valence,arousal\n0,0,0\n7,0,0\n",
+    "away.csv": b"seconds,valence,arousal\n-1e308,0,0\n1e308,0,0\n",
+    "near.csv": b"seconds,valence,arousal\n0,0,0\n5e-324,0,0\n10,0,0\n",
     "both.csv": b"at,seconds,valence,arousal\n0,0,0,0\n",
     "empty.csv": b"",
     "bytes.csv": b"\xff\xfe\x00\x01",
@@ -289,6 +294,8 @@ BROKEN = {
         ("--path falling.csv", "point 2: `at` is not later"),
         ("--path far.csv", "`arousal` is 3; valence and arousal go from -1 to 1"),
         ("--path beyond.csv", "for times write `seconds`"),
+        ("--path away.csv", "away.csv, point 1: `seconds` is -1e\\+308: no time is that far away"),
+        ("--path near.csv", "near.csv, point 2: `seconds` is not later"),
         ("--path both.csv", "`at` or `seconds`, one of them"),
         ("--path empty.csv", "there is no point in it"),
         ("--path bytes.csv", "not a text file"),
@@ -319,9 +326,9 @@ def test_a_piece_that_cannot_be_written_is_not_lost(solo: Daemon, monkeypatch: p
     write, folder = files.write_all, Path("gone")
     folder.mkdir()
 
-    def late(*words: Any) -> list[Path]:
+    def late(*words: Any, **more: Any) -> list[Path]:
         folder.rmdir()
-        return write(*words)
+        return write(*words, **more)
 
     monkeypatch.setattr(files, "write_all", late)
     done = solo.typed("make", "music", "--emotion", "calm", "--bars", "1", "--variant", "rules",
@@ -331,6 +338,75 @@ def test_a_piece_that_cannot_be_written_is_not_lost(solo: Daemon, monkeypatch: p
     assert found, done.stderr
     assert solo.typed(*found[1].split(), "kept").returncode == 0
     opens(Path("kept/piece.mid"))
+
+
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize("name", ["x.mid", "x.ogg", "x.png"])
+def test_a_file_that_comes_meanwhile_is_replaced_only_where_that_was_said(
+    solo: Daemon, monkeypatch: pytest.MonkeyPatch, name: str, linked: bool
+) -> None:
+    """Also on a file system that knows no links."""
+    from moodmesh.nodes.making import files
+
+    write = files.write_all
+
+    def late(*words: Any, **more: Any) -> list[Path]:
+        Path(name).write_bytes(b"mine")
+        return write(*words, **more)
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(files, "write_all", late)
+    if not linked:
+        monkeypatch.setattr(files.os, "link", refused)
+    words = ["make", "music", "--emotion", "calm", "--bars", "1", "--variant", "rules",
+             *(("--roll", name) if name.endswith("png") else ("--out", name))]  # fmt: skip
+    done = solo.typed(*words)
+    assert done.returncode == 1
+    assert f"cannot write {name}: another file of that name has come meanwhile; the piece is made" in done.stderr
+    assert re.search(r"moodmesh job result \S+ --out FOLDER", done.stderr)
+    assert Path(name).read_bytes() == b"mine"
+    assert solo.typed(*words, "--overwrite").returncode == 0
+    assert Path(name).read_bytes()[:4] in (b"MThd", b"OggS", b"\x89PNG")
+    if not linked:
+        Path(name).unlink()
+        monkeypatch.setattr(files, "write_all", write)
+        assert solo.typed(*words).returncode == 0
+        assert Path(name).read_bytes()[:4] in (b"MThd", b"OggS", b"\x89PNG")
+    assert not [file for file in Path().iterdir() if file.name.startswith(".")]
+
+
+@pytest.mark.parametrize("words", ["make music --emotion calm --bars 1", "job submit music.generate -p emotion=calm --wait"])
+@pytest.mark.parametrize("error", [NoDaemon("no daemon runs"), Unreachable("the daemon stopped")])
+def test_where_the_daemon_goes_the_job_is_said_to_go_on(
+    solo: Daemon, monkeypatch: pytest.MonkeyPatch, words: str, error: Exception
+) -> None:
+    def lost(*_: Any, **__: Any) -> Iterator[Any]:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "events", lost)
+        done = solo.typed(*words.split())
+    assert done.returncode == getattr(error, "exit_code", 1)
+    found = re.search(
+        r"goes on when the daemon is back: `moodmesh up`, then `moodmesh (job result \S+ --out) FOLDER (--wait)`", done.stderr
+    )
+    assert found, done.stderr
+    assert solo.typed(*found[1].split(), "later", found[2]).returncode == 0
+    opens(Path("later/piece.mid"))
+
+
+@pytest.mark.parametrize("words", ["make music --emotion calm", "job submit music.generate -p emotion=calm --wait"])
+def test_a_job_that_is_stopped_is_said_to_be(solo: Daemon, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    def stopped(client: Client, *path: str, **_: Any) -> Iterator[Any]:
+        client.post(*path[:2], "cancel")
+        yield from ()
+
+    monkeypatch.setattr(Client, "events", stopped)
+    done = solo.typed(*words.split())
+    assert done.returncode == 1
+    assert re.search(r"job \w{8} is STOPPED by user; see `moodmesh job explain", done.stderr), done.stderr
 
 
 @pytest.mark.parametrize("metre", ["6/8", "tempo changes"])
@@ -418,6 +494,26 @@ def three(tmp_path: Path) -> Iterator[tuple[Daemon, Daemon, Daemon]]:
     finally:
         for daemon in (ann, bob, cleo):
             daemon.kill(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--from mood", "one of nine moods, to own devices and peers with mood.share;"),
+        ("--path day.csv", "a path in nine steps, each one of nine moods, to own devices and peers with mood.share;"),
+        ("--from mood --continue mine.mid", "one of nine moods, and the notes of your file, to own"),
+        ("--path day.csv --continue mine.mid", "each one of nine moods, and the notes of your file, to own"),
+    ],
+)
+def test_what_sharing_tells_is_said_whole(solo: Daemon, words: str, told: str) -> None:
+    solo.client.post("moods", body=FINE)
+    Path("mine.mid").write_bytes(smf(played([(480 * i, 480 * i + 400, 60 + i, 80) for i in range(16)])))
+    Path("day.csv").write_text("at,valence,arousal\n0,0.1,0.2\n0.4,-0.9,0.3\n1,0.8,0.8\n")
+    done = solo.typed("make", "music", *words.split(), "--share", "--preview")
+    assert told in done.stdout.splitlines()[0], (done.stdout, done.stderr)
+    moods = re.findall(r'"valence":(-?[\d.]+),"arousal":(-?[\d.]+)', done.stdout)
+    assert len(moods) == (9 if "--path" in words else 1), "as many as was said"
+    assert {abs(float(axis)) for mood in moods for axis in mood} <= {0.0, 0.667}
 
 
 def asked(daemon: Daemon, **more: Any) -> str:

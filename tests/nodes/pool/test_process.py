@@ -58,16 +58,6 @@ async def test_eager_workers_are_there_before_the_first_attempt(bench_of: Callab
     await bench.until(lambda: len(set(psutil.Process().children()) - before) == 2)
 
 
-async def test_memory_limit(bench_of: Callable[..., Bench]) -> None:
-    bench = bench_of(slots=1, memory_mb=250)
-    with pytest.raises(AttemptFailed, match="MemoryError") as failed:
-        await bench.run("hoard", count=4)
-    assert failed.value.reason == "out_of_memory"
-    assert (await bench.run("hoard", count=1))[0].value == {"kept": 1}
-    free = bench_of(slots=1)
-    assert (await free.run("hoard", count=4))[0].value == {"kept": 4}
-
-
 async def test_duty_stops_and_continues_the_worker(bench_of: Callable[..., Bench]) -> None:
     bench = bench_of(slots=1, duty=0.2)
     task, events = await bench.begin("spin", count=60)

@@ -27,6 +27,16 @@ class Unreachable(NodeError):
     """The daemon went away in the middle of an answer."""
 
 
+@contextlib.contextmanager
+def outliving(job: str) -> Iterator[None]:
+    """While a job is waited for: an error that the daemon is gone says that the job is not, and how to get its result."""
+    try:
+        yield
+    except (NoDaemon, Unreachable) as error:
+        how = f"`moodmesh up`, then `moodmesh job result {job[:8]} --out FOLDER --wait`"
+        raise type(error)(f"{error}; job {job[:8]} goes on when the daemon is back: {how}") from error
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float | None) -> None:
         super().__init__("localhost", timeout=timeout)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.cli.client import Client, outliving
 from moodmesh.nodes.cli.output import Json, ago, columns, emit, progress, put, say
 from moodmesh.nodes.errors import NodeError, UsageError
 
@@ -268,13 +268,14 @@ def _follow(job_id: str) -> dict[str, Any]:
     """Show progress until the job ends; the job then."""
     client = Client()
     say(f"job {job_id}")
-    with progress("waiting for a device") as show_progress:
-        for event in client.events("jobs", job_id, "events"):
-            if event["event"] == "job":
-                words = event["message"] or f"{event['status'].lower()} {event['task']}"
-                show_progress(event["share"], words)
-    found: dict[str, Any] = client.get("jobs", job_id)
-    return found
+    with outliving(job_id):
+        with progress("waiting for a device") as show_progress:
+            for event in client.events("jobs", job_id, "events"):
+                if event["event"] == "job":
+                    words = event["message"] or f"{event['status'].lower()} {event['task']}"
+                    show_progress(event["share"], words)
+        found: dict[str, Any] = client.get("jobs", job_id)
+        return found
 
 
 def _finish(job: dict[str, Any], json: bool) -> None:
@@ -282,9 +283,15 @@ def _finish(job: dict[str, Any], json: bool) -> None:
         print(jsonlib.dumps(job))
         raise typer.Exit(1)
     if job["status"] in ("FAILED", "STOPPED"):
-        raise NodeError(f"job {job['id'][:8]} is {state(job)}: {job['message']}; see `moodmesh job explain {job['id'][:8]}`")
+        raise unsuccessful(job)
     found = Client(timeout=120).get("jobs", job["id"], "result")
     emit(found, json, lambda: result_lines(found))
+
+
+def unsuccessful(job: dict[str, Any]) -> NodeError:
+    """Why there is no result of a job; one that its user stopped has nothing to say of itself."""
+    why = f": {job['message']}" if job["message"] else ""
+    return NodeError(f"job {job['id'][:8]} is {state(job)}{why}; see `moodmesh job explain {job['id'][:8]}`")
 
 
 def result_lines(found: dict[str, Any]) -> list[str]:

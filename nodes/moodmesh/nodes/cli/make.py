@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.cli.client import Client, outliving
 from moodmesh.nodes.cli.jobs import explained, time_of
 from moodmesh.nodes.cli.output import Json, emit, put, say
 from moodmesh.nodes.errors import UsageError
@@ -30,8 +30,8 @@ Share = Annotated[
     bool,
     typer.Option(
         "--share",
-        help="With --from mood or --path: peers with `mood.share` may make it too, told one of nine moods only. With "
-        "--continue or --transfer otherwise: the notes of the file may go to any device that permits it.",
+        help="With --from mood or --path: peers with `mood.share` may make it too; they are told one of nine moods (of a path "
+        "nine of these, in order), and the notes of a file. Else with a file: its notes may go to any device that permits it.",
     ),
 ]
 RoomName = Annotated[str | None, typer.Option("--room", help="With --from room: which one, where you are in several.")]
@@ -143,7 +143,7 @@ def music(
     if preview:
         leaves(wished, json)
     else:
-        _make(wished, out or [], roll, play=play, why=why, json=json)
+        _make(wished, out or [], roll, overwrite=overwrite, play=play, why=why, json=json)
 
 
 def fitting(
@@ -203,7 +203,7 @@ def leaves(wished: Wish, json: bool) -> None:
 
     def text() -> list[str]:
         whom = ", ".join(found["devices"]) or "nobody: it stays here"
-        whose = "one of nine moods, to own devices and peers with mood.share" if found["shared"] else "own devices only"
+        whose = f"{_told(wished)}, to own devices and peers with mood.share" if found["shared"] else "own devices only"
         lines = [
             f"{found['task']}, {whose if found['personal'] else 'any device that permits it'}; of those that are paired: {whom}"
         ]
@@ -214,7 +214,13 @@ def leaves(wished: Wish, json: bool) -> None:
     emit(found, json, text)
 
 
-def _make(wished: Wish, outs: list[Path], roll: Path | None, *, play: bool, why: bool, json: bool) -> None:
+def _told(wished: Wish) -> str:
+    """What of its owner a request that is shared tells."""
+    mood = "a path in nine steps, each one of nine moods" if "path" in wished.params else "one of nine moods"
+    return f"{mood}, and the notes of your file" if wished.given else mood
+
+
+def _make(wished: Wish, outs: list[Path], roll: Path | None, *, overwrite: bool, play: bool, why: bool, json: bool) -> None:
     from moodmesh.nodes.making import files, heard, made
 
     where = heard.output() if play else None
@@ -228,15 +234,17 @@ def _make(wished: Wish, outs: list[Path], roll: Path | None, *, play: bool, why:
     def write() -> None:
         into = outs or ([] if play else [files.free(wished.name)])
         moods, title = one.found["result"]["moods"], made.title(one)
-        wrote.extend(files.write_all(into, roll, one.midi, moods, title, f"`{kept}` writes it as MIDI"))
+        how = f"`{kept}` writes it as MIDI"
+        wrote.extend(files.write_all(into, roll, one.midi, moods, title, how, overwrite=overwrite))
 
-    if where is not None:
-        by = made.played(one, write, where)
-        say(f"# heard by {by}")
-    else:
-        one.follow()
-        write()
-    reason = one.client.get("jobs", one.job["id"], "explain") if why else None
+    with outliving(one.job["id"]):
+        if where is not None:
+            by = made.played(one, write, where)
+            say(f"# heard by {by}")
+        else:
+            one.follow()
+            write()
+        reason = one.client.get("jobs", one.job["id"], "explain") if why else None
     if json:
         print(jsonlib.dumps({**one.found, "written": [str(file) for file in wrote], **({"explain": reason} if why else {})}))
         return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,27 +75,51 @@ def free(name: str) -> Path:
     return file
 
 
-def write_all(outs: Sequence[Path], roll: Path | None, midi: bytes, moods: Sequence[Any], title: str, kept: str) -> list[Path]:
-    """Write a piece in each form that is asked for; sound by the engine of the settings. Where a file cannot be written
-    `NodeError` says so, and how to get the piece all the same: `kept`."""
+def write_all(
+    outs: Sequence[Path], roll: Path | None, midi: bytes, moods: Sequence[Any], title: str, kept: str, *, overwrite: bool
+) -> list[Path]:
+    """Write a piece in each form that is asked for; sound by the engine of the settings. Where a file cannot be written, or
+    one of its name has come meanwhile and `overwrite` is not said, `NodeError` says so, and how to get the piece: `kept`."""
     from moodmesh.tasks.errors import InvalidInput
     from moodmesh.tasks.music.notation.midi import read
 
-    try:
-        for file in outs:
-            if file.suffix.lower() in MIDI:
-                file.write_bytes(midi)
-            else:
-                sound(file, read(midi))
-        if roll is not None:
-            from moodmesh.tasks.music.sound.picture import draw
+    def drawn(file: Path) -> None:
+        from moodmesh.tasks.music.sound.picture import draw
 
-            draw(read(midi), [tuple(mood) for mood in moods], roll, title)
-    except InvalidInput as error:
-        raise NodeError(f"{error}; the piece is made: {kept}") from None
-    except OSError as error:
-        raise NodeError(f"cannot write {error.filename or 'a file'}: {error.strerror}; the piece is made: {kept}") from None
-    return [*outs, *([roll] if roll else [])]
+        draw(read(midi), [tuple(mood) for mood in moods], file, title)
+
+    every = [*outs, *([roll] if roll else [])]
+    for file in every:
+        try:
+            if file == roll:
+                _put(file, drawn, overwrite)
+            elif file.suffix.lower() in MIDI:
+                _put(file, lambda new: new.write_bytes(midi), overwrite)
+            else:
+                _put(file, lambda new: sound(new, read(midi)), overwrite)
+        except InvalidInput as error:
+            raise NodeError(f"{error}; the piece is made: {kept}") from None
+        except OSError as error:
+            why = "another file of that name has come meanwhile" if isinstance(error, FileExistsError) else error.strerror
+            raise NodeError(f"cannot write {file}: {why}; the piece is made: {kept}") from None
+    return every
+
+
+def _put(file: Path, write: Callable[[Path], object], overwrite: bool) -> None:
+    """Write a file beside its place, then move it there whole; FileExistsError, unless `overwrite`, when a file is there."""
+    with tempfile.TemporaryDirectory(prefix=".", dir=file.absolute().parent) as folder:
+        made = Path(folder) / file.name
+        write(made)
+        if overwrite:
+            made.replace(file)
+            return
+        try:
+            os.link(made, file)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with made.open("rb") as whole, file.open("xb") as new:
+                shutil.copyfileobj(whole, new)
 
 
 def sound(file: Path, score: Score) -> None:

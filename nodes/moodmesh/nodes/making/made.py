@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from moodmesh.nodes.cli.client import ENDED, Client
+from moodmesh.nodes.cli.client import Client
+from moodmesh.nodes.cli.jobs import unsuccessful
 from moodmesh.nodes.cli.output import progress
-from moodmesh.nodes.errors import NodeError
 from moodmesh.nodes.making.wish import GENERATE, TRANSFER, Wish
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class Made:
         """The result and its file; `NodeError` when the job failed."""
         job = self.client.get("jobs", self.job["id"])
         if job["status"] != "SUCCEEDED":
-            how = job["status"].lower() if job["status"] in ENDED else "still open"
-            raise NodeError(f"job {job['id'][:8]} is {how}: {job['message']}; see `moodmesh job explain {job['id'][:8]}`")
+            raise unsuccessful(job)
         self.found = self.client.get("jobs", job["id"], "result")
         if self.wish.reading is not None:  # of the file itself: the task was given what is left of it
             self.found["result"]["given"] = asdict(self.wish.reading)

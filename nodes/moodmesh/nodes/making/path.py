@@ -16,6 +16,8 @@ from moodmesh.tasks.music.rules.moods import Mood, along
 
 MOST_POINTS = 64
 LARGEST = 4 << 20
+LATEST = 1e12
+"""Seconds, from any beginning: beyond it they are no times, and their differences no numbers."""
 HOW = "write columns at,valence,arousal (at from 0 to 1), or seconds,valence,arousal; as CSV with that first line, or as JSON"
 
 
@@ -38,13 +40,13 @@ def points(file: Path) -> list[Point]:
         raise UsageError(f"{file}: each point has `at` or `seconds`, one of them: {HOW}")
     (clock,) = keyed
     found = [_point(file, number, row, clock) for number, row in enumerate(rows, 1)]
-    for number, (one, other) in enumerate(pairwise(found), 2):
-        if one.at >= other.at:
-            raise UsageError(f"{file}, point {number}: `{clock}` is not later than that of the point before: sort them")
     if clock == "seconds":
         first, last = found[0].at, found[-1].at
         found = [point._replace(at=(point.at - first) / (last - first) if last > first else 0.0) for point in found]
-    elif found[0].at < 0 or found[-1].at > 1:
+    for number, (one, other) in enumerate(pairwise(found), 2):
+        if one.at >= other.at:
+            raise UsageError(f"{file}, point {number}: `{clock}` is not later than that of the point before: sort them")
+    if clock == "at" and (found[0].at < 0 or found[-1].at > 1):
         raise UsageError(f"{file}: `at` is a share of the piece, from 0 to 1; for times write `seconds`")
     return found if len(found) <= MOST_POINTS else _fewer(found)
 
@@ -94,5 +96,7 @@ def _point(file: Path, number: int, row: Mapping[str, Any], clock: str) -> Point
             raise UsageError(f"{file}, point {number}: `{name}` is not a number: {HOW}") from None
         if not math.isfinite(value) or (name != clock and not -1 <= value <= 1):
             raise UsageError(f"{file}, point {number}: `{name}` is {value:g}; valence and arousal go from -1 to 1")
+        if name == clock and abs(value) > LATEST:
+            raise UsageError(f"{file}, point {number}: `{name}` is {value:g}: no time is that far away; {HOW}")
         values.append(value)
     return Point(*values)

@@ -18,12 +18,22 @@ _MOST_FILES = 4096
 
 
 def confine(memory_mb: int | None, nice: int) -> None:
-    """Limit this process: no core dumps, 4096 files, `memory_mb` of private memory (None: the machine's), niceness."""
+    """Limit this process: no core dumps, 4096 files, niceness, and `memory_mb` (None: the machine's) of private memory
+    beside what it has already: call it once the engine is up and the worker's threads have started."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _lower(resource.RLIMIT_NOFILE, _MOST_FILES)
     # Private memory, not address space: model files are mapped, and a mapping is no use of memory.
-    _lower(resource.RLIMIT_DATA, (memory_mb or _machine_mb()) * 2**20)
+    _lower(resource.RLIMIT_DATA, _private_bytes() + (memory_mb or _machine_mb()) * 2**20)
     os.nice(max(0, nice - os.nice(0)))
+
+
+def _private_bytes() -> int:
+    """What RLIMIT_DATA counts of this process by now; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
 
 
 def _machine_mb() -> int:

@@ -16,7 +16,8 @@ from moodmesh.nodes.pool.seam import Done, Log, Part, Progress, Reason, Started,
 class Setup:
     """The first message to a worker: its scratch, the model folder (and whether packaged models count), what it may use.
 
-    `memory_mb`: limit of its private memory; `threads`: for native libraries; `nice`: 0 to 19.
+    `memory_mb`: private memory that tasks may take; `threads`: for native libraries; `nice`: 0 to 19; `start_s`: seconds
+    that it may take to come up.
     """
 
     scratch: str
@@ -25,6 +26,7 @@ class Setup:
     memory_mb: int | None = None
     threads: int = 1
     nice: int = 10
+    start_s: float = 60
 
 
 @dataclass(frozen=True)

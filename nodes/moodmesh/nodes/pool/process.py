@@ -22,7 +22,6 @@ from moodmesh.nodes.pool.sweep import sweep
 from moodmesh.nodes.pool.throttle import throttled
 from moodmesh.nodes.pool.waiting import to_the_end
 
-START_TIMEOUT_S = 60
 SPAWN_S = 0.5
 _LOST = (asyncio.IncompleteReadError, ConnectionError, FrameError)
 
@@ -52,7 +51,7 @@ class Worker:
         )
         worker = cls(process, Path(setup.scratch))
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(setup.start_s):
                 await worker._send(setup)
                 await worker._receive()
         except BaseException as error:

@@ -45,7 +45,7 @@ from moodmesh.nodes.pool.messages import (
 from moodmesh.nodes.pool.seam import Reason, Work
 from moodmesh.nodes.pool.session import Models, Session
 from moodmesh.nodes.pool.sweep import sweep
-from moodmesh.nodes.pool.worker import answer
+from moodmesh.nodes.pool.worker import NO_ROOM, answer
 from moodmesh.tasks import registry
 from moodmesh.tasks.errors import ModelError
 from moodmesh.tasks.models import Card, ModelStore
@@ -57,11 +57,11 @@ _GROUP = "moodmesh.tasks"
 
 
 class RayWorker:
-    """The actor in a slot: a `Session` like a subprocess has."""
+    """The actor in a slot: a `Session` like a subprocess has, and confined like one, beside what Ray takes of its process."""
 
     def __init__(self, setup: Setup, models: Models | None = None) -> None:
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)  # Ray's handler wants memory: without any it aborts again, for ever
         own_group()
-        confine(setup.memory_mb, setup.nice)
         self._scratch = Path(setup.scratch)
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.parent.mkdir(mode=0o700, exist_ok=True)  # on a device of a cluster it is not there yet
@@ -72,6 +72,7 @@ class RayWorker:
         self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         # Tasks run beside the actor's own thread, which passes their events on; one thread, since to start one costs 1-2 ms.
         threading.Thread(target=self._perform, daemon=True).start()
+        confine(setup.memory_mb, setup.nice)
 
     def pid(self) -> int:
         """The process of this actor, leader of its group."""
@@ -88,8 +89,10 @@ class RayWorker:
     def _perform(self) -> None:
         while True:
             work = self._in.get()
-            reply = answer(self._session, work, self._scratch, lambda event: self._out.put(b"".join(pack(event))))
-            self._out.put(b"".join(reply))
+            reply = NO_ROOM
+            with contextlib.suppress(MemoryError):
+                reply = b"".join(answer(self._session, work, self._scratch, lambda event: self._out.put(b"".join(pack(event)))))
+            self._out.put(reply)
             self._out.put(None)
 
 
@@ -119,14 +122,23 @@ class ShelfModels:
 
 
 class Place:
-    """One slot: its actor, once it is up, and that actor's pid."""
+    """One slot: its actor and, once it is up, that actor's pid. An actor that is not up in `start_s` is killed."""
 
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: Any, start_s: float) -> None:
         self.actor = actor
-        self.pid: asyncio.Future[int] = asyncio.ensure_future(_result(actor.pid.remote()))
+        self.pid: asyncio.Future[int] = asyncio.ensure_future(self._come_up(start_s))
         self.pid.add_done_callback(lambda future: future.cancelled() or future.exception())  # read, so never warned about
 
         self.killed = False
+
+    async def _come_up(self, start_s: float) -> int:
+        try:
+            async with asyncio.timeout(start_s):
+                pid: int = await self.actor.pid.remote()
+                return pid
+        except TimeoutError:
+            ray.kill(self.actor, no_restart=True)
+            raise OSError(f"it was killed, since it was not up in {start_s:g} s") from None
 
     @property
     def up(self) -> bool:
@@ -137,10 +149,6 @@ class Place:
     def failed(self) -> bool:
         """Whether its process did not come up."""
         return self.pid.done() and (self.pid.cancelled() or self.pid.exception() is not None)
-
-
-async def _result(reference: Any) -> Any:
-    return await reference
 
 
 class Host:
@@ -178,7 +186,7 @@ class Host:
     def _place(self, slot: int) -> Place:
         base = cluster_scratch(self._setup.namespace) if self._setup.address else Path(self._setup.temp_dir)
         setup = replace(self._setup.worker, scratch=str(base / f"w{slot}"))
-        place = Place(ray.remote(RayWorker).options(**self._options).remote(setup, self._models()))
+        place = Place(ray.remote(RayWorker).options(**self._options).remote(setup, self._models()), setup.start_s)
         self._places[slot] = place
         return place
 
@@ -214,6 +222,12 @@ class Host:
     async def _attempt(self, slot: int, frame: bytes) -> None:
         place = self._places[slot] if slot in self._places and not self._places[slot].failed else self._place(slot)
         try:
+            await place.pid
+        except (ray.exceptions.RayError, OSError) as error:
+            if not place.killed:
+                await self._fail(slot, "transient", f"a worker did not start: {_told(error)[-1]}")
+            return
+        try:
             async for reference in place.actor.run.options(num_returns="streaming").remote(frame):
                 await self._send(SlotFrame(slot, await reference))
         except (ray.exceptions.RayError, OSError) as error:
@@ -222,10 +236,11 @@ class Host:
                 await self._lost(slot, error)
 
     async def _lost(self, slot: int, error: Exception) -> None:
-        memory = isinstance(error, ray.exceptions.OutOfMemoryError)
-        reason: Reason = "out_of_memory" if memory else "worker_lost"
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        await self._send(SlotFrame(slot, b"".join(pack(Failed(reason, f"the worker was lost: {told[0][:300]}")))))
+        memory = isinstance(error, (ray.exceptions.OutOfMemoryError, MemoryError))
+        await self._fail(slot, "out_of_memory" if memory else "worker_lost", f"the worker was lost: {_told(error)[0]}")
+
+    async def _fail(self, slot: int, reason: Reason, message: str) -> None:
+        await self._send(SlotFrame(slot, b"".join(pack(Failed(reason, message)))))
 
     async def _kill(self, slot: int) -> None:
         """Kill an actor and, if that was not enough, its process group; start another in its place."""
@@ -242,6 +257,11 @@ class Host:
     async def _send(self, message: Message) -> None:
         self._writer.writelines(pack(message))
         await self._writer.drain()
+
+
+def _told(error: Exception) -> list[str]:
+    """The lines of what an error says; the last one of what went wrong in an actor names the cause."""
+    return [line.strip()[:300] for line in str(error).strip().splitlines()] or [type(error).__name__]
 
 
 async def _end_group(place: Place) -> None:

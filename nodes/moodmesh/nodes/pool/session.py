@@ -105,6 +105,9 @@ class Session:
             if failed.reason in ("task_error", "out_of_memory"):  # the runner may be in any state
                 self._forget()
             raise
+        except MemoryError:  # not even room to say so
+            self._loaded = None
+            raise
 
     def _task(self, work: Work) -> Task:
         task = self._tasks.get(work.task)

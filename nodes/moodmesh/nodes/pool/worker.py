@@ -7,6 +7,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,9 @@ from moodmesh.nodes.pool.session import Emit, Session
 from moodmesh.tasks import registry
 from moodmesh.tasks.models import ModelStore
 
+NO_ROOM = b"".join(pack(Failed("out_of_memory", "MemoryError: the task filled what memory jobs may use (`pool.memory_mb`)")))
+"""Made beforehand, for an attempt that leaves too little memory to say how it ended."""
+
 
 def main() -> None:
     """Serve until stdin ends."""
@@ -25,9 +29,9 @@ def main() -> None:
     requests, replies = _streams()
     setup = unpack(read_frame(requests))
     assert isinstance(setup, Setup)
-    confine(setup.memory_mb, setup.nice)
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests, inbox), daemon=True).start()
+    confine(setup.memory_mb, setup.nice)
     with (Path(setup.scratch) / "alive").open("w"):  # held open: a sweep knows us by it
         _serve(setup, inbox.get, _Writer(replies).write)
 
@@ -67,12 +71,18 @@ def _read(requests: BinaryIO, inbox: queue.SimpleQueue[Message]) -> None:
     try:
         while True:
             inbox.put(unpack(read_frame(requests)))
-    except (EOFError, OSError, FrameError):
+    except (EOFError, OSError, FrameError, MemoryError):
         os.killpg(0, signal.SIGKILL)
 
 
 def answer(session: Session, work: Work, scratch: Path, emit: Emit) -> list[bytes]:
     """Run one attempt in a temp dir of its own: the message of its `Done`, or of a `Failed` that says why not."""
+    with suppress(MemoryError):  # the error holds what the task held: only after it is there room for anything
+        return _answer(session, work, scratch, emit)
+    return [NO_ROOM]
+
+
+def _answer(session: Session, work: Work, scratch: Path, emit: Emit) -> list[bytes]:
     try:
         with private_tmp(scratch):
             return pack(session.run(work, emit))

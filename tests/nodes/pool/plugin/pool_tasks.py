@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,14 @@ from pydantic import BaseModel
 
 from moodmesh.tasks.models import Card
 from moodmesh.tasks.task import Context, InvalidInput, Output, Request, TaskSpec, Variant
+
+if (stuck := Path(os.environ.get("POOL_TASKS_STUCK", "/none"))).exists():
+    starved = stuck.read_text() == "starved"
+    stuck.write_text(str(os.getpid()))
+    if starved:
+        resource.setrlimit(resource.RLIMIT_DATA, (1, 1))
+    else:
+        hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2**31 - 1)
 
 
 class Params(BaseModel):
@@ -68,6 +77,17 @@ def leave(request: Request, context: Context) -> Output:
 def hoard(request: Request, context: Context) -> Output:
     kept = [bytearray(64 * 2**20) for _ in range(request.params["count"])]
     return Output({"kept": len(kept)})
+
+
+def fill(request: Request, context: Context) -> Output:
+    """To the last byte, in pieces so small that nothing else finds room either."""
+    kept = []
+    while True:
+        kept.append([0] * 20)
+
+
+def large(request: Request, context: Context) -> Output:
+    return Output({}, {"large": bytes(request.params["count"] * 2**20)})
 
 
 def native(request: Request, context: Context) -> Output:
@@ -140,7 +160,8 @@ def weigh(request: Request, context: Context) -> Output:
 MODES: dict[str, Callable[[Request, Context], Output]] = {
     mode.__name__: mode
     for mode in (
-        echo, report, flood, refuse, explode, leave, hoard, native, sleep, spin, litter, nan, wrong, lie, weigh, stream, skip,
+        echo, report, flood, refuse, explode, leave, hoard, fill, large, native, sleep, spin, litter, nan, wrong, lie, weigh,
+        stream, skip,
     )
 }  # fmt: skip
 

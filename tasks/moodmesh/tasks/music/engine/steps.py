@@ -103,6 +103,10 @@ class Steps:
         self._step.run_with_iobinding(self._bound)
         return self._logits
 
+    def alone(self) -> tuple[ort.InferenceSession, ort.IOBinding]:
+        """The session, and all that is bound to it: for a measurement of it without what is around it."""
+        return self._step, self._bound
+
 
 def _value(held: Sequence[object], kind: type[np.generic]) -> ort.OrtValue:
     return ort.OrtValue.ortvalue_from_numpy(np.array(held, kind))
