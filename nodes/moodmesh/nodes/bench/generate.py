@@ -207,7 +207,7 @@ def _enough(variant: Variant, bars: int) -> int:
 
 
 def _tokens(parts: Iterable[bytes]) -> int:
-    """Of the bars that a job has told: each token is two bytes."""
+    """Of the bars that a job has told."""
     return sum(len(unpacked(part)[0]) for part in parts)
 
 
