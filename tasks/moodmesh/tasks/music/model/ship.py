@@ -1,6 +1,6 @@
 """Puts a trained composer into the package: the int8 graphs that nodes play, the fp16 weights they were made from, a card.
 
-    python -m moodmesh.tasks.music.model.ship configs/training/music-attributes-tiny.toml --run DIR --data DIR --cache DIR
+    python -m moodmesh.tasks.music.model.ship configs/training/music-attributes-tiny.toml --run DIR --data DIR
 
 Refuses when int8 is more than INT8_MAY_LOSE nats a token worse than fp32 on dev (systems S30).
 """
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--run", type=Path, required=True, help="where the training run left its weights and log")
     parser.add_argument("--data")
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, default=Path(".cache/music"))
     parser.add_argument("--configs", type=Path, default=Path("configs"))
     args = parser.parse_args()
     recipe = load_recipe(args.recipe)

@@ -1,6 +1,6 @@
 """Training of the composers, resumable after any step (systems S17, S19).
 
-    python -m moodmesh.tasks.music.model.train configs/training/music-attributes-tiny.toml --data DIR --cache DIR --out DIR
+    python -m moodmesh.tasks.music.model.train configs/training/music-attributes-tiny.toml --data DIR --out DIR
 
 Goes on where the checkpoint in --out ends; SIGTERM writes one and ends. `log.jsonl` in --out says how it went.
 """
@@ -298,7 +298,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", help="the research data area (default: MOODMESH_DATA)")
-    parser.add_argument("--cache", type=Path, required=True, help="where prepared sets are kept")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/music"), help="where prepared sets are kept")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoint and log go")
     parser.add_argument("--configs", type=Path, default=Path("configs"))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
