@@ -244,18 +244,6 @@ def test_the_divergence_of_an_unlabelled_window_is_that_of_its_mixture() -> None
     assert terms["kl"].item() == terms["kl_free"].item() == pytest.approx(right.item(), rel=1e-5)
 
 
-def test_windows_without_a_label_are_shared_out() -> None:
-    model, batch = mixture(), some(known=False)
-    even = model.terms(batch)["balance"].item()
-    for head in model.mean:
-        head.bias.data += 3  # type: ignore[union-attr, operator]
-    assert 0 <= even < model.terms(batch)["balance"].item() <= 2 * np.log(2) + 1e-6
-    none = model.terms(some())["balance"]
-    assert none.item() == 0
-    none.backward()  # type: ignore[no-untyped-call]
-    assert all(value.grad is None or value.grad.isfinite().all() for value in model.parameters())
-
-
 def test_features_are_learnt_from_their_own_latent_and_unlearnt_from_the_other() -> None:
     for term, sign in (("feature", -1), ("adversary", 1)):
         model = mixture()

@@ -7,8 +7,8 @@ and decoder are Transformers; the decoder's memory is [z_poly; z_mode]. Besides 
 
 - the polyphony and the mode of a window are read from their own latent, and unlearnt from the other by gradient reversal;
 - components are kept apart where plain mixtures drift together (Semg-GMVAE 2024; PLOS ONE 19(12) e0311541): labelled windows
-  are told apart by p(y | z) (mutual information), those without a label are shared out among the components
-  (`balance`), the means stay `apart` standard deviations from each other, and the KL counts beyond `free` nats a dimension.
+  are told apart by p(y | z) (mutual information), the means stay `apart` standard deviations from each
+  other, and the KL counts only beyond `free` nats a dimension.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ class Weights:
     feature: float = 40.0
     adversary: float = 10.0
     label: float = 40.0
-    balance: float = 40.0
     apart: float = 4.0
     separation: float = 10.0
 
@@ -179,14 +178,12 @@ class GMVAE(nn.Module):
         share = torch.where(known[..., None], chosen, log_y.exp())
         kl = (share[..., None] * self.divergence(mean, log_var)).sum(2)  # [batch, 2, latent]
         uniform = (log_y.exp() * (log_y + math.log(2))).sum(-1) * ~known
-        mean_y = (log_y.exp() * ~known[..., None]).sum(0) / (~known).sum(0)[:, None].clamp(min=1)  # [2, 2]
         return {
             "nll": token_loss(logits, given.tokens) * count,
             "kl": kl.sum((1, 2)).mean() + uniform.sum(1).mean(),
             "kl_free": kl.mean(0).clamp(min=self.weights.free).sum() + uniform.sum(1).mean(),
             "feature": _told(self.features, z[:, 0], z[:, 1], given),
             "adversary": _told(self.adversaries, _reversed(z[:, 1]), _reversed(z[:, 0]), given),
-            "balance": (mean_y * (2 * mean_y + 1e-9).log()).sum(),
             "label": -((log_y * chosen).sum(-1) * known).sum() / len(z),
             "separation": F.relu(self.weights.apart - self.distance()).sum(),
         }
@@ -199,7 +196,7 @@ class GMVAE(nn.Module):
         """What `forward` returns, of the terms of a batch."""
         w, count = self.weights, (given.tokens[:, 1:] != PAD).sum() / len(given.tokens)
         total = terms["nll"] + warm * w.beta * terms["kl_free"] + w.feature * terms["feature"] + w.label * terms["label"]
-        total = total + w.adversary * terms["adversary"] + w.balance * terms["balance"] + w.separation * terms["separation"]
+        total = total + w.adversary * terms["adversary"] + w.separation * terms["separation"]
         return total / count
 
 
