@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from integration import nursery
 from moodmesh.mesh.identity import Identity
 from moodmesh.nodes.bench import homes
 from moodmesh.nodes.cli.client import Client
@@ -36,7 +38,7 @@ class Daemon:
         self.settings = QUICK | {"mesh.port": str(self.port)} | {k.replace("__", "."): v for k, v in settings.items()}
         self.identity = Identity.load_or_create(home / "identity")
         self.client = Client(home)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: BaseProcess | None = None
         self.log = home / "daemon.log"
         self.changed = ""
         """Statements that run in the daemon's process before anything of ours: another clock, another version."""
@@ -65,11 +67,8 @@ class Daemon:
     def start(self, **settings: str) -> Daemon:
         chosen = self.settings | {k.replace("__", "."): v for k, v in settings.items()}
         options = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
-        program = f"{self.changed}\nfrom moodmesh.nodes.cli.main import main\nmain()"
-        command = [*([sys.executable, "-c", program] if self.changed else CLI), "up", "--name", self.name, *options]
-        with self.log.open("ab") as log:
-            environment = os.environ | {"MOODMESH_HOME": str(self.home)}
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+        environment = os.environ | {"MOODMESH_HOME": str(self.home)}
+        self.process = nursery.begin(("up", "--name", self.name, *options), environment, self.log, self.changed)
         self.wait_for(lambda: self.client.get("status"), "up")
         return self
 
@@ -79,17 +78,30 @@ class Daemon:
             with contextlib.suppress(NoDaemon):
                 if found := check():
                     return found
-            if self.process is not None and self.process.poll() is not None:
+            if self.process is not None and not self.process.is_alive():
                 break
             time.sleep(0.02)
         raise AssertionError(f"{self.name} is not {what}:\n{self.log.read_text()[-3000:]}")
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(sig)
-            self.process.wait(20)
-            self.process = None
+            self.signal(sig)
+            self.left()
+
+    def signal(self, sig: signal.Signals) -> None:
+        """Send the process a signal, if it still runs."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid or 0, sig)
+
+    def left(self) -> int:
+        """Wait until the process has ended; its exit status, or the number of its signal below nought."""
+        assert self.process is not None
+        self.process.join(20)
+        code = self.process.exitcode
+        assert code is not None, f"{self.name} has not ended"
+        self.process = None
+        return code
 
     def submit(self, task: str, data: bytes = b"", **more: Any) -> str:
         body = {"task": task, "input": base64.b64encode(data).decode(), **more}

@@ -1,4 +1,4 @@
-"""The music tasks for daemons of tests, whatever of them is installed, and a look at every message that a daemon sends."""
+"""Devices that make music quickly or not at all, a faulty task, and a look at every message that a daemon sends."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from typing import Any
 
 from integration.daemons import Daemon
 from moodmesh.nodes.bench.plugin import install
-from moodmesh.tasks import registry
 
-TASKS = {
-    "music.generate": "moodmesh.tasks.music.generate:MusicGenerate",
-    "music.transfer": "moodmesh.tasks.music.transfer:MusicTransfer",
-}
+FAST = {"jobs__benchmark": "false", "music__soundfont": "built-in"}
 WIRE = """
 import os
 from moodmesh.nodes.peers import Peers
@@ -31,10 +27,10 @@ Peers._put = written
 """Keeps the bytes of each message to another device in the file `wire` of the home."""
 
 
-def missing(root: Path) -> list[str]:
-    """Folders for PYTHONPATH that install the music tasks which this environment does not have yet."""
-    lacking = {name: where for name, where in TASKS.items() if name not in registry.load()[0]}
-    return [str(install(root, lacking))] if lacking else []
+def devices(root: Path) -> list[Daemon]:
+    """Ann, whose device has no room for the task, so that whatever is made is made elsewhere; bob; and cleo."""
+    room = {"ann": {"pool__memory_mb": "60"}, "bob": {}, "cleo": {}}
+    return [Daemon(root / name, name, **FAST, **more) for name, more in room.items()]
 
 
 def instead(root: Path, task: str) -> str:

@@ -159,9 +159,7 @@ def test_a_restart_between_the_parts_and_a_cancel(tmp_path: Path) -> None:
         phone.start(debug__crash_after="job.commit")
         phone.linked()
         job = phone.submit("emotion.text", PAGE, escalate=1.0)
-        assert phone.process is not None
-        assert phone.process.wait(20) == -signal.SIGKILL
-        phone.process = None
+        assert phone.left() == -signal.SIGKILL
         phone.start()
         done = phone.ended(job)
         assert done["status"] == "SUCCEEDED", (done, phone.log.read_text()[-3000:])

@@ -124,9 +124,8 @@ def kill_daemon(daemon: Daemon, chance: random.Random) -> None:
     """Kill a daemon that runs, at any moment, and start it again."""
     time.sleep(chance.uniform(0, 0.6))
     process = daemon.process
-    daemon.kill()
-    assert process is not None
-    assert process.returncode == -signal.SIGKILL
+    daemon.signal(signal.SIGKILL)
+    assert daemon.left() == -signal.SIGKILL
     print(f"killed {daemon.name}: {process}")
     daemon.start()
 

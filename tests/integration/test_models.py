@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from integration import music
 from integration.daemons import Daemon, daemons
 from moodmesh.nodes.errors import NotFound, Refused
 from moodmesh.tasks import registry
@@ -79,23 +78,20 @@ def test_pulling_a_damaged_file_fetches_it(tmp_path: Path) -> None:
 
 
 def test_a_lone_device_with_a_damaged_file_answers_with_another_variant_and_says_why(tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        for folder in music.missing(tmp_path):
-            patch.setenv("PYTHONPATH", folder, prepend=":")
-        bare = Daemon(tmp_path / "bare", "bare", **QUICK, **BARE)
-        damage(bare, MUSIC.sha256)
-        try:
-            bare.start()
-            job = bare.ended(bare.submit("music.generate", params={"emotion": "calm", "bars": 1}))
-            assert job["status"] == "SUCCEEDED", job
-            assert [(a["variant"], a["state"]) for a in job["attempts"]] == [("tiny", "ERRORED"), ("rules", "COMMITTED")]
-            said = bare.typed("job", "explain", job["id"]).stdout
-            assert "is not the model music-tiny: sha256" in said
-            assert "its model is not there, or damaged" in said
-            again = bare.ended(bare.submit("music.generate", params={"emotion": "calm", "bars": 1}))
-            assert [a["variant"] for a in again["attempts"]] == ["rules"], "what is known to be damaged is not tried again"
-        finally:
-            bare.kill()
+    bare = Daemon(tmp_path / "bare", "bare", **QUICK, **BARE)
+    damage(bare, MUSIC.sha256)
+    try:
+        bare.start()
+        job = bare.ended(bare.submit("music.generate", params={"emotion": "calm", "bars": 1}))
+        assert job["status"] == "SUCCEEDED", job
+        assert [(a["variant"], a["state"]) for a in job["attempts"]] == [("tiny", "ERRORED"), ("rules", "COMMITTED")]
+        said = bare.typed("job", "explain", job["id"]).stdout
+        assert "is not the model music-tiny: sha256" in said
+        assert "its model is not there, or damaged" in said
+        again = bare.ended(bare.submit("music.generate", params={"emotion": "calm", "bars": 1}))
+        assert [a["variant"] for a in again["attempts"]] == ["rules"], "what is known to be damaged is not tried again"
+    finally:
+        bare.kill()
 
 
 def test_a_job_alone_fetches_what_it_needs(tmp_path: Path) -> None:

@@ -21,13 +21,26 @@ Bench = Any
 MEMORY_MB, START_S = 150, 8.0  # less than Ray has of its own in a worker; more than one takes to come up on a busy machine
 
 
-@pytest.fixture(params=["process", pytest.param("ray", marks=pytest.mark.ray)])
+RAY = pytest.param("ray", marks=pytest.mark.ray)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module", params=["process", RAY])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bench(kind: str, new_bench: Callable[..., Bench]) -> AsyncIterator[Bench]:
+    """One for all tests that leave a worker behind which is at work."""
+    made = new_bench(kind, slots=1, memory_mb=MEMORY_MB)
+    yield made
+    await made.pool.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fresh(kind: str, new_bench: Callable[..., Bench]) -> AsyncIterator[Bench]:
+    """One whose workers did not come up yet."""
     made = new_bench(kind, slots=1, memory_mb=MEMORY_MB)
     yield made
     await made.pool.stop()
@@ -42,7 +55,7 @@ async def test_out_of_memory_is_told_and_the_worker_goes_on(bench: Bench) -> Non
         assert (await bench.run("hoard", count=1))[0].value == {"kept": 1}
 
 
-def test_an_attempt_that_leaves_no_room_to_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_an_attempt_that_leaves_no_room_to_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Full(Session):
         def run(self, work: Work, emit: object) -> Done:
             raise MemoryError
@@ -54,7 +67,7 @@ def test_an_attempt_that_leaves_no_room_to_say_so(monkeypatch: pytest.MonkeyPatc
     assert (failed.reason, failed.message[:11]) == ("out_of_memory", "MemoryError")
 
 
-@pytest.mark.parametrize("kind", [pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("kind", [RAY], scope="module", indirect=True)
 async def test_an_output_that_has_no_room_beside_itself(bench: Bench) -> None:
     """Ray wants it in one piece."""
     with pytest.raises(AttemptFailed, match="MemoryError") as failed:
@@ -78,26 +91,26 @@ def stuck(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: st
     return file
 
 
-async def test_a_worker_that_does_not_come_up_is_killed(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_does_not_come_up_is_killed(fresh: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plug-in is stuck, in native code, while it is imported."""
-    file = stuck(bench, tmp_path, monkeypatch, "")
+    file = stuck(fresh, tmp_path, monkeypatch, "")
     with pytest.raises(AttemptFailed, match="a worker did not start") as failed:
-        await bench.run()
+        await fresh.run()
     assert failed.value.reason == "transient"
-    assert bench.kind == "process" or "not up in 8 s" in str(failed.value)
-    await bench.until(lambda: bench.gone(int(file.read_text())))
+    assert fresh.kind == "process" or "not up in 8 s" in str(failed.value)
+    await fresh.until(lambda: fresh.gone(int(file.read_text())))
     file.unlink()
-    await bench.run()
+    await fresh.run()
 
 
-@pytest.mark.parametrize("kind", [pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("kind", [RAY], scope="module", indirect=True)
 async def test_a_worker_without_memory_to_come_up_ends_at_once(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray's own handler of SIGABRT wants memory, too: without any it aborts again, and logs that, until it is killed."""
-    file = stuck(bench, tmp_path, monkeypatch, "starved")
+    file = stuck(fresh, tmp_path, monkeypatch, "starved")
     with pytest.raises(AttemptFailed, match="a worker did not start") as failed:
-        await bench.run()
+        await fresh.run()
     assert failed.value.reason == "transient"
     assert "not up in" not in str(failed.value)
-    await bench.until(lambda: bench.gone(int(file.read_text())))
+    await fresh.until(lambda: fresh.gone(int(file.read_text())))

@@ -108,7 +108,7 @@ def test_overlap_and_divergence_by_hand() -> None:
 
 
 def test_a_copy_is_found_in_any_key_and_what_is_new_is_not() -> None:
-    train = [compose(wanted(0.6, 0.6), 16, seed) for seed in range(20)]
+    train = [compose(wanted(0.6, 0.6), 16, seed) for seed in range(10)]
     fresh = jitter(compose(wanted(-0.6, -0.6), 16, 999), 3, 0.9)
     for line in ("all notes", "top line"):
         known = Known(train, line)

@@ -137,12 +137,12 @@ def test_what_is_unlike_music_costs_more_and_a_file_keeps_it(tmp_path: Path) -> 
 
 
 def test_a_filter_knows_what_went_in_and_little_else() -> None:
-    known = [compose(wanted(0.6, 0.6), 16, seed) for seed in range(30)]
+    known = [compose(wanted(0.6, 0.6), 8, seed) for seed in range(15)]
     made = Filter.of(known)
     assert all(made.share(transpose(score, 3)) == 1.0 for score in known)
     fresh = np.random.default_rng(0).integers(1, 9000, (300, RUN + 20)).astype(np.uint64)
     assert len(np.unique(np.concatenate([grams(row, RUN) for row in fresh]))) == 300 * 21
-    others = [jitter(compose(wanted(-0.6, -0.6), 16, 900 + seed), seed, 0.9) for seed in range(30)]
+    others = [jitter(compose(wanted(-0.6, -0.6), 8, 900 + seed), seed, 0.9) for seed in range(15)]
     assert np.mean([made.share(score) for score in others]) < 0.02
     assert made.share(Score((), (20,))) == 0.0
 
