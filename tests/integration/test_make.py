@@ -312,6 +312,10 @@ def test_a_piece_that_cannot_be_written_is_not_lost(solo: Daemon, monkeypatch: p
     assert found, done.stderr
     assert solo.typed(*found[1].split(), "kept").returncode == 0
     opens(Path("kept/piece.mid"))
+    Path("kept/piece.mid").write_bytes(b"mine")
+    again = solo.typed(*found[1].split(), "kept")
+    assert (again.returncode, Path("kept/piece.mid").read_bytes()) == (2, b"mine")
+    assert "name another folder" in again.stderr
 
 
 @pytest.mark.parametrize("linked", [True, False])

@@ -225,9 +225,12 @@ def result(
     job = _follow(id) if wait else client.get("jobs", id)
     if out is not None and job["status"] == "SUCCEEDED":
         out.mkdir(parents=True, exist_ok=True)
-        for name in client.get("jobs", job["id"], "result")["files"]:
-            (out / Path(name).name).write_bytes(client.bytes("jobs", job["id"], "files", name))
-            say(f"wrote {out / Path(name).name}")
+        files = {out / Path(name).name: name for name in client.get("jobs", job["id"], "result")["files"]}
+        if there := next((file for file in files if file.exists()), None):
+            raise UsageError(f"{there} is there already: name another folder, or move it away")
+        for file, name in files.items():
+            file.write_bytes(client.bytes("jobs", job["id"], "files", name))
+            say(f"wrote {file}")
     _finish(job, json)
 
 
