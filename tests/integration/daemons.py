@@ -46,7 +46,7 @@ class Daemon:
     def run(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """The command line of this device, as its user meets it."""
         environment = os.environ | {"MOODMESH_HOME": str(self.home)}
-        return subprocess.run([*CLI, *words], capture_output=True, text=True, env=environment, timeout=60, **more)
+        return nursery.run(words, environment, **more)
 
     def typed(self, *words: str) -> subprocess.CompletedProcess[str]:
         """The same within this process: its entry point, without the start of an interpreter."""

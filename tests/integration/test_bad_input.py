@@ -43,10 +43,15 @@ def said(done: subprocess.CompletedProcess[str], code: int, *words: str) -> str:
     return whole
 
 
-def like_a_user() -> None:
-    """Root without its powers over files, so that a mode means what it means to everybody else."""
-    for capability in CAPABILITIES_OF_ROOT:
-        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+def as_a_user(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line for whom a file's mode means what it says: root without its powers over files."""
+
+    def drop() -> None:
+        for capability in CAPABILITIES_OF_ROOT:
+            ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+    environment = os.environ | {"MOODMESH_HOME": str(home)}
+    return subprocess.run([*CLI, *words], capture_output=True, text=True, env=environment, timeout=60, preexec_fn=drop)
 
 
 @contextlib.contextmanager
@@ -188,7 +193,7 @@ def test_an_input_that_is_no_text_is_refused_before_anything_is_accepted(
     file.chmod(0 if content is None else 0o600)
     before = len(one.client.get("jobs", limit=1000)["jobs"])
     words_typed = ("job", "submit", "emotion.text", "--input", str(file), "--wait")
-    done = one.typed(*words_typed) if content is not None else one.run(*words_typed, preexec_fn=like_a_user)
+    done = one.typed(*words_typed) if content is not None else as_a_user(one.home, *words_typed)
     assert any(word in said(done, 2) for word in words.split("|"))
     assert len(one.client.get("jobs", limit=1000)["jobs"]) == before
 
@@ -227,14 +232,11 @@ def test_what_is_wrong_with_a_command_is_said_with_exit_code_two(one: Daemon, ar
 
 
 def test_a_home_that_this_user_may_not_write_and_one_that_is_a_file(tmp_path: Path) -> None:
-    def up(home: Path) -> subprocess.CompletedProcess[str]:
-        return Daemon.run(object.__new__(type("Home", (Daemon,), {"home": home})), "up", preexec_fn=like_a_user)
-
     closed, file = tmp_path / "closed", tmp_path / "file"
     closed.mkdir(mode=0o500)
     file.touch()
-    said(up(closed), 1, str(closed), "Permission denied", "MOODMESH_HOME")
-    said(up(file), 1, str(file), "is in the way", "MOODMESH_HOME")
+    said(as_a_user(closed, "up"), 1, str(closed), "Permission denied", "MOODMESH_HOME")
+    said(as_a_user(file, "up"), 1, str(file), "is in the way", "MOODMESH_HOME")
 
 
 def test_a_damaged_store_is_kept_and_named_with_what_was_in_it(tmp_path: Path) -> None:

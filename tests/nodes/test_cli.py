@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from integration import nursery
 from integration.daemons import Daemon
 from moodmesh.nodes.bench import homes
 from moodmesh.nodes.cli.main import app
@@ -52,15 +53,7 @@ def commands() -> Iterator[tuple[Command, typer.core.TyperCommand]]:
 
 
 def moodmesh(home: Path, *args: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "MOODMESH_HOME": str(home), **environ}
-    return subprocess.run(
-        [sys.executable, "-m", "moodmesh.nodes.cli", *args],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=60,
-        check=False,
-    )
+    return nursery.run(args, {**os.environ, "MOODMESH_HOME": str(home), **environ})
 
 
 LOADED = """
