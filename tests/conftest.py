@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -33,6 +34,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if surplus:
         print(f"\nskips beyond tests/skips.txt: {surplus}")
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Thousands of tests stay to the end: the garbage collector need not go through them again and again (a tenth of all)."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

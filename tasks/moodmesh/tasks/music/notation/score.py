@@ -90,16 +90,15 @@ def tidy(notes: Iterable[Note], tempi: Sequence[int]) -> Score:
     """
     merged: dict[tuple[int, int, int], Note] = {}
     for note in notes:
-        twin = merged.get(note[:3], note)
-        merged[note[:3]] = note._replace(
-            velocity=max(note.velocity, twin.velocity), duration=min(max(note.duration, twin.duration, 1), BAR)
-        )
+        if twin := merged.get(note[:3]):
+            note = note._replace(velocity=max(note.velocity, twin.velocity), duration=max(note.duration, twin.duration))
+        merged[note[:3]] = note if 1 <= note.duration <= BAR else note._replace(duration=min(max(note.duration, 1), BAR))
     later: dict[tuple[int, int], int] = {}
     kept = []
     for note in sorted(merged.values(), reverse=True):
         if 0 <= note.onset < len(tempi) * BAR:
             end = min(note.onset + note.duration, later.get((note.track, note.pitch), note.onset + BAR))
-            kept.append(note._replace(duration=end - note.onset))
+            kept.append(note if end == note.onset + note.duration else note._replace(duration=end - note.onset))
             later[note.track, note.pitch] = note.onset
     return Score(tuple(reversed(kept)), tuple(tempi))
 

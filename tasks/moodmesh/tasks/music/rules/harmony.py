@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from random import Random
 from typing import NamedTuple
 
@@ -25,12 +26,17 @@ class Chord(NamedTuple):
 
     def holds(self, degree: int) -> bool:
         """Whether that place in the scale is a tone of the chord."""
-        return self.pitch(degree) % 12 in self.tones
+        return _places(self.tones)[degree % 7]
 
     def nearest(self, degree: int, tones: Sequence[int] = ()) -> int:
         """The place in the scale nearest to `degree` that is a tone of the chord, or one of `tones`; the lower of two."""
         pool = tones or self.tones
         return next(at for step in range(8) for at in (degree - step, degree + step) if self.pitch(at) % 12 in pool)
+
+
+@cache
+def _places(tones: tuple[int, ...]) -> tuple[bool, ...]:
+    return tuple(Chord("", tones).pitch(place) % 12 in tones for place in range(7))
 
 
 Options = tuple[tuple[Chord, float], ...]
