@@ -23,7 +23,7 @@ class Recipe:
     For the first `short` of the run windows are half as long and twice as many, which is faster. The rate rises over `warm_up`,
     stays, and falls to zero over the last `decay` of the run. `muon`: whether the matrices of the layers are trained by Muon
     (Jordan 2024) at `muon_rate`; the rest by AdamW at `rate`. Of a GMVAE, `labels` is the share of the labelled songs whose
-    labels are used, `scrambled` gives them to other songs by chance, every `labelled_every`-th batch is of labelled windows,
+    labels are used, `scrambled` gives them to other songs by chance, every `labelled_every`-th batch is of songs that have one,
     `token_drop` is the share of the tokens that its decoder does not see, and `weights` are those of its terms. A step works
     through its batch in `accumulate` parts, where memory is short. `start` is the SHA-256 of the weights whose decoder it
     begins with, if it does: the file is given with the command.

@@ -73,8 +73,9 @@ def material(recipe: Recipe, root: Path, cache: Path, roles: split.Split) -> Mat
 
 
 def labelled(found: Sequence[Source], recipe: Recipe) -> list[Source]:
-    """The sources whose labels a recipe uses: those of a share of the songs of each mood (a song counts where most of its
-    clips do; one song at the least), by chance; scrambled among them if it says so."""
+    """The sources that have a label, with those labels that a recipe uses: of a share of the songs of each mood (a song counts
+    where most of its clips do; one song at the least), by chance; scrambled among these if it says so. The others are here
+    without: runs of any share hear the same music, and what they are told of it is all that differs."""
     random = np.random.default_rng(recipe.seed)
     known = [one for one in found if one.mood is not None]
     clips = Counter((one.song, one.mood) for one in known)
@@ -83,10 +84,10 @@ def labelled(found: Sequence[Source], recipe: Recipe) -> list[Source]:
     for mood in sorted(set(mood_of.values()), key=str):
         songs = sorted(song for song, its in mood_of.items() if its == mood)
         chosen |= set(random.permutation(songs)[: max(1, round(recipe.labels * len(songs)))].tolist())
-    known = [one for one in known if one.song in chosen]
-    moods = [one.mood for one in known]
-    order = random.permutation(len(known)) if recipe.scrambled else range(len(known))
-    return [replace(one, mood=moods[at]) for one, at in zip(known, order, strict=True)]
+    told = [place for place, one in enumerate(known) if one.song in chosen]
+    order = random.permutation(told) if recipe.scrambled else told
+    moods = dict(zip(told, (known[at].mood for at in order), strict=True))
+    return [replace(one, mood=moods.get(place)) for place, one in enumerate(known)]
 
 
 @dataclass(frozen=True)
