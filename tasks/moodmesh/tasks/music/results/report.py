@@ -37,7 +37,8 @@ NOTES = (
     " of the same length against it; of real pieces 1 % lies beyond it. Rows made of real music are left out.",
     "Transfer starts from pieces that a GMVAE may have learned from (no judge knows them): what it keeps of them is "
     "flattered. Rules have learned nothing.",
-    "A label fraction is that share of the songs of each mood, one draw; every run hears the same windows, and the others have no label.",
+    "A label fraction is that share of the songs of each mood, one draw; every run hears the same windows, and those of the "
+    "other songs have no label.",
     "Random rows have the medians of each quadrant of labelled music; bar-shuffled rows are real bars and pass most of the "
     "gate, which asks whether notes are like music, not whether a piece has a form.",
     "Bars, tempo and the instrument are fixed here (16 bars, the composer's tempo, piano): other lengths were not judged.",
