@@ -361,6 +361,9 @@ def test_what_has_no_label_in_a_recipe_has_none_in_training(tmp_path: Path, monk
         known = train.labelled(sources(held[:36], whole=True), recipe)
         assert Counter(one.mood for one in known if one.mood) == dict.fromkeys(moods, songs)
         assert len(known) == 36
+        as_played = Windows(known, recipe.seed + 1, vary=False)  # a label is of a clip as it was
+        drawn = [[of.draw(number, 200).tokens.tolist() for number in range(20)] for of in (found.labelled, as_played)]
+        assert drawn[0] == drawn[1]
 
 
 def test_no_window_is_drawn_twice() -> None:

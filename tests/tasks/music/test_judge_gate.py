@@ -226,3 +226,14 @@ def test_what_chooses_takes_learns_from_train_and_has_its_bands_from_dev(fitted:
     gates.selector(train, dev, BARS, markov)
     assert fitted.learn == [set(range(30))]
     assert fitted.band == [set(range(30, 45))]
+
+
+def test_a_kind_that_is_left_out_is_not_learned(monkeypatch: pytest.MonkeyPatch, markov: Markov) -> None:
+    given = {"emopia": [passage(seed) for seed in range(40)]}
+    made_up = {kind: [composed(400 + at)] for at, kind in enumerate(("in-key random", "Markov"))}
+    learned = list[list[Score]]()
+    monkeypatch.setattr(gates, "made_up", lambda learn, like, markov: made_up)
+    monkeypatch.setattr(gate, "fit", lambda learn, band, false, nll: learned.append(false))
+    gates.evaluation(given, BARS, markov)
+    gates.evaluation(given, BARS, markov, without="Markov")
+    assert learned == [[composed(400), composed(401)], [composed(400)]]

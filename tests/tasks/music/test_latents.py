@@ -69,7 +69,7 @@ def test_the_share_of_the_way_is_found_and_noise_goes_nowhere() -> None:
     random = np.random.default_rng(3)
     towards = random.normal(size=(40, 3))
     shown = {"towards": towards, "moved": np.column_stack([towards[:, 0] / 2, random.normal(size=40), -towards[:, 2]]),
-             "kept": np.zeros((2, 40, 2)), "again": np.ones((40, 2)), "alarm active": np.array(7.0),
+             "kept": np.zeros((2, 40, 2)), "again": np.ones((40, 2)), "other": np.zeros((40, 2)), "alarm active": np.array(7.0),
              "right": np.column_stack([np.ones(6), np.repeat([1.0, 0.0], 3)]), "song": np.repeat([0.0, 1.0], 3)}  # fmt: skip
     found = latents.table(shown)
     half, none, back = found["exchange"].values()
@@ -115,8 +115,11 @@ def test_a_move_along_one_latent_leaves_the_other() -> None:
     held = obedient()
     piece = compose(wanted(0.6, 0.6), 8, 1)
     held.know(piece, np.stack([held.mean(0, HIGH), held.mean(1, LOW)]) + np.random.default_rng(1).normal(size=(2, SIZE)) / 9)
-    kept, again = latents.parted(held, [piece])
-    assert again == pytest.approx(np.ones((1, 2)))
+    far = compose(wanted(-0.6, -0.6), 8, 2)
+    held.know(far, -held.encode(piece))
+    kept, again, other = latents.parted(held, [piece, far])
+    assert again == pytest.approx(np.ones((2, 2)))
+    assert other == pytest.approx(-np.ones((2, 2)))
     assert kept[0, 0, 0] < -0.9  # from high to low
     assert kept[0, 0, 1] == pytest.approx(1.0)
     assert kept[1, 0, 1] < -0.9

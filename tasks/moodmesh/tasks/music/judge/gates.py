@@ -79,15 +79,16 @@ def made_up(learn: Sequence[Score], like: dict[Mood, Medians], markov: Markov, e
     return {name: [kind(seed) for seed in range(each)] for name, kind in found.items()}
 
 
-def evaluation(given: Pieces, bars: int, markov: Markov, nll: Nll | None = None) -> Gate:
+def evaluation(given: Pieces, bars: int, markov: Markov, nll: Nll | None = None, without: str = "") -> Gate:
     """From pieces of the roles judge and held: three folds of groups to learn from, two for the bands.
 
     `markov` makes pieces to learn from, and is the reference model unless `nll` is given; neither may have seen the pieces.
+    A kind of made-up pieces may be left out (`without`), so that it is as new to the gate as any other system.
     """
     real = cut(given, bars)
     fold = folds(real)
     learn, band = ([one[2] for one, number in zip(real, fold, strict=True) if (number < 3) == kept] for kept in (True, False))
-    return _fit(learn, band, usual(given), markov, nll)
+    return _fit(learn, band, usual(given), markov, nll, without)
 
 
 def selector(train: Pieces, dev: Pieces, bars: int, markov: Markov, nll: Nll | None = None) -> Gate:
@@ -96,6 +97,13 @@ def selector(train: Pieces, dev: Pieces, bars: int, markov: Markov, nll: Nll | N
     return _fit(learn, [score for _, _, score in cut(dev, bars)], usual(train), markov, nll)
 
 
-def _fit(learn: Sequence[Score], band: Sequence[Score], like: dict[Mood, Medians], markov: Markov, nll: Nll | None) -> Gate:
+def _fit(
+    learn: Sequence[Score],
+    band: Sequence[Score],
+    like: dict[Mood, Medians],
+    markov: Markov,
+    nll: Nll | None,
+    without: str = "",
+) -> Gate:
     false = made_up(learn, like, markov)
-    return gate.fit(learn, band, [piece for kind in false.values() for piece in kind], nll or markov.nll)
+    return gate.fit(learn, band, [one for kind, found in false.items() if kind != without for one in found], nll or markov.nll)

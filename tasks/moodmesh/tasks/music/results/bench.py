@@ -23,14 +23,14 @@ from moodmesh.tasks.music.results import latents, likelihoods, transfers
 from moodmesh.tasks.music.results.figures import Arrays, Ear
 from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.real import Real
-from moodmesh.tasks.music.results.runs import Planned, Trained, found
+from moodmesh.tasks.music.results.runs import PLANNED, Planned, Trained, found
 from moodmesh.tasks.music.results.systems import MOODS, REAL, SHUFFLED, TABLE, TAKES, System, labelled, trained, untrained
 from moodmesh.tasks.music.rules.moods import Mood
 from moodmesh.tasks.tables import PredictionMissing
 
 _PIECES = 1
 """Raised whenever what a row plays changes but for its weights: what was made before is made anew."""
-_FIGURES = 2
+_FIGURES = 3
 """Raised whenever measures, gates or probes change."""
 GRID = (-0.8, -0.4, 0.0, 0.4, 0.8)
 GRID_BARS, GRID_SEEDS = 8, 4
@@ -129,6 +129,17 @@ def _chosen_by() -> list[str]:
     return [card.sha256 for name, card in GENERATE.items() if name == "music-selector"]
 
 
+def mixed(bench: Bench) -> list[str]:
+    """The planned rows whose kept figures are of more than one file of weights: a making that was stopped half-way."""
+
+    def sources(one: Planned) -> set[str]:
+        rows = [*_rows_of(one), *(f"{name} grid" for name in _rows_of(one))]
+        parts = [*rows, f"nats {one.row}", f"latents {one.row}", f"transfer {one.row}"]
+        return {bench.weights_of(name) for name in parts if bench.file(name).exists()}
+
+    return [one.row for one in PLANNED if len(sources(one)) > 1]
+
+
 def missing(bench: Bench) -> list[Planned]:
     """The rows without weights here and without kept figures."""
     return [one for one in found(bench.runs)[1] if not any(bench.file(name).exists() for name in _rows_of(one))]
@@ -172,7 +183,7 @@ def retrain(bench: Bench, say: Callable[[str], None]) -> None:
     bench.keep(REAL, "", lambda: _of_real(bench, ear))
     for system in (*untrained(real), *(row for run in runs for row in trained(run))):
         say(f"{system.name} ...")
-        bench.keep(system.name, system.weights, lambda system=system: _moods(bench, ear, system))  # type: ignore[misc]
+        bench.keep(system.name, system.weights, lambda system=system: _moods(bench, ear, system, nll))  # type: ignore[misc]
         if system.anywhere:
             bench.keep(f"{system.name} grid", system.weights, lambda system=system: _grid(bench, ear, system))  # type: ignore[misc]
     likelihoods.retrain(bench, runs, say)
@@ -190,9 +201,14 @@ def _unseen(bench: Bench, ear: Ear, nll: Nll | None) -> dict[str, Arrays]:
     return {name: {part: np.concatenate([one[part] for one in folds]) for part in folds[0]} for name, folds in rows.items()}
 
 
-def _moods(bench: Bench, ear: Ear, system: System) -> Arrays:
+def _moods(bench: Bench, ear: Ear, system: System, nll: Nll | None) -> Arrays:
+    """Of a row whose kind the gate learned to refuse also `new` [n, 3]: what passes at a gate that never met it."""
     order = list(_by_seed(bench.per))
-    found = ear.measured(bench.pieces(system, "moods", [(MOODS[number], seed) for seed, number in order], bench.bars))
+    pieces = bench.pieces(system, "moods", [(MOODS[number], seed) for seed, number in order], bench.bars)
+    found = ear.measured(pieces)
+    if system.kind:
+        gate = bench.real.gate(bench.bars, nll, system.kind)
+        found["new"] = np.array([gate.inside(gate.measured(one)) if one.notes else [0.0] * 3 for one in pieces], np.float64)
     seeds, quadrants = np.array(order, np.float64).T
     return {**found, "seed": seeds, "quadrant": quadrants}
 

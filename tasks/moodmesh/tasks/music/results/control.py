@@ -97,10 +97,13 @@ def training(found: dict[str, Arrays]) -> dict[str, Table]:
 
 
 def gate_row(name: str, found: Arrays) -> Table:
-    """The shares that each of the three lets pass, and all of them; how many have no note."""
+    """The shares that each of the three lets pass, and all of them, and where the gate never met their kind (`new`, of kinds
+    that it otherwise has); how many have no note."""
     shares = dict(zip(("real", "nll", "structure"), (short(share) for share in found["passes"].mean(0)), strict=True))
     empty = int(np.isnan(found["chances"]).any((1, 2)).sum())
-    return {"system": name, "n": len(found["passes"]), "passes": short(through(found).mean()), **shares, "without notes": empty}
+    new = short(found["new"].min(1).mean()) if "new" in found else None
+    whole = short(through(found).mean())
+    return {"system": name, "n": len(found["passes"]), "passes": whole, "new": new, **shares, "without notes": empty}
 
 
 def confusion(found: Arrays, judge: int = 1) -> list[list[int]]:

@@ -11,10 +11,11 @@ import numpy as np
 
 from moodmesh.tasks.music.corpus import split
 from moodmesh.tasks.music.corpus.sets import data_dir
+from moodmesh.tasks.music.generate.novelty import LINES
 from moodmesh.tasks.music.judge import CARDS
 from moodmesh.tasks.music.judge.gates import SETS
 from moodmesh.tasks.music.results import compared, control, latents, picture, report, transfers
-from moodmesh.tasks.music.results.bench import HELD, JUDGED, Bench, missing, names, retrain
+from moodmesh.tasks.music.results.bench import HELD, JUDGED, Bench, missing, mixed, names, retrain
 from moodmesh.tasks.music.results.figures import Arrays
 from moodmesh.tasks.music.results.likelihoods import MARKOV
 from moodmesh.tasks.music.results.real import Real
@@ -24,6 +25,8 @@ from moodmesh.tasks.tables import PredictionMissing, Table, attempt, command, fi
 
 SCHEMA = 1
 NAME = "generation"
+LOOK = "12 notes"
+"""The figure of copying that the summary tells, fixed before any was computed: over all notes, runs of so many."""
 LICENCES = {"pop909": "F", "emopia": "N", "jsb": "F", "giantmidi": "F", "vgmidi": "R"}
 
 
@@ -34,9 +37,10 @@ def compute(bench: Bench, quick: bool) -> Table:
     music = np.concatenate([held["structure"], judged["structure"]])
     whole = {**rows, HELD: held}
     references = {bench.reference_of(name) for name in whole}
-    if len(references) > 1:
-        raise PredictionMissing("rows were measured by different gates: run `moodmesh results generation --retrain`")
-    seeds = {"a mood": bench.per, "groups": control.GROUPS, "bars": bench.bars}
+    if len(references) > 1 or mixed(bench):
+        what = "by different gates" if len(references) > 1 else f"of different weights ({', '.join(mixed(bench))})"
+        raise PredictionMissing(f"rows were measured {what}: run `moodmesh results generation --retrain`")
+    seeds = {"a mood": bench.per, "groups": control.GROUPS, "bars": bench.bars, "windows": bench.windows}
     top = head(NAME, SCHEMA, quick, _data(bench), seeds, shas(CARDS) | _weights(bench, list(rows)))
     table: Table = top | {
         "rows": [one for name, found in rows.items() for one in control.rows(name, found, _table_for(name, rows))],
@@ -44,7 +48,9 @@ def compute(bench: Bench, quick: bool) -> Table:
         "gate": [control.gate_row(name, found) for name, found in whole.items()],
         "confusion": {name: control.confusion(found) for name, found in rows.items()},
         "mode": {name: short(control.mode_match(found)) for name, found in rows.items()},
-        "from_asked": {name: short(control.from_asked(found, MOODS)) for name, found in rows.items()},
+        "from_asked": {
+            name: short(control.from_asked(found, MOODS)) for name, found in rows.items() if not name.endswith("matched")
+        },
         "heard": {name: control.mean_by_quadrant(found) for name, found in rows.items()},
         "grid": {name: control.grid(found) for name in rows if (found := bench.load(f"{name} grid")) is not None},
         "nats": _nats(bench),
@@ -68,10 +74,12 @@ def _needed(bench: Bench, name: str, weights: str | None) -> Arrays:
 
 
 def _table_for(name: str, rows: dict[str, Arrays]) -> Arrays | None:
-    """The attribute table's row that a row is compared with: the matched one for what is matched, none for itself and REAL."""
+    """The attribute table's row that a row is compared with: what is matched, or the best of n takes, with the same of the
+    table; none for the table itself and REAL."""
     if name.startswith(TABLE) or name == REAL:
         return None
-    return rows[f"{TABLE}, matched" if name.endswith("matched") else TABLE]
+    way = name.rpartition(", ")[2]
+    return rows.get(f"{TABLE}, {way}", rows[TABLE])
 
 
 def _weights(bench: Bench, rows: list[str]) -> dict[str, str]:
@@ -83,7 +91,7 @@ def _nats(bench: Bench) -> dict[str, dict[str, float]]:
     made = {}
     for name in (MARKOV, *(one.row for one in PLANNED)):
         for row, values in (bench.load(f"nats {name}") or {}).items():
-            made[row] = dict(zip((*SETS, "all"), (short(value) for value in values), strict=True))
+            made[row] = dict(zip((*SETS, "free", "all"), (short(value) for value in values), strict=True))
     return made
 
 
@@ -105,8 +113,8 @@ def summary(table: Table) -> Table:
         for metric in ("4Q", "arousal", "valence"):
             said[metric] = [means[name, "base", gated, metric]["mean"] for gated in (False, True)]
         over = means[name, "base", True, "valence"]["less_table"]
-        beyond = [one["beyond"] for line in table["copying"].get(name, {}).values() for one in line.values()]
-        made[name] = {**said, "valence_above_table": over, "copied_beyond": max(beyond, default=None)}
+        copied = table["copying"].get(name)
+        made[name] = {**said, "valence_above_table": over, "copied_beyond": copied and copied[LINES[0]][LOOK]["beyond"]}
     return made
 
 

@@ -80,20 +80,20 @@ def retrain(bench: Bench, runs: Sequence[Trained], say: Callable[[str], None]) -
 
 
 def probed(run: Trained, bench: Bench) -> Arrays:
-    """All figures of a run: `alarm` of each name, `towards` and `moved` of `exchanged`, `kept` and `again` of `parted`, `right`
-    and `song` of `named`."""
+    """All figures of a run: `alarm` of each name, `towards` and `moved` of `exchanged`, `kept`, `again` and `other` of
+    `parted`, `right` and `song` of `named`."""
     latents = Latents(run, bench.bars)
     found = [given(window) for part in likelihoods.dev(bench.real, bench.windows).values() for window in part]
     with torch.inference_mode():
         said = alarms(latents.model, found)
     pieces = [score for _, _, score in cut(bench.real.pieces("dev"), bench.bars, 2)]
-    order = np.random.default_rng(0).permutation(len(pieces))[: 2 * PAIRS]
+    order = np.random.default_rng(0).permutation(len(pieces))[: 2 * min(PAIRS, len(pieces) // 2)]
     mine, donors = ([pieces[at] for at in part] for part in np.split(order, 2))
     towards, moved = exchanged(latents, mine, donors)
-    kept, again = parted(latents, mine)
+    cosines = dict(zip(("kept", "again", "other"), parted(latents, mine), strict=True))
     shown = {f"alarm {name}": np.array(value) for name, value in said.items()}
     right, song = named(latents, bench.real)
-    return {**shown, "towards": towards, "moved": moved, "kept": kept, "again": again, "right": right, "song": song}
+    return {**shown, "towards": towards, "moved": moved, **cosines, "right": right, "song": song}
 
 
 def named(latents: Latents, real: Real) -> tuple[Floats, Floats]:
@@ -125,14 +125,17 @@ def statistics(score: Score) -> Floats:
     return np.asarray(structure(score)[[NAMES.index(name) for name in MOVED]])
 
 
-def parted(latents: Latents, mine: Sequence[Score]) -> tuple[Floats, Floats]:
+def parted(latents: Latents, mine: Sequence[Score]) -> tuple[Floats, Floats, Floats]:
     """[2, pieces, 2] cosine by latent between the encodings of two pieces played before and after the axis is moved from its
-    lower to its higher component, and [pieces, 2] of two played with the same latents by other chance."""
+    lower to its higher component, and [pieces, 2] of two played with the same latents by other chance (what could be kept at
+    the most), and of a piece and the next one, which has other latents (what is alike by chance)."""
     kept = np.zeros((2, len(mine), 2))
     again = np.zeros((len(mine), 2))
+    plain = []
     for seed, piece in enumerate(mine):
         z = latents.encode(piece)
         before = latents.encode(latents.play(z, seed))
+        plain.append(before)
         again[seed] = _cosine(before, latents.encode(latents.play(z, len(mine) + seed)))
         for axis in range(len(AXES)):
             moved = z.copy()
@@ -140,7 +143,8 @@ def parted(latents: Latents, mine: Sequence[Score]) -> tuple[Floats, Floats]:
             away = np.sign((z[axis] - (latents.mean(axis, HIGH) + latents.mean(axis, LOW)) / 2) @ apart)
             moved[axis] -= away * apart
             kept[axis, seed] = _cosine(before, latents.encode(latents.play(moved, seed)))
-    return kept, again
+    other = np.array([_cosine(one, plain[(seed + 1) % len(plain)]) for seed, one in enumerate(plain)])
+    return kept, again, other
 
 
 def _cosine(one: Floats, other: Floats) -> NDArray[np.float64]:
@@ -163,7 +167,8 @@ def table(found: Arrays) -> Table:
         "kept": {
             moved: {read: short(found["kept"][a, :, b].mean()) for b, read in enumerate(AXES)} for a, moved in enumerate(AXES)
         },
-        "again": {read: short(found["again"][:, b].mean()) for b, read in enumerate(AXES)},
+        **{beside: {read: short(found[beside][:, b].mean()) for b, read in enumerate(AXES)} for beside in ("again", "other")},
+        "pairs": len(found["moved"]),
         "named": {"n": len(found["right"]), "songs": len(set(found["song"]))} | _named(found["right"], found["song"]),
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from moodmesh.tasks.music.judge.gate import Nll
-from moodmesh.tasks.music.judge.gates import SETS
+from moodmesh.tasks.music.judge.gates import FREE, SETS
 from moodmesh.tasks.music.judge.markov import Markov
 from moodmesh.tasks.music.model.conditioned import ByAttributes, Unconditional
 from moodmesh.tasks.music.model.decoder import SIZES
@@ -97,12 +97,18 @@ def retrain(bench: Bench, runs: Sequence[Trained], say: Callable[[str], None]) -
 
 
 def measured(held: dict[str, list[Window]], by: dict[str, Nats]) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """[sets + 1] nats a token of each row by SETS, then of all windows together."""
+    """[sets + 2] nats a token of each row by SETS, then of the FREE together, which every composer learned from, and of all."""
     counts = {name: [predicted(window) for window in held[name]] for name in SETS}
+    parts = [*((name,) for name in SETS), FREE, SETS]
     made = {}
     for row, nats in by.items():
         each = {name: [nats(window) for window in held[name]] for name in SETS}
-        sets = [np.average(each[name], weights=counts[name]) for name in SETS]
-        whole = np.average(np.concatenate([*each.values()]), weights=np.concatenate([*counts.values()]))
-        made[row] = np.array([*sets, whole])
+        made[row] = np.array(
+            [
+                np.average(
+                    np.concatenate([each[name] for name in part]), weights=np.concatenate([counts[name] for name in part])
+                )
+                for part in parts
+            ]
+        )
     return made

@@ -46,9 +46,9 @@ class Real:
         """Order 3, of all that any composer learns from."""
         return negatives.reference([one for found in self.pieces("train").values() for one in found])
 
-    def gate(self, bars: int, nll: Nll | None = None) -> Gate:
-        """The musicality gate of the evaluation, for pieces of so many bars."""
-        return gates.evaluation(self.pieces("judge", "held"), bars, self.markov, nll)
+    def gate(self, bars: int, nll: Nll | None = None, without: str = "") -> Gate:
+        """The musicality gate of the evaluation, for pieces of so many bars; one that never met a kind of `negatives`."""
+        return gates.evaluation(self.pieces("judge", "held"), bars, self.markov, nll, without)
 
     def unseen(self, bars: int, nll: Nll | None = None) -> Iterator[tuple[Gate, list[gates.Excerpt]]]:
         """Gates like it, each with real excerpts of which it saw no group."""

@@ -29,8 +29,8 @@ from moodmesh.tasks.music.model.conditioned import TOKENS
 from moodmesh.tasks.music.model.decoder import SIZES
 from moodmesh.tasks.music.model.gmvae import NARROW, WIDE
 from moodmesh.tasks.music.model.graph import Weights
-from moodmesh.tasks.music.notation.score import Note, Score, tidy
-from moodmesh.tasks.music.notation.vocabulary import VELOCITIES, tempo_step, velocity_step
+from moodmesh.tasks.music.notation.score import Score, tidy
+from moodmesh.tasks.music.notation.vocabulary import loudness, tempo_step, velocity_step
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import Trained as Run
 from moodmesh.tasks.music.rules.attributes import DESCRIBED, Attributes
@@ -39,7 +39,7 @@ from moodmesh.tasks.task import Request
 
 MOODS = tuple(EMOTIONS[word] for word in QUADRANTS)
 """What is asked for in each quadrant, Q1 to Q4."""
-BPM, DENSITY, VELOCITY = 96.0, 1.7, 72
+BPM, DENSITY, VELOCITY, DYNAMICS = 96.0, 1.7, 72, 12.0
 """What every mood is given where tempo, note rate and velocity are matched: the values of `wanted` in the middle."""
 TAKES = (2, 4)
 """How often each phrase is played in the rows that choose."""
@@ -51,13 +51,15 @@ Make = Callable[[Mood, int, int], Score]
 
 @dataclass(frozen=True)
 class System:
-    """A row: its name, how it makes a piece, the hash of the weights that it plays ("" for none), and whether any
-    (valence, arousal) may be asked of it, so that it is asked for a grid of them."""
+    """A row: its name, how it makes a piece, the hash of the weights that it plays ("" for none), whether any
+    (valence, arousal) may be asked of it, so that it is asked for a grid of them, and which of `negatives.kinds`, that the
+    gate learned to refuse, it is."""
 
     name: str
     pieces: Make
     weights: str = ""
     anywhere: bool = False
+    kind: str = ""
 
 
 def written(composer: Composer, takes: int = 1, kind: type[Asked] = Asked) -> Make:
@@ -74,26 +76,26 @@ class Matched(Asked):
     """A request whose moods differ in mode, register, articulation and polyphony alone."""
 
     def wanted(self, mood: Mood) -> Attributes:
-        """As of the mood, but of one tempo, density and velocity."""
-        return replace(super().wanted(mood), bpm=BPM, density=DENSITY, velocity=VELOCITY)
+        """As of the mood, but of one tempo, density, velocity and dynamics."""
+        return replace(super().wanted(mood), bpm=BPM, density=DENSITY, velocity=VELOCITY, dynamics=DYNAMICS)
 
 
 def matched(composer: Composer) -> Make:
-    """Pieces of one tempo and one mean velocity exactly, and one density as near as the composer comes when asked for it."""
+    """Pieces of one tempo and one mean and spread of velocity, and one density as near as the composer comes when asked."""
     make = written(composer, kind=Matched)
     return lambda mood, bars, seed: levelled(make(mood, bars, seed))
 
 
 def levelled(score: Score) -> Score:
-    """At tempo BPM, all velocities moved by as much, so that their mean is VELOCITY as near as steps come."""
+    """At tempo BPM, velocities moved and spread so that their mean is VELOCITY and their deviation DYNAMICS, as near as steps
+    come; what is all of one velocity stays so."""
     if not score.notes:
         return score
-    by = velocity_step(VELOCITY) - round(float(np.mean([note.velocity for note in score.notes])))
-    return tidy((_louder(note, by) for note in score.notes), [tempo_step(BPM)] * score.bars)
-
-
-def _louder(note: Note, by: int) -> Note:
-    return note._replace(velocity=min(max(note.velocity + by, 0), VELOCITIES - 1))
+    loud = np.array([loudness(note.velocity) for note in score.notes])
+    loud = VELOCITY + (loud - loud.mean()) * DYNAMICS / max(float(loud.std()), 1.0)
+    steps_ = [velocity_step(round(one)) for one in loud.clip(1, 127).tolist()]
+    notes = (note._replace(velocity=step) for note, step in zip(score.notes, steps_, strict=True))
+    return tidy(notes, [tempo_step(BPM)] * score.bars)
 
 
 def steps(run: Run, int8: bool) -> Steps:
@@ -183,10 +185,10 @@ def untrained(real: Real) -> list[System]:
         System(TABLE, written(Rules()), anywhere=True),
         *(System(f"{TABLE}, takes {takes}", written(Rules(chooser()), takes)) for takes in TAKES),
         System(f"{TABLE}, matched", matched(Rules())),
-        System("order-3 Markov", lambda mood, bars, seed: real.markov.sample(bars, 4 * seed + nearest(mood))),
-        System("in-key random", controlled(in_key(usual))),
-        System("atonal random", controlled(atonal(usual))),
-        System(SHUFFLED, controlled(shuffled(mine["emopia"]))),
+        System("order-3 Markov", lambda mood, bars, seed: real.markov.sample(bars, 4 * seed + nearest(mood)), kind="Markov"),
+        System("in-key random", controlled(in_key(usual)), kind="in-key random"),
+        System("atonal random", controlled(atonal(usual)), kind="atonal random"),
+        System(SHUFFLED, controlled(shuffled(mine["emopia"])), kind="bar-shuffled"),
     ]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from moodmesh.tasks.music.judge.controls import MOODS as CORNERS
 from moodmesh.tasks.music.judge.heard import Floats
 from moodmesh.tasks.music.judge.negatives import excerpts
+from moodmesh.tasks.music.notation import features
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.notation.vocabulary import BAR, DRUMS
 from moodmesh.tasks.music.results import control
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 PER = 12
 """Pieces of each quadrant, of songs that no judge knows."""
 CONTENT = ("chroma", "groove", "notes")
-"""How alike two pieces are, 0..1: pitch classes and places where notes begin, by bar; the share of the notes that stay."""
+"""How alike two pieces are, 0..1: pitch classes over the tonic and places where notes begin, by bar; the share of the notes
+that stay as they are."""
 LEFT = "left as it is"
 RULES, TUNE = "rules", "rules, melody kept"
 ANOTHER = "another piece of that mood"
@@ -116,17 +118,17 @@ def measured(given: Sequence[tuple[int, Score]], way: Way, ear: Ear) -> Arrays:
 def content(before: Score, after: Score) -> Floats:
     """[3] by CONTENT of two pieces; bars that one of them lacks are empty."""
     bars = max(before.bars, after.bars)
-    (chroma, onsets), (others, begun) = (_by_bar(piece, bars) for piece in (before, after))
+    (chroma, onsets), (others, begun) = (_by_bar(piece, bars) for piece in (before, after))  # each over its own tonic
     there = {note[:3] for note in before.notes}
     still = len(there & {note[:3] for note in after.notes}) / max(len(there), 1)
     return np.array([_cosine(chroma, others), float(1 - np.mean(onsets != begun)), still])
 
 
 def _by_bar(piece: Score, bars: int) -> tuple[Floats, Floats]:
-    chroma, onsets = np.zeros((bars, 12)), np.zeros((bars, BAR))
+    chroma, onsets, tonic = np.zeros((bars, 12)), np.zeros((bars, BAR)), features.key(piece).tonic
     for note in piece.notes:
         if note.track != DRUMS:
-            chroma[note.bar, note.pitch % 12] += note.duration
+            chroma[note.bar, (note.pitch - tonic) % 12] += note.duration
         onsets[note.bar, note.beat] = 1
     return chroma, onsets
 
@@ -137,16 +139,17 @@ def _cosine(one: Floats, other: Floats) -> float:
 
 
 def table(bench: Bench, names: Sequence[str]) -> dict[str, Table]:
-    """Of each row that was made: rows as of generation, of pieces that were asked for another mood than their own; confusion
-    of asked by judged and content kept, of all."""
+    """Of each row that was made: rows as of generation, and content kept, of pieces that were asked for another mood than
+    their own; confusion of asked by judged of all."""
     made = {}
     for name in (LEFT, RULES, TUNE, ANOTHER, *names):
         found = bench.load(f"transfer {name}")
         if found is not None:
+            moved = _elsewhere(found)
             made[name] = {
-                "rows": control.rows(name, _elsewhere(found), None),
+                "rows": control.rows(name, moved, None),
                 "confusion": control.confusion(found),
-                "content": dict(zip(CONTENT, (short(value) for value in found["content"].mean(0)), strict=True)),
+                "content": dict(zip(CONTENT, (short(value) for value in moved["content"].mean(0)), strict=True)),
             }
     return made
 
