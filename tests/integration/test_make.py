@@ -130,7 +130,7 @@ def test_what_was_read_of_a_file_is_said(solo: Daemon) -> None:
         assert "1 notes are shorter" in done.stderr
         assert ("(before: 68)" in done.stderr) == (how == ["--transfer"])
     found = make(solo, "--emotion", "sad", "--transfer", "odd.mid", "--out", "again.mid")
-    assert found["result"]["given"] == {"bars": 8, "notes": 68, "kept": 65, "shortened": 1, "metres": ["6/8"]}
+    assert found["result"]["given"] == {"bars": 8, "notes": 68, "kept": 65, "shortened": 1, "metres": ["6/8"], "beyond": 0}
 
 
 def test_a_melody_that_is_kept_keeps_the_mode_and_that_is_said(solo: Daemon) -> None:

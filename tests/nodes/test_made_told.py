@@ -17,7 +17,7 @@ OTHER = {"variant": "unknown", "model": None, "sha256": "1234" * 16, "licence": 
 
 
 def made(composers: list[dict[str, Any]], before: int = 0) -> Made:
-    given = {"bars": before, "notes": 9, "kept": 9, "shortened": 0, "metres": []} if before else None
+    given = {"bars": before, "notes": 9, "kept": 9, "shortened": 0, "metres": [], "beyond": 0} if before else None
     result = {
         "bars": before + sum(by["bars"] for by in composers), "seconds": 20.0, "key": "A minor", "notes": 99, "given": given,
         "composers": composers, "seed": 5, "takes": 1, "selector": None,
@@ -49,3 +49,10 @@ def test_each_composer_is_named_with_its_bars_and_licence(composers: list[dict[s
 
 def test_a_picture_names_each_composer_once() -> None:
     assert title(made([TINY | {"bars": 1}, RULES | {"bars": 2}, TINY | {"bars": 1}])) == "sad: A minor, tiny and rules"
+
+
+def test_tempi_that_were_lost_are_said() -> None:
+    one = made([RULES | {"bars": 2}], 4)
+    assert not any("of your file" in line for line in told(one)[2:])
+    one.found["result"]["given"]["beyond"] = 3
+    assert any("3 bars are beyond 30 to 240 quarters a minute" in line for line in told(one))

@@ -16,7 +16,7 @@ from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.score import Note, Score, tidy
 from moodmesh.tasks.music.notation.tokens import encode
 
-from .pieces import played, scale, scores, smf, tempo
+from .pieces import delta, played, scale, scores, smf, tempo
 
 PITCHED = scores().filter(lambda score: any(note.track != v.DRUMS for note in score.notes))
 
@@ -146,3 +146,23 @@ def test_any_track_of_any_bytes_is_a_score_or_an_invalid_input(events: bytes) ->
     for data in (events, smf(events)):
         with contextlib.suppress(InvalidInput):
             midi.read(data)
+
+
+def test_notes_of_a_given_file_sound_on_under_its_pedal() -> None:
+    """The pedal is down from the start to 960, and again from 1920 to the end of the file."""
+    pedal = [(0, b"\xb0\x40\x7f"), (960, b"\xb0\x40\x00"), (1920, b"\xb0\x40\x40"), (3840, b"\xb0\x40\x00")]
+    keys = [(0, 100, 60), (480, 580, 64), (960, 1080, 67), (1440, 1600, 60), (1920, 2040, 60), (2400, 2500, 60)]
+    events = [*pedal, *((at, bytes([0x90, pitch, 80])) for at, _, pitch in keys)]
+    events = sorted([*events, *((end, bytes([0x80, pitch, 0])) for _, end, pitch in keys)])
+    gaps = [at - before for at, before in zip((at for at, _ in events), (0, *(at for at, _ in events)), strict=False)]
+    data = smf(b"".join(delta(gap) + event for gap, (_, event) in zip(gaps, events, strict=True)))
+    score, reading = midi.read_given(data)
+    assert [note.duration for note in score.notes] == [8, 4, 1, 1, 4, 12], "to its end, or until struck again"
+    assert (reading.notes, reading.kept, reading.shortened) == (6, 6, 0)
+    assert [note.duration for note in midi.read(data).notes] == [1] * 6, "what composers learn from is read as it was"
+
+
+def test_bars_beyond_the_tempi_there_are_are_counted() -> None:
+    fifths = played([(480 * at, 480 * at + 240, 60 + at % 7, 80) for at in range(16)])
+    for bpm, beyond in ((4, 4), (30, 0), (240, 0), (1000, 4)):
+        assert midi.read_given(smf(tempo(bpm) + fifths))[1].beyond == beyond

@@ -200,7 +200,7 @@ def test_the_result_says_how_the_file_was_read() -> None:
     notes = [(240 * n, 240 * n + 240, 60 + n % 5, 64) for n in range(16 * 6)]
     long, low = (0, 9600, 80, 64), (0, 240, 20, 64)
     value, score = run(smf(six_eighths + played(notes), played([*notes[:3], long, low])), emotion="sad")
-    assert value["given"] == {"bars": 12, "notes": 96 + 5, "kept": 97, "shortened": 1, "metres": ["6/8"]}
+    assert value["given"] == {"bars": 12, "notes": 96 + 5, "kept": 97, "shortened": 1, "metres": ["6/8"], "beyond": 0}
     assert score.bars == 12
     value, _ = run(write(piece()), emotion="sad")
     assert value["given"]["metres"] == []  # type: ignore[index]

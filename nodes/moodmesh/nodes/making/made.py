@@ -118,6 +118,8 @@ def _read(given: dict[str, Any] | None) -> list[str]:
     said = [f"its {' and '.join(given['metres'])} is in {given['bars']} bars of 4/4 now"] if given["metres"] else []
     said += [f"{lost} of {given['notes']} notes are left out (beyond a piano, or one key struck twice at once)"] if lost else []
     said += [f"{cut} notes are shorter (to a bar, or to where their key is struck again)"] if cut else []
+    far = given["beyond"]
+    said += [f"{far} bars are beyond 30 to 240 quarters a minute, and are played at the nearest"] if far else []
     return [f"# of your file: {'; '.join(said)}"] if said else []
 
 

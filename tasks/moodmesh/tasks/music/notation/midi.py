@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,8 @@ class Performance:
 
     `start` and `end` in quarters of the file; `track` as in TRACKS; `velocity` 1..127; `pitch` 21..108 (the rest is left out).
     `tempo_at` (quarters, from 0) and `tempo` (quarters a minute) are its tempo map; `last` the end that its writer gave.
-    `notes` counts those of the file, also what is left out here; `metres` are those it states, like 6/8.
+    `notes` counts those of the file, also what is left out here; `metres` are those it states, like 6/8. `held` is where each
+    note falls silent when the pedal is heeded (controller 64), its `end` or later; None where nobody read a pedal.
     """
 
     start: NDArray[np.float64]
@@ -55,6 +56,7 @@ class Performance:
     last: float = 0.0
     notes: int = 0
     metres: tuple[str, ...] = ()
+    held: NDArray[np.float64] | None = None
 
     def seconds(self, quarters: NDArray[np.float64]) -> NDArray[np.float64]:
         """When those places of the file are played."""
@@ -121,10 +123,11 @@ def _played(file: core.ScoreTick) -> Performance:
         stands = _track(part.program, part.is_drum)
         if stands is not None and len(part.notes):
             notes = {name: column.astype(np.int64) for name, column in part.notes.numpy().items()}
+            silent = _silent(notes["time"] + notes["duration"], part)
             columns.append(
-                [*(notes[name] for name in ("time", "duration", "pitch", "velocity")), np.full(len(part.notes), stands)]
+                [*(notes[name] for name in ("time", "duration", "pitch", "velocity")), np.full(len(part.notes), stands), silent]
             )
-    time, duration, pitch, velocity, track = np.concatenate(columns, 1) if columns else np.zeros((5, 0), np.int64)
+    time, duration, pitch, velocity, track, silent = np.concatenate(columns, 1) if columns else np.zeros((6, 0), np.int64)
     kept = (pitch >= v.LOWEST) & (pitch <= v.HIGHEST) & (time >= 0) & (duration >= 0) & (velocity > 0)
     order = np.lexsort((pitch, track, time))
     order = order[kept[order]]
@@ -134,8 +137,17 @@ def _played(file: core.ScoreTick) -> Performance:
     metres = dict.fromkeys(f"{mark.numerator}/{mark.denominator}" for mark in file.time_signatures)
     count = sum(len(part.notes) for part in file.tracks)
     return Performance(
-        start, end, track[order], pitch[order], velocity[order], at, bpm, max(ends, default=0.0), count, tuple(metres)
+        *(start, end, track[order], pitch[order], velocity[order], at, bpm),
+        *(max(ends, default=0.0), count, tuple(metres), silent[order] / file.tpq),
     )
+
+
+def _silent(end: NDArray[np.int64], part: core.TrackTick) -> NDArray[np.int64]:
+    """When notes that are let go at `end` fall silent: where the pedal is down then, when it comes up."""
+    down = np.array([(-1, -1), *((pedal.time, pedal.time + pedal.duration) for pedal in part.pedals)], np.int64)
+    down = down[np.argsort(down[:, 0], kind="stable")]
+    silent: NDArray[np.int64] = np.maximum(end, down[np.searchsorted(down[:, 0], end, side="right") - 1, 1])
+    return silent
 
 
 def _track(program: int, is_drum: bool) -> int | None:
@@ -156,18 +168,24 @@ def quantised(played: Performance) -> Score:
     onset = np.rint(played.start * 4).astype(np.int64)
     duration = np.clip(np.rint((played.end - played.start) * 4), 1, v.BAR).astype(np.int64)
     bars = max(int(onset.max()) // v.BAR + 1, min(round(played.last / QUARTERS), MAX_BARS))
-    lines = played.seconds(np.arange(bars + 1, dtype=np.float64) * QUARTERS)
-    tempi = [v.tempo_step(QUARTERS * 60 / lasting) for lasting in np.diff(lines).tolist()]
+    tempi = [v.tempo_step(bpm) for bpm in _tempo_of_bars(played, bars)]
     columns = (onset, played.track, played.pitch, played.velocity // 2, duration)
     return tidy((Note(*row) for row in zip(*(column.tolist() for column in columns), strict=True)), tempi)
 
 
+def _tempo_of_bars(played: Performance, bars: int) -> list[float]:
+    """Quarters a minute at which each bar lasts as long as it was played."""
+    lines = played.seconds(np.arange(bars + 1, dtype=np.float64) * QUARTERS)
+    return [QUARTERS * 60 / lasting for lasting in np.diff(lines).tolist()]
+
+
 def read_given(data: bytes) -> tuple[Score, Reading]:
-    """The score of a MIDI file, and what was read of it; InvalidInput as for `read`."""
+    """The score of a MIDI file whose pedal is heeded, and what was read of it; InvalidInput as for `read`."""
     played = performance(data)
-    score = quantised(played)
+    score = quantised(played if played.held is None else replace(played, end=played.held))
     metres = tuple(metre for metre in played.metres if metre != _METRE)[:MOST_METRES]
-    return score, Reading(score.bars, played.notes, len(score.notes), _shortened(played, score), metres)
+    beyond = sum(not 0.98 * v.bpm(0) <= bpm <= 1.02 * v.bpm(v.TEMPI - 1) for bpm in _tempo_of_bars(played, score.bars))
+    return score, Reading(score.bars, played.notes, len(score.notes), _shortened(played, score), metres, beyond)
 
 
 def _shortened(played: Performance, score: Score) -> int:

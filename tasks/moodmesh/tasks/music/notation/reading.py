@@ -11,7 +11,8 @@ class Reading:
 
     `bars` of the score. `notes` of the file, and `kept` of them in the score: the rest are beyond a piano, sound effects, or
     one key of a track struck twice at once; `shortened` of those to a bar, or to where their key is struck again. `metres` of
-    the file but 4/4, the first eight.
+    the file but 4/4, the first eight. `beyond` counts the bars of the score whose tempo is beyond 30 to 240 quarters a minute,
+    at whose end they are played.
     """
 
     bars: int
@@ -19,3 +20,4 @@ class Reading:
     kept: int
     shortened: int
     metres: tuple[str, ...]
+    beyond: int = 0
