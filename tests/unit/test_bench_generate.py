@@ -48,13 +48,15 @@ def test_a_bare_loop_that_is_full_goes_on_at_the_half(monkeypatch: pytest.Monkey
 
 
 def test_a_share_is_by_runs_and_not_by_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bar of four tokens is three runs of ours, and four of the bare loop."""
+    """A bar of four tokens is three runs of ours, and four of the bare loop, which is fed what was just played."""
+    fed = list[list[list[int]]]()
     monkeypatch.setattr(generate, "_steps", lambda *_: steps())
     monkeypatch.setattr(generate, "_peak", lambda *_: 0.0)
-    monkeypatch.setattr(generate, "_played", lambda steps, bars: (2.0, 1.0))
-    monkeypatch.setattr(generate, "_bare", lambda steps, made: 2.0)
-    row = generate._row(MusicGenerate.spec.variants[0], "int8", 1, [[1, 2, 3, 4]] * 5, 2)
+    monkeypatch.setattr(generate, "_played", lambda steps, bars: (2.0, 1.0, [[len(fed), 2, 3, 4]] * bars))
+    monkeypatch.setattr(generate, "_bare", lambda steps, made: fed.append(made) or 2.0)
+    row = generate._row(MusicGenerate.spec.variants[0], "int8", 1, 5, 2)
     assert row["share_of_bare_loop"] == 0.75
+    assert fed == [[[turn, 2, 3, 4]] * 5 for turn in range(3)]
 
 
 def test_a_ratio_is_of_the_same_weights_warm_and_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +69,8 @@ def test_a_ratio_is_of_the_same_weights_warm_and_a_median(monkeypatch: pytest.Mo
     monkeypatch.setattr(generate, "_weights", lambda variant: Path("weights"))
     monkeypatch.setattr(ship, "composer", lambda file: small())
     monkeypatch.setattr(generate, "_steps", opened)
-    monkeypatch.setattr(generate, "_played", lambda steps, bars: (next(turns), 0.0))
-    found = generate._eager(MusicGenerate.spec.variants[0], [[1]], 3)
+    monkeypatch.setattr(generate, "_played", lambda steps, bars: (next(turns), 0.0, []))
+    found = generate._eager(MusicGenerate.spec.variants[0], 1, 3)
     assert asked == [("fp32", 1)]
     assert (found["fp32_by_eager"], found["tokens_per_s"]) == (5.0, 0.2)
 

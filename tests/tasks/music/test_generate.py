@@ -140,6 +140,10 @@ def test_a_path_is_followed() -> None:
     assert len(begin.notes) < len(end.notes)
     assert output.value["moods"][0] == [-0.7, -0.7]
     assert output.value["moods"][-1] == [0.7, 0.7]
+    keys = Asked.of(Request({"path": points, "bars": 20}, b"", 7)).keys
+    assert [one.minor for one in keys] == [True, False]
+    assert (keys[1].tonic - keys[0].tonic) % 12 == 3
+    assert [str(key(part)) for part in (begin, end)] == output.value["key"].split(" and ")
 
 
 def test_a_path_goes_straight_from_point_to_point() -> None:

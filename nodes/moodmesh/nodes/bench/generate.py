@@ -45,16 +45,16 @@ def run(quick: bool) -> Report:
         raise UsageError("no trained composer is installed: this build has the rules alone, and nothing to be timed")
     shares, pieces, firsts, eager = [], dict[str, float](), dict[str, float](), list[float]()
     for variant in trained:
-        made = _made(variant)
+        bars = _bars(variant)
         for kind in ("int8", "fp32"):
             for threads in (1, 2):
-                row = _row(variant, kind, threads, made, rounds)
+                row = _row(variant, kind, threads, bars, rounds)
                 report.rows.append(row)
                 shares.append(row["share_of_bare_loop"])
-        slow = _eager(variant, made[:8] if quick else made, rounds)
+        slow = _eager(variant, 8 if quick else bars, rounds)
         report.rows.append(slow)
         eager.append(slow["fp32_by_eager"])
-        for name, found in _mesh(variant, _enough(variant, len(made)), 1 if quick else 3).items():
+        for name, found in _mesh(variant, _enough(variant, bars), 1 if quick else 3).items():
             report.rows.append({"what": f"{variant.name} over the mesh, {name}", **found})
             if name == "warm":
                 pieces[variant.name], firsts[variant.name] = found["piece_s"], found["first_bar_s"]
@@ -68,10 +68,11 @@ def run(quick: bool) -> Report:
     }
     report.notes += [
         f"{TOKENS} tokens are 20 bars of pop; a share or ratio is the median over turns in one process, the first left out",
-        "share_of_bare_loop: one session.run_with_iobinding a token, of the same graph at the same places, nothing between",
+        "share_of_bare_loop: one session.run_with_iobinding a token, of the same graph and the same tokens at the same places",
         "eager_ratio: PyTorch eager and our engine with the same fp32 weights, one thread; the least of the variants",
         f"over the mesh: from the request to the result, of a piece of at least {TOKENS} tokens (`tokens`; `scaled` where the "
-        "longest that may be asked for has fewer: its seconds are then those of the piece by its tokens)",
+        "longest that may be asked for has fewer: its seconds are then those of the piece by its tokens); cold is the first "
+        "job of a daemon after it came up",
     ]
     return report
 
@@ -104,27 +105,27 @@ def _plan(bars: int) -> list[Ask]:
     return [Ask(tuple(described(asked, 8, closing=False)), 45)] * bars
 
 
-def _made(variant: Variant) -> list[list[int]]:
-    """The bars of a piece of at least TOKENS tokens."""
-    made = list[list[int]]()
+def _bars(variant: Variant) -> int:
+    """How many bars of it, as int8, have TOKENS tokens."""
+    bars, tokens = 0, 0
     for bar in Player(_steps(variant, "int8", 1), _plan(200), SEED, Taste()).bars():
-        made.append(bar)
-        if sum(map(len, made)) >= TOKENS:
+        bars, tokens = bars + 1, tokens + len(bar)
+        if tokens >= TOKENS:
             break
-    return made
+    return bars
 
 
-def _row(variant: Variant, kind: str, threads: int, made: list[list[int]], rounds: int) -> dict[str, Any]:
-    """Turn by turn: the player, and the bare loop over as many tokens at the same places."""
+def _row(variant: Variant, kind: str, threads: int, bars: int, rounds: int) -> dict[str, Any]:
+    """Turn by turn: the player, and the bare loop over the very tokens that it has just played, at the same places."""
     steps, alone = _steps(variant, kind, threads), _steps(variant, kind, threads)
-    ours, bare, first = list[float](), list[float](), list[float]()
+    ours, shares, first = list[float](), list[float](), list[float]()
     for _ in range(rounds + 1):
-        took, until_first = _played(steps, len(made))
+        took, until_first, made = _played(steps, bars)
         ours.append(took)
         first.append(until_first)
-        bare.append(_bare(alone, made))
-    runs = 1 - len(made) / sum(map(len, made))  # the two tokens that a bar begins with are one run of ours, two of the loop
-    share = runs * statistics.median(b / o for b, o in zip(bare[1:], ours[1:], strict=True))
+        runs = 1 - len(made) / sum(map(len, made))  # the two tokens that a bar begins with: one run of ours, two of the loop
+        shares.append(runs * _bare(alone, made) / took)
+    share = statistics.median(shares[1:])
     rate = 1 / statistics.median(ours[1:])
     name = f"{variant.name} {kind}, {threads} thread{'s' * (threads > 1)}"
     return {
@@ -134,13 +135,13 @@ def _row(variant: Variant, kind: str, threads: int, made: list[list[int]], round
     }  # fmt: skip
 
 
-def _played(steps: Stepping, bars: int) -> tuple[float, float]:
-    """(seconds a token, seconds until the first bar) of a piece."""
-    began, count, first = time.perf_counter(), 0, 0.0
+def _played(steps: Stepping, bars: int) -> tuple[float, float, list[list[int]]]:
+    """(seconds a token, seconds until the first bar, the bars) of a piece."""
+    began, made, first = time.perf_counter(), list[list[int]](), 0.0
     for bar in Player(steps, _plan(bars), SEED, Taste()).bars():
         first = first or time.perf_counter() - began
-        count += len(bar)
-    return (time.perf_counter() - began) / count, first
+        made.append(bar)
+    return (time.perf_counter() - began) / sum(map(len, made)), first, made
 
 
 def _bare(steps: Steps, made: list[list[int]]) -> float:
@@ -177,7 +178,7 @@ def _peak(variant: Variant, kind: str, threads: int) -> float:
     return round(int(done.stdout) / 1024, 1)
 
 
-def _eager(variant: Variant, made: list[list[int]], rounds: int) -> dict[str, Any]:
+def _eager(variant: Variant, bars: int, rounds: int) -> dict[str, Any]:
     """Turn by turn, one thread: the same fp32 weights in PyTorch, with caches as ours, and in our engine."""
     import torch
 
@@ -186,7 +187,7 @@ def _eager(variant: Variant, made: list[list[int]], rounds: int) -> dict[str, An
 
     torch.set_num_threads(1)
     eager, steps = EagerSteps(composer(_weights(variant))), _steps(variant, "fp32", 1)
-    turns = [(_played(eager, len(made))[0], _played(steps, len(made))[0]) for _ in range(rounds + 1)][1:]
+    turns = [(_played(eager, bars)[0], _played(steps, bars)[0]) for _ in range(rounds + 1)][1:]
     return {
         "what": f"{variant.name} PyTorch eager, fp32, 1 thread",
         "tokens_per_s": round(1 / statistics.median(slow for slow, _ in turns), 1),

@@ -102,6 +102,12 @@ class Asked:
             return Key(TONICS.index(self.request.key), minor)
         return Key(int(np.random.default_rng((self.seed, TONIC)).integers(12)), minor)
 
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys that it passes through: a path from one mode into the other goes on in the relative key."""
+        other = Key((self.key.tonic + (3 if self.key.minor else -3)) % 12, not self.key.minor)
+        return tuple(dict.fromkeys(self.key if shown.minor == self.key.minor else other for _, _, shown in self.phrases))
+
     @cached_property
     def before(self) -> Score | None:
         """What a composer reads of the given piece: its last bars, for the piano, moved from `key` to C major or A minor."""

@@ -105,6 +105,6 @@ def _of(parts: Tensor, y: Tensor) -> Tensor:
 def given(window: Window) -> ForGMVAE:
     """A window as a batch of one."""
     mood = [-1, -1] if window.mood is None else [(window.mood[1] + 1) // 2, (window.mood[0] + 1) // 2]
-    minor = torch.tensor([int(window.told[0, 0] > 0)])
+    minor = torch.tensor([int(window.minor)])
     polyphony = torch.from_numpy(window.polyphony)[None]
     return ForGMVAE(torch.from_numpy(window.tokens)[None], polyphony, minor, torch.tensor([mood]))
