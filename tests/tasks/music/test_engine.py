@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from moodmesh.tasks.errors import Cancelled
 from moodmesh.tasks.music.engine import playing
 from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player, full, window
-from moodmesh.tasks.music.engine.sampling import HIGHEST_BASS, LAST_PLACE, LASTING, Chord, Taste, choices, choose
+from moodmesh.tasks.music.engine.sampling import HALF, HIGHEST_BASS, LAST_PLACE, LASTING, Cadence, Chord, Taste, choices, choose
 from moodmesh.tasks.music.engine.steps import MOST_TOLD, Steps, pack
 from moodmesh.tasks.music.model.eager import EagerSteps
 from moodmesh.tasks.music.model.graph import ROOM
@@ -162,7 +162,7 @@ def test_the_piano_is_all_that_may_be_chosen_of_the_instruments() -> None:
 @pytest.mark.parametrize("chord", [(0, 4, 7), (9, 0, 4)])
 def test_a_piece_closes_on_the_chord_that_is_asked_for(chord: Chord) -> None:
     for seed in range(12):
-        asks = [*plan(2), replace(plan(3)[2], close=chord)]
+        asks = [*plan(2), replace(plan(3)[2], cadence=Cadence(chord, last=True))]
         last = list(Player(steps(), asks, seed, Taste(1.5, 1.0)).bars())[-1]
         notes = decode([*last, v.EOS]).notes
         assert notes[0].onset == 0
@@ -171,6 +171,20 @@ def test_a_piece_closes_on_the_chord_that_is_asked_for(chord: Chord) -> None:
         assert {note.pitch % 12 for note in notes} <= set(chord)
         assert max(note.onset for note in notes) <= LAST_PLACE
         assert min(note.duration for note in notes) >= LASTING or len({note.pitch for note in notes}) < len(notes)
+
+
+@pytest.mark.parametrize("chord", [(7, 11, 2, 5), (4, 8, 11, 2)])
+def test_the_bar_before_the_last_leads_there_from_its_half(chord: Chord) -> None:
+    for seed in range(12):
+        asks = [*plan(2), replace(plan(3)[2], cadence=Cadence(chord, last=False))]
+        led = list(Player(steps(), asks, seed, Taste(1.5, 1.0)).bars())[-1]
+        notes = decode([*led, v.EOS]).notes
+        begun = [note for note in notes if note.onset >= HALF]
+        if len(led) < MAX_BAR:
+            assert begun[0].onset == HALF
+        assert all(note.pitch % 12 in chord for note in begun)
+        assert all(note.pitch % 12 == chord[0] and note.pitch <= HIGHEST_BASS for note in begun[:1])
+        assert all(note.onset + note.duration <= HALF for note in notes if note.onset < HALF)
 
 
 def plan(size: int) -> list[Ask]:
@@ -222,7 +236,7 @@ def test_bars_that_repeat_make_the_next_one_warmer(monkeypatch: pytest.MonkeyPat
     tastes = list[float]()
     repeated = [v.BAR_LINE, v.tempo(3), v.beat(0), v.pitch(v.PIANO, 60), v.velocity(v.PIANO, 5), v.duration(v.PIANO, 4)]
 
-    def watched(logits: np.ndarray, state: State, taste: Taste, random: np.random.Generator, close: Chord) -> int:
+    def watched(logits: np.ndarray, state: State, taste: Taste, random: np.random.Generator, cadence: Cadence | None) -> int:
         tastes.append(taste.temperature)
         return v.BAR_LINE
 

@@ -17,12 +17,13 @@ import pytest
 from moodmesh.tasks.errors import Cancelled, InvalidInput
 from moodmesh.tasks.models import Card, ModelStore
 from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask
+from moodmesh.tasks.music.engine.sampling import Chord
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import SELECTOR, MusicGenerate, composers
 from moodmesh.tasks.music.generate.asked import MOST_NOTES, Asked, trimmed
-from moodmesh.tasks.music.generate.composers import Rules, Trained
+from moodmesh.tasks.music.generate.composers import MAJOR, MINOR, Rules, Trained
 from moodmesh.tasks.music.generate.makers import packed, unpacked
-from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner
+from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner, whole
 from moodmesh.tasks.music.notation import midi
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import at_key, key
@@ -144,6 +145,17 @@ def test_a_path_is_followed() -> None:
     assert [one.minor for one in keys] == [True, False]
     assert (keys[1].tonic - keys[0].tonic) % 12 == 3
     assert [str(key(part)) for part in (begin, end)] == output.value["key"].split(" and ")
+
+
+@pytest.mark.parametrize(("emotion", "chords"), [("happy", MAJOR), ("sad", MINOR)])
+@pytest.mark.parametrize("bars", [1, 2, 6])
+def test_a_trained_composer_ends_from_the_dominant_on_the_tonic(emotion: str, chords: tuple[Chord, Chord], bars: int) -> None:
+    asked = Asked.of(Request({"emotion": emotion, "bars": bars}, b"", 3))
+    notes = whole(list(Trained(steps()).bars(asked, [], lambda: None))).notes
+    end = v.BAR * (bars - 1)
+    leading = [note.pitch % 12 for note in notes if end - v.BAR // 2 <= note.onset < end]
+    assert {note.pitch % 12 for note in notes if note.onset >= end} <= set(chords[1])
+    assert (set(leading) <= set(chords[0]), leading[:1]) == (True, [] if bars == 1 else [chords[0][0]])
 
 
 def test_a_path_goes_straight_from_point_to_point() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moodmesh.tasks.music.engine.sampling import Chord, Taste, choose
+from moodmesh.tasks.music.engine.sampling import Cadence, Taste, choose
 from moodmesh.tasks.music.engine.steps import Stepping
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.grammar import START, follow
@@ -28,12 +28,12 @@ Bar = list[int]
 @dataclass(frozen=True)
 class Ask:
     """What a composer is told of a bar (`attributes.described`), the tempo step it is played at (None: the composer's choice),
-    the number of its phrase (bars of one phrase are chosen together), and the chord that it closes the piece on, if it does."""
+    the number of its phrase (bars of one phrase are chosen together), and its part in how the piece ends, if it has one."""
 
     told: tuple[float, ...]
     tempo: int | None
     phrase: int = 0
-    close: Chord = ()
+    cadence: Cadence | None = None
 
 
 Best = Callable[[int, Sequence[Bar], Sequence[Sequence[Bar]]], int]
@@ -122,7 +122,7 @@ class Player:
             state = follow(state, token)
         while True:
             check()
-            token = choose(logits, state, taste, random, ask.close)
+            token = choose(logits, state, taste, random, ask.cadence)
             if token in (v.BAR_LINE, v.EOS):
                 break
             bar.append(token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +27,48 @@ class Taste:
 
 
 Chord = tuple[int, ...]
-"""Pitch classes, the root first; none for no chord."""
-LAST_PLACE, HIGHEST_BASS, LASTING = 4, 59, v.BAR // 2
+"""Pitch classes, the root first."""
+HALF = v.BAR // 2
+LAST_PLACE, HIGHEST_BASS, LASTING = 4, 59, HALF
 """Of a bar that closes a piece: the last place where notes begin, the highest pitch of its bass, the shortest duration."""
 
 
+class Cadence(NamedTuple):
+    """What a bar has to do with how a piece ends: it leads there, or is the `last`."""
+
+    chord: Chord
+    last: bool
+
+
 @cache
-def choices(state: State, close: Chord = ()) -> NDArray[np.int64]:
+def choices(state: State, cadence: Cadence | None = None) -> NDArray[np.int64]:
     """The tokens that may follow for the piano, in order.
 
-    A bar that closes a piece on a chord begins with its root in the bass and has no other tones, none late or short.
+    The last bar of a piece begins with the root of its chord in the bass and has no other tones, none late or short. In the one
+    that leads there a chord begins at the half, its root in the bass; what was before has ended, and all that follows is of it.
     """
     tokens = [token for token in np.flatnonzero(allowed(state)).tolist() if _of_the_piano(token)]
-    return np.array([token for token in tokens if not close or _closes(state, token, close)], np.int64)
+    if cadence:
+        fits = _closes if cadence.last else _leads
+        tokens = [token for token in tokens if fits(state, token, cadence.chord)]
+    return np.array(tokens, np.int64)
+
+
+def _leads(state: State, token: int, chord: Chord) -> bool:
+    kind, _, value = v.meaning(token)
+    before = state.place < HALF
+    match kind:
+        case Kind.BEAT:
+            return not before or value <= HALF
+        case Kind.PITCH if state.place == HALF and state.pitch == -1:
+            return value % 12 == chord[0] and value <= HIGHEST_BASS
+        case Kind.PITCH:
+            return before or value % 12 in chord
+        case Kind.DURATION:
+            return not before or value <= HALF - state.place
+        case Kind.BAR | Kind.EOS:
+            return not before
+    return True
 
 
 def _closes(state: State, token: int, close: Chord) -> bool:
@@ -61,9 +91,11 @@ def _of_the_piano(token: int) -> bool:
     return kind not in (Kind.PITCH, Kind.VELOCITY, Kind.DURATION) or track == v.PIANO
 
 
-def choose(logits: NDArray[np.float32], state: State, taste: Taste, random: np.random.Generator, close: Chord = ()) -> int:
+def choose(
+    logits: NDArray[np.float32], state: State, taste: Taste, random: np.random.Generator, cadence: Cadence | None = None
+) -> int:
     """One of the `choices`; takes one number from `random`."""
-    tokens = choices(state, close)
+    tokens = choices(state, cadence)
     weights = logits[tokens].astype(np.float64)
     weights -= weights.max()
     weights /= taste.temperature

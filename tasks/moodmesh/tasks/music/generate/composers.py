@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from moodmesh.tasks.music.engine.playing import MAX_BAR, Ask, Bar, Player
-from moodmesh.tasks.music.engine.sampling import Taste
+from moodmesh.tasks.music.engine.sampling import Cadence, Taste
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate.asked import PHRASE, Asked, trimmed
 from moodmesh.tasks.music.generate.selector import Selector
@@ -22,8 +22,8 @@ from moodmesh.tasks.music.rules.attributes import Attributes, described, heard, 
 from moodmesh.tasks.music.rules.compose import compose
 
 _PLAIN = Selector()
-MAJOR, MINOR = (0, 4, 7), (9, 0, 4)
-"""The chords that pieces end on, in C major and A minor: composers, left alone, end some third of theirs on the tonic."""
+MAJOR, MINOR = ((7, 11, 2, 5), (0, 4, 7)), ((4, 8, 11, 2), (9, 0, 4))
+"""How pieces end, in C major and A minor: from the dominant on the tonic, where composers left alone end a third of theirs."""
 THINNER, SOFTER, FEWER = 0.7, 5.0, 1
 """How bars that close a song of POP909 differ from the eight before (medians): share of the density; velocity; polyphony."""
 
@@ -81,7 +81,9 @@ class Trained:
         def best(first: int, before: Sequence[Bar], takes: Sequence[Sequence[Bar]]) -> int:
             return self._selector.best(asked.phrases[plan[first].phrase][2], before, takes)
 
-        plan[-1] = replace(plan[-1], close=MINOR if asked.phrases[-1][2].minor else MAJOR)
+        chords = MINOR if asked.phrases[-1][2].minor else MAJOR
+        for at, chord in zip((-2, -1)[-len(plan) :], chords[-len(plan) :], strict=True):
+            plan[at] = replace(plan[at], cadence=Cadence(chord, last=at == -1))
         before = given(asked.before) if asked.before else []
         taste = Taste(asked.request.temperature)
         player = Player(self._steps, plan, asked.seed, taste, before, asked.request.takes, best)
