@@ -28,7 +28,7 @@ from moodmesh.tasks.music.results.systems import MOODS, REAL, SHUFFLED, TABLE, T
 from moodmesh.tasks.music.rules.moods import Mood
 from moodmesh.tasks.tables import PredictionMissing
 
-_PIECES = 1
+_PIECES = 2
 """Raised whenever what a row plays changes but for its weights: what was made before is made anew."""
 _FIGURES = 3
 """Raised whenever measures, gates or probes change."""
