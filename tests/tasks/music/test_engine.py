@@ -169,6 +169,7 @@ def test_a_piece_closes_on_the_chord_that_is_asked_for(chord: Chord) -> None:
         assert notes[0].pitch % 12 == chord[0]
         assert notes[0].pitch <= HIGHEST_BASS
         assert {note.pitch % 12 for note in notes} <= set(chord)
+        assert {note.pitch % 12 for note in notes if note.pitch > HIGHEST_BASS} <= {chord[0]}  # on top
         assert max(note.onset for note in notes) <= LAST_PLACE
         assert min(note.duration for note in notes) >= LASTING or len({note.pitch for note in notes}) < len(notes)
 
@@ -188,7 +189,9 @@ def test_the_bar_before_the_last_leads_there_from_its_half(chord: Chord) -> None
 
 
 def plan(size: int) -> list[Ask]:
-    return [Ask(told(number // 3), 20 + number // 3 % 40) for number in range(size)]
+    """The notes of two bars in twelve come again."""
+    again = {at: at - at % 12 for at in range(size) if at % 12 in (7, 8)}
+    return [Ask(told(number // 3), 20 + number // 3 % 40, again=again.get(number)) for number in range(size)]
 
 
 @pytest.mark.parametrize("int8", [False, True])
@@ -208,6 +211,20 @@ def test_bars_have_their_tempo_and_end_and_decode() -> None:
     score = decode([token for bar in made for token in bar])
     assert score.bars == 12
     assert {note.track for note in score.notes} <= {v.PIANO}
+
+
+@pytest.mark.parametrize("takes", [1, 2])
+def test_bars_come_again_at_their_own_tempo_and_are_heard_by_what_follows(takes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = list(zip(Player(steps(), plan(2), 1, Taste()).bars(), plan(2), strict=True))
+    asks = [replace(ask, phrase=at // 6) for at, ask in enumerate(plan(12))]
+    loaded, fed = steps(), list[int]()
+    feed = loaded.feed
+    monkeypatch.setattr(loaded, "feed", lambda tokens: fed.extend(tokens) or feed(tokens))
+    heard = list(Player(loaded, asks, 3, Taste(), before, takes).bars())
+    assert [bar[2:] for bar in heard[7:9]] == [heard[0][2:]] * 2
+    assert heard[7][1] != heard[0][1]
+    if takes == 1:
+        assert fed == [token for bar in [*(bar for bar, _ in before), *heard] for token in bar]
 
 
 def test_a_given_piece_is_read_first_and_not_counted() -> None:

@@ -21,7 +21,7 @@ from moodmesh.tasks.music.engine.sampling import Chord
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import SELECTOR, MusicGenerate, composers
 from moodmesh.tasks.music.generate.asked import MOST_NOTES, Asked, trimmed
-from moodmesh.tasks.music.generate.composers import MAJOR, MINOR, Rules, Trained
+from moodmesh.tasks.music.generate.composers import MAJOR, MINOR, Rules, Trained, returning
 from moodmesh.tasks.music.generate.makers import packed, unpacked
 from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner, whole
 from moodmesh.tasks.music.notation import midi
@@ -156,6 +156,22 @@ def test_a_trained_composer_ends_from_the_dominant_on_the_tonic(emotion: str, ch
     leading = [note.pitch % 12 for note in notes if end - v.BAR // 2 <= note.onset < end]
     assert {note.pitch % 12 for note in notes if note.onset >= end} <= set(chords[1])
     assert (set(leading) <= set(chords[0]), leading[:1]) == (True, [] if bars == 1 else [chords[0][0]])
+
+
+def test_a_phrase_begins_as_the_first_in_its_mood_did() -> None:
+    def again(**params: Any) -> dict[int, int]:
+        return returning(Asked.of(Request(params, b"", 3)))
+
+    assert again(emotion="sad", bars=43) == {8: 0, 9: 1, 24: 0, 25: 1, 32: 0, 33: 1}
+    assert again(emotion="sad", bars=12) == {8: 0}
+    assert again(emotion="sad", bars=8) == {}
+    there = [
+        {"at": at, "valence": valence, "arousal": 0.2} for at, valence in ((0.2, 0.5), (0.4, -0.5), (0.6, -0.5), (0.8, 0.5))
+    ]
+    assert again(path=there, bars=20) == {16: 0}
+    score = read(made("model", {"emotion": "sad", "bars": 12}).files[PIECE])
+    assert excerpt(score, 8, 9).notes == excerpt(score, 0, 1).notes
+    assert excerpt(score, 9, 10).notes != excerpt(score, 1, 2).notes
 
 
 def test_a_path_goes_straight_from_point_to_point() -> None:

@@ -28,12 +28,14 @@ Bar = list[int]
 @dataclass(frozen=True)
 class Ask:
     """What a composer is told of a bar (`attributes.described`), the tempo step it is played at (None: the composer's choice),
-    the number of its phrase (bars of one phrase are chosen together), and its part in how the piece ends, if it has one."""
+    the number of its phrase (bars of one phrase are chosen together), its part in how the piece ends, if it has one, and the
+    bar of the plan whose notes come again in it (None: it is new)."""
 
     told: tuple[float, ...]
     tempo: int | None
     phrase: int = 0
     cadence: Cadence | None = None
+    again: int | None = None
 
 
 Best = Callable[[int, Sequence[Bar], Sequence[Sequence[Bar]]], int]
@@ -112,8 +114,14 @@ class Player:
         self._first, self._steps.past = first, sum(sizes[: self._read - first])
 
     def _next(self, number: int, take: int, check: Callable[[], None]) -> Bar:
+        ask = self._plan[number]
+        if ask.again is not None:
+            check()
+            opening = _opening(ask)
+            self._bars.append(opening + self._bars[self._lead + ask.again][len(opening) :])
+            return self._bars[-1]
         self._catch_up()
-        ask, random = self._plan[number], np.random.default_rng((self._seed, number, take) if take else (self._seed, number))
+        random = np.random.default_rng((self._seed, number, take) if take else (self._seed, number))
         taste = self._taste.warmer(WARMER * max(0, self._same() - TOO_OFTEN + 1))
         bar = _opening(ask)
         self._steps.remember(ask.told)

@@ -80,7 +80,7 @@ def _closes(state: State, token: int, close: Chord) -> bool:
         case Kind.PITCH if opens:
             return value % 12 == close[0] and value <= HIGHEST_BASS
         case Kind.PITCH:
-            return value % 12 in close and value > HIGHEST_BASS - 12
+            return (HIGHEST_BASS - 12 < value <= HIGHEST_BASS and value % 12 in close) or value % 12 == close[0]
         case Kind.DURATION:
             return value >= LASTING
     return state.kind != Kind.TEMPO

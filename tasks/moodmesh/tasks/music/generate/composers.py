@@ -24,6 +24,9 @@ from moodmesh.tasks.music.rules.compose import compose
 _PLAIN = Selector()
 MAJOR, MINOR = ((7, 11, 2, 5), (0, 4, 7)), ((4, 8, 11, 2), (9, 0, 4))
 """How pieces end, in C major and A minor: from the dominant on the tonic, where composers left alone end a third of theirs."""
+FORM, HEAD = "AABA", 4
+"""Which phrases begin as the first in their mood did, over and over, with one in HEAD of its bars; the others are new. With a
+half of its bars half as much of a piece came again as of songs, more than of nine in ten of them; without any, half as much."""
 THINNER, SOFTER, FEWER = 0.7, 5.0, 1
 """How bars that close a song of POP909 differ from the eight before (medians): share of the density; velocity; polyphony."""
 
@@ -72,8 +75,9 @@ class Trained:
 
     def bars(self, asked: Asked, made: Sequence[Bar], check: Callable[[], None]) -> Iterator[Bar]:
         """As the protocol says; the last bars of a given piece are read first."""
+        again = returning(asked)
         plan = [
-            Ask(told, asked.tempo(first + at), phrase)
+            Ask(told, asked.tempo(first + at), phrase, again=again.get(first + at))
             for phrase, (first, last, shown) in enumerate(asked.phrases)
             for at, told in enumerate(told_of(shown, last - first, closing=last == asked.request.bars))
         ]
@@ -88,6 +92,17 @@ class Trained:
         taste = Taste(asked.request.temperature)
         player = Player(self._steps, plan, asked.seed, taste, before, asked.request.takes, best)
         return player.bars(made, check)
+
+
+def returning(asked: Asked) -> dict[int, int]:
+    """The bars whose notes come again, and those that they are of (FORM)."""
+    begun: dict[Attributes, tuple[int, int]] = {}
+    made: dict[int, int] = {}
+    for phrase, (first, last, shown) in enumerate(asked.phrases):
+        start, end = begun.setdefault(shown, (first, last))
+        if start != first and FORM[phrase % len(FORM)] == FORM[0]:
+            made |= {first + at: start + at for at in range(min(last - first, end - start) // HEAD)}
+    return made
 
 
 def told_of(shown: Attributes, bars: int, *, closing: bool) -> list[tuple[float, ...]]:
