@@ -1,5 +1,6 @@
 """The command line of a test's device as a process: forked from one that has imported all of it (half a second less for each
-of hundreds), or a new interpreter where something is changed before anything of ours is imported."""
+of hundreds), or a new interpreter where something is changed before anything of ours is imported. Forked ones hash strings
+alike: that devices which do not still agree is shown by the demo and by rooms, whose devices are interpreters of their own."""
 
 from __future__ import annotations
 

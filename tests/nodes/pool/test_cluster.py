@@ -23,7 +23,7 @@ from moodmesh.nodes.pool.seam import AttemptFailed
 from moodmesh.nodes.pool.sweep import holders, sweep
 
 Bench = Any
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.heavy]
 WEIGHTS = b"weights of a model"
 
 

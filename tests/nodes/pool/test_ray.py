@@ -36,6 +36,7 @@ def listening(processes: list[psutil.Process]) -> set[str]:
     return found
 
 
+@pytest.mark.heavy
 async def test_every_part_may_die_and_nothing_is_left(
     new_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

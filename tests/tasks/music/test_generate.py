@@ -21,7 +21,7 @@ from moodmesh.tasks.music.engine.sampling import Chord
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import SELECTOR, MusicGenerate, composers
 from moodmesh.tasks.music.generate.asked import MOST_NOTES, Asked, trimmed
-from moodmesh.tasks.music.generate.composers import MAJOR, MINOR, Rules, Trained, returning
+from moodmesh.tasks.music.generate.composers import FASTEST, MAJOR, MINOR, SLOWEST, Rules, Trained, returning
 from moodmesh.tasks.music.generate.makers import packed, unpacked
 from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner, whole
 from moodmesh.tasks.music.notation import midi
@@ -29,7 +29,7 @@ from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import at_key, key
 from moodmesh.tasks.music.notation.midi import read, write
 from moodmesh.tasks.music.notation.score import Note, Score, excerpt, tidy
-from moodmesh.tasks.music.rules.attributes import SPREAD, wanted
+from moodmesh.tasks.music.rules.attributes import SPREAD, described, wanted
 from moodmesh.tasks.music.rules.compose import compose
 from moodmesh.tasks.music.rules.moods import EMOTIONS, QUADRANTS, Mood, along
 from moodmesh.tasks.music.rules.orchestrate import Ensemble, orchestrated
@@ -74,6 +74,19 @@ def runner(kind: str) -> Generate:
 
 def made(kind: str, params: dict[str, Any], seed: int = 1, given: bytes = b"", parts: tuple[bytes, ...] = ()) -> Output:
     return runner(kind).run(Request(params, given, seed, parts), Listener())
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Ask]]:
+    """The plans that players are given from now on."""
+    plans = list[Sequence[Ask]]()
+
+    class Watched(composers.Player):
+        def __init__(self, stepping: Steps, plan: Sequence[Ask], *rest: Any) -> None:
+            plans.append(plan)
+            super().__init__(stepping, plan, *rest)
+
+    monkeypatch.setattr(composers, "Player", Watched)
+    return plans
 
 
 def piece(output: Output) -> mido.MidiFile:
@@ -174,6 +187,23 @@ def test_a_phrase_begins_as_the_first_in_its_mood_did() -> None:
     assert excerpt(score, 9, 10).notes != excerpt(score, 1, 2).notes
 
 
+@pytest.mark.parametrize(("bpm", "told"), [(30, SLOWEST), (240, FASTEST), (96, 96)])
+def test_a_tempo_that_composers_hardly_know_is_played_at_the_nearest_and_told_as_asked(
+    monkeypatch: pytest.MonkeyPatch, bpm: float, told: float
+) -> None:
+    plans = watch(monkeypatch)
+    output = made("model", {"emotion": "happy", "bars": 9, "bpm": bpm})
+    assert {ask.tempo for ask in plans[0]} == {v.tempo_step(told)}
+    speed = 1 + list(SPREAD).index("bpm")
+    asked = described(replace(wanted(0.7, 0.7), bpm=told), 8, closing=False)
+    assert {round(ask.told[speed], 6) for ask in plans[0]} == {round(asked[speed], 6)}
+    assert set(read(output.files[PIECE]).tempi) == {v.tempo_step(bpm)}
+    listener = Listener()
+    runner("model").run(Request({"emotion": "happy", "bars": 9, "bpm": bpm}, b"", 1), listener)
+    parts = tuple(listener.parts[at] for at in range(5))
+    assert made("model", {"emotion": "happy", "bars": 9, "bpm": bpm}, parts=parts).files == output.files
+
+
 def test_a_path_goes_straight_from_point_to_point() -> None:
     points = [(0.2, Mood(0, 0)), (0.6, Mood(1, -1))]
     assert along(points, 0) == (0, 0)
@@ -195,14 +225,7 @@ def test_a_given_piece_is_gone_on_from_and_kept(kind: str) -> None:
 
 
 def test_the_last_phrase_is_told_that_the_piece_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = list[Sequence[Ask]]()
-
-    class Watched(composers.Player):
-        def __init__(self, stepping: Steps, plan: Sequence[Ask], *rest: Any) -> None:
-            plans.append(plan)
-            super().__init__(stepping, plan, *rest)
-
-    monkeypatch.setattr(composers, "Player", Watched)
+    plans = watch(monkeypatch)
     for bars in (1, 2, 3):
         made("model", {"emotion": "sad", "bars": bars})
         assert [ask.told[-1] for ask in plans.pop()] == [0.0] * (bars - 2) + [1.0] * min(bars, 2)

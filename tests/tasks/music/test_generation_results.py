@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ from moodmesh.tasks.music.judge.controls import jitter
 from moodmesh.tasks.music.judge.markov import Markov
 from moodmesh.tasks.music.judge.structure import NAMES
 from moodmesh.tasks.music.model import decoder, graph, likelihood
-from moodmesh.tasks.music.model.conditioned import Unconditional
+from moodmesh.tasks.music.model.conditioned import ByAttributes, Unconditional
+from moodmesh.tasks.music.model.decoder import token_loss
 from moodmesh.tasks.music.model.examples import Source, window
 from moodmesh.tasks.music.model.gmvae import GMVAE, Weights
 from moodmesh.tasks.music.model.train import WEIGHTS, save_weights
@@ -30,7 +31,7 @@ from moodmesh.tasks.music.notation.tokens import encode
 from moodmesh.tasks.music.notation.vocabulary import tempo_step
 from moodmesh.tasks.music.results import bench, compared, control, generation, listening, picture, report, systems
 from moodmesh.tasks.music.results.bench import HELD, JUDGED, Bench
-from moodmesh.tasks.music.results.figures import Arrays
+from moodmesh.tasks.music.results.figures import Arrays, Ear
 from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.likelihoods import by_markov, surprise, ways
 from moodmesh.tasks.music.results.real import Real
@@ -191,6 +192,21 @@ def test_a_mixture_is_asked_for_its_bound_and_for_music_of_a_mood() -> None:
     assert likelihood.by_mood(model)(one) == pytest.approx(nll, abs=1e-4)
 
 
+def test_music_of_a_mood_is_played_from_the_components_of_its_label() -> None:
+    torch.manual_seed(2)
+    model, one = GMVAE(SMALL, Weights(latent=8)).eval(), a_window()[0]
+    model.log_vars.data[:] = -50.0
+    model.means.data[:] = 99 * torch.randn(model.means.shape)
+    held, by_hand = likelihood.given(one), {}
+    for valence, arousal in product((-1, 1), repeat=2):
+        z = torch.stack([model.means[0, int(arousal > 0)], model.means[1, int(valence > 0)]])[None]
+        with torch.inference_mode():
+            by_hand[valence, arousal] = float(token_loss(model.decoder(held.tokens, model.memory(z)), held.tokens))
+    asked = likelihood.by_mood(model)
+    assert {mood: asked(replace(one, mood=mood)) for mood in by_hand} == pytest.approx(by_hand, abs=1e-3)
+    assert min(abs(first - second) for first, second in combinations(by_hand.values(), 2)) > 5e-3
+
+
 def test_the_gate_of_the_evaluation_learns_from_what_no_composer_does(monkeypatch: pytest.MonkeyPatch) -> None:
     real, asked = Real(Path(), Path(), Path()), list[set[str]]()
     roles: dict[str, Role] = {"a": "train", "b": "dev", "c": "judge", "d": "held"}
@@ -235,6 +251,39 @@ def test_weights_make_rows_as_soon_as_they_are_there(runs: Path) -> None:
         assert all(5 < value < 9 for value in nats.values())
         if run.kind == "gmvae":
             assert nats["GMVAE tiny, -ELBO"] > nats["GMVAE tiny, z from p(z given y)"] - 0.2
+
+
+def test_rows_of_an_attribute_model_have_the_names_that_are_looked_for(runs: Path) -> None:
+    (runs / "attributes-tiny").mkdir()
+    save_weights(ByAttributes(SMALL), runs / "attributes-tiny" / WEIGHTS)
+    run = found(runs)[0][0]
+    rows_ = systems.trained(run)
+    assert [row.name for row in rows_] == bench._rows_of(next(one for one in PLANNED if one.row == run.row))
+    free, shaped = (next(row for row in rows_ if row.name.endswith(end)) for end in (", without form", ", int8"))
+    assert free.pieces(MOODS[0], 12, 1) != shaped.pieces(MOODS[0], 12, 1)
+    notes = shaped.pieces(MOODS[0], 12, 1).notes
+    assert min(note.pitch for note in notes if note.bar == 11) % 12 == 0
+
+
+def test_unseen_music_is_told_apart_by_its_half(kept: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    folds = [[("pop909", "a", 1), ("emopia", "b", 2)], [("jsb", "c", 3), ("emopia", "d", 4), ("giantmidi", "e", 5)]]
+    monkeypatch.setattr(Real, "unseen", lambda *_: list(zip("xy", folds, strict=True)))
+    monkeypatch.setattr(Ear, "measured", lambda self, mine: {"heard": np.array([[ord(self.gate), one] for one in mine])})
+    found_ = bench._unseen(kept, Ear({}, None, {}), None)  # type: ignore[arg-type]
+    assert found_[HELD]["heard"].tolist() == [[ord("x"), 1], [ord("y"), 3], [ord("y"), 5]]
+    assert found_[JUDGED]["heard"].tolist() == [[ord("x"), 2], [ord("y"), 4]]
+
+
+def test_unseen_music_is_not_compared_with_itself(kept: Bench) -> None:
+    table = generation.compute(kept, quick=False)
+    held, judged = kept.load(HELD), kept.load(JUDGED)
+    assert held is not None
+    assert judged is not None
+    assert table["statistics"][HELD] == compared.statistics(held, judged["structure"])
+    both = np.concatenate([held["structure"], judged["structure"]])
+    real = kept.load(REAL)
+    assert real is not None
+    assert table["statistics"][REAL] == compared.statistics(real, both)
 
 
 def test_latents_are_of_the_components_asked_for(runs: Path) -> None:
@@ -342,6 +391,7 @@ def test_a_row_of_other_weights_is_not_shown(kept: Bench) -> None:
 def test_rows_are_compared_with_the_table_played_the_same_way(kept: Bench) -> None:
     chosen = {"attribute model tiny, int8": TABLE}
     chosen |= {f"attribute model tiny, int8, {way}": f"{TABLE}, {way}" for way in ("matched", "takes 2", "takes 4")}
+    chosen["attribute model tiny, int8, without form"] = TABLE
     made = {name: {"row": np.array(at)} for at, name in enumerate([*chosen.values(), *chosen, REAL])}
     for name, other in chosen.items():
         assert generation._table_for(name, made) is made[other]

@@ -109,6 +109,10 @@ def test_pieces_follow_latents_that_are_exchanged() -> None:
     at = latents.MOVED.index("rhythm density")
     share = float((towards * moved).sum(0)[at] / (towards**2).sum(0)[at])
     assert 0.2 < share < 0.9  # half of the latents came from the donor
+    mixed = [z for z in held.pieces.values() if np.ptp(z) > 0]
+    assert [z[0, 0] for z in mixed] == [held.encode(donor)[0, 0] for donor in donors]  # the first half
+    assert [z[1, -1] for z in mixed] == [held.encode(piece)[1, -1] for piece in mine]
+    assert latents.statistics(Score((), (20,))).tolist() == [0, 0, 0]
 
 
 def test_a_move_along_one_latent_leaves_the_other() -> None:
@@ -142,7 +146,9 @@ def test_content_is_whole_of_the_same_piece_and_little_of_another() -> None:
     assert transfers.content(piece, piece) == pytest.approx(np.ones(3))
     assert (transfers.content(piece, other) < 0.9).all()
     assert transfers.content(piece, transpose(piece, 1))[[1, 2]] == pytest.approx([1.0, 0.0])
-    assert transfers.content(piece, Score((), (20,)))[2] == 0.0
+    assert transfers.content(piece, Score((), (20,)))[[0, 2]].tolist() == [0.0, 0.0]
+    half = Score(tuple(note for note in piece.notes if note.bar < 4 and note.onset + note.duration <= 64), piece.tempi)
+    assert transfers.content(piece, half)[0] < 0.55, "what one of them leaves out is unlike the other"
 
 
 def test_a_trained_file_is_encoded_played_and_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

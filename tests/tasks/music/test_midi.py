@@ -162,6 +162,14 @@ def test_notes_of_a_given_file_sound_on_under_its_pedal() -> None:
     assert [note.duration for note in midi.read(data).notes] == [1] * 6, "what composers learn from is read as it was"
 
 
+def test_a_pedal_that_goes_down_as_a_note_is_let_go_does_not_hold_it() -> None:
+    """As chords are bound: the pedal comes up and goes down again with each."""
+    chord, on, off = bytes([0x90, 60, 80]), b"\xb0\x40\x7f", b"\xb0\x40\x00"
+    keys = delta(0) + on + delta(0) + chord + delta(960) + bytes([0x80, 60, 0]) + delta(0) + off + delta(0) + on
+    keys += delta(0) + bytes([0x90, 62, 80]) + delta(900) + bytes([0x80, 62, 0]) + delta(60) + off
+    assert [note.duration for note in midi.read_given(smf(keys))[0].notes] == [8, 8]
+
+
 def test_bars_beyond_the_tempi_there_are_are_counted() -> None:
     fifths = played([(480 * at, 480 * at + 240, 60 + at % 7, 80) for at in range(16)])
     for bpm, beyond in ((4, 4), (30, 0), (240, 0), (1000, 4)):

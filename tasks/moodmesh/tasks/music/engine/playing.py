@@ -123,18 +123,19 @@ class Player:
         self._catch_up()
         random = np.random.default_rng((self._seed, number, take) if take else (self._seed, number))
         taste = self._taste.warmer(WARMER * max(0, self._same() - TOO_OFTEN + 1))
-        bar = _opening(ask)
+        bar, cadence = _opening(ask), ask.cadence
         self._steps.remember(ask.told)
         logits, state = self._steps.feed(bar), START
         for token in bar:
             state = follow(state, token)
         while True:
             check()
-            token = choose(logits, state, taste, random, ask.cadence)
+            token = choose(logits, state, taste, random, cadence)
             if token in (v.BAR_LINE, v.EOS):
                 break
             bar.append(token)
             state = follow(state, token)
+            cadence = cadence and cadence.after(state)
             logits = self._steps.feed([token])
             if len(bar) >= MAX_BAR and state.kind == Kind.DURATION:
                 break

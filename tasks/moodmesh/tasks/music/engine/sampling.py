@@ -27,63 +27,85 @@ class Taste:
 
 
 Chord = tuple[int, ...]
-"""Pitch classes, the root first."""
+"""Pitch classes: the root, the third, others."""
 HALF = v.BAR // 2
-LAST_PLACE, HIGHEST_BASS, LASTING = 4, 59, HALF
-"""Of a bar that closes a piece: the last place where notes begin, the highest pitch of its bass, the shortest duration."""
+LAST_PLACE, HIGHEST_BASS, HIGHEST_TONE, LASTING = 4, 59, 79, HALF
+"""Of a bar that closes a piece: the last place where notes begin, the highest pitch of its bass, that of others (the root may
+stand an octave higher), the shortest duration."""
 
 
 class Cadence(NamedTuple):
-    """What a bar has to do with how a piece ends: it leads there, or is the `last`."""
+    """What a bar has to do with how a piece ends: it leads there, or is the `last`; whether the chord has its `third` yet."""
 
     chord: Chord
     last: bool
+    third: bool = False
+
+    def after(self, state: State) -> Cadence:
+        """With what a bar has come to."""
+        begun = self.last or state.place >= HALF
+        return self._replace(third=self.third or (begun and state.pitch != -1 and _class(state.pitch) == self.chord[1]))
 
 
 @cache
 def choices(state: State, cadence: Cadence | None = None) -> NDArray[np.int64]:
-    """The tokens that may follow for the piano, in order.
+    """The tokens that may follow for the piano, in order. No bar is without a note.
 
-    The last bar of a piece begins with the root of its chord in the bass and has no other tones, none late or short. In the one
-    that leads there a chord begins at the half, its root in the bass; what was before has ended, and all that follows is of it.
+    The last bar of a piece begins with its chord, the root in the bass, the third above it and the root on top, and has no
+    other tones, none late or short. In the one that leads there a chord begins at the half, root in the bass and with its
+    third; what was before has ended, and all that follows is of it.
     """
     tokens = [token for token in np.flatnonzero(allowed(state)).tolist() if _of_the_piano(token)]
+    if state.kind == Kind.TEMPO:
+        tokens = [token for token in tokens if token not in (v.BAR_LINE, v.EOS)]
     if cadence:
         fits = _closes if cadence.last else _leads
-        tokens = [token for token in tokens if fits(state, token, cadence.chord)]
+        tokens = [token for token in tokens if fits(state, token, cadence)]
     return np.array(tokens, np.int64)
 
 
-def _leads(state: State, token: int, chord: Chord) -> bool:
+def _leads(state: State, token: int, cadence: Cadence) -> bool:
     kind, _, value = v.meaning(token)
     before = state.place < HALF
     match kind:
         case Kind.BEAT:
-            return not before or value <= HALF
-        case Kind.PITCH if state.place == HALF and state.pitch == -1:
-            return value % 12 == chord[0] and value <= HIGHEST_BASS
+            return value <= HALF if before else cadence.third
         case Kind.PITCH:
-            return before or value % 12 in chord
+            return before or _of_chord(state, value, cadence)
         case Kind.DURATION:
             return not before or value <= HALF - state.place
         case Kind.BAR | Kind.EOS:
-            return not before
+            return cadence.third
     return True
 
 
-def _closes(state: State, token: int, close: Chord) -> bool:
+def _closes(state: State, token: int, cadence: Cadence) -> bool:
     kind, _, value = v.meaning(token)
-    opens = state.place == 0 and state.pitch == -1
+    whole = cadence.third and state.pitch != -1 and _class(state.pitch) == cadence.chord[0]
     match kind:
         case Kind.BEAT:
-            return value == 0 if state.kind == Kind.TEMPO else value <= LAST_PLACE
-        case Kind.PITCH if opens:
-            return value % 12 == close[0] and value <= HIGHEST_BASS
+            return value == 0 if state.kind == Kind.TEMPO else whole and value <= LAST_PLACE
         case Kind.PITCH:
-            return (HIGHEST_BASS - 12 < value <= HIGHEST_BASS and value % 12 in close) or value % 12 == close[0]
+            return _of_chord(state, value, cadence)
         case Kind.DURATION:
             return value >= LASTING
-    return state.kind != Kind.TEMPO
+        case Kind.BAR | Kind.EOS:
+            return whole
+    return True
+
+
+def _of_chord(state: State, pitch: int, cadence: Cadence) -> bool:
+    """Whether a pitch may stand in the chord: what is yet to come of it can still come above."""
+    root, third = pitch % 12 == cadence.chord[0], pitch % 12 == cadence.chord[1]
+    if not cadence.third and state.pitch == -1:
+        return root and pitch <= HIGHEST_BASS
+    if not cadence.third and not third:
+        return pitch % 12 in cadence.chord and pitch <= HIGHEST_TONE - 12
+    return pitch % 12 in cadence.chord and pitch <= HIGHEST_TONE + 12 * (cadence.third and root)
+
+
+def _class(token: int) -> int:
+    return v.meaning(token)[2] % 12
 
 
 def _of_the_piano(token: int) -> bool:

@@ -27,6 +27,9 @@ MAJOR, MINOR = ((7, 11, 2, 5), (0, 4, 7)), ((4, 8, 11, 2), (9, 0, 4))
 FORM, HEAD = "AABA", 4
 """Which phrases begin as the first in their mood did, over and over, with one in HEAD of its bars; the others are new. With a
 half of its bars half as much of a piece came again as of songs, more than of nine in ten of them; without any, half as much."""
+SLOWEST, FASTEST = 45.0, 180.0
+"""Quarters a minute of nearly all bars that composers learned from. What is to be slower or faster they play at these, and the
+tempo is changed afterwards: at 30 they left one bar in six empty."""
 THINNER, SOFTER, FEWER = 0.7, 5.0, 1
 """How bars that close a song of POP909 differ from the eight before (medians): share of the density; velocity; polyphony."""
 
@@ -55,8 +58,7 @@ class Rules:
                 check()
                 if shown not in whole:
                     whole[shown] = self._chosen(shown, asked, check)
-                tokens = list(whole[shown][number])
-                yield [tokens[0], v.tempo(asked.tempo(number)), *tokens[2:]]
+                yield paced(whole[shown][number], asked.tempo(number))
 
     def _chosen(self, shown: Attributes, asked: Asked, check: Callable[[], None]) -> list[Bar]:
         takes = []
@@ -68,16 +70,17 @@ class Rules:
 
 
 class Trained:
-    """A trained composer that is told what is to be heard."""
+    """A trained composer that is told what is to be heard; with `form`, how it ends and what comes again are rules."""
 
-    def __init__(self, steps: Steps, selector: Selector = _PLAIN) -> None:
-        self._steps, self._selector = steps, selector
+    def __init__(self, steps: Steps, selector: Selector = _PLAIN, form: bool = True) -> None:
+        self._steps, self._selector, self._form = steps, selector, form
 
     def bars(self, asked: Asked, made: Sequence[Bar], check: Callable[[], None]) -> Iterator[Bar]:
         """As the protocol says; the last bars of a given piece are read first."""
-        again = returning(asked)
+        tempi = [min(max(asked.tempo(bar), v.tempo_step(SLOWEST)), v.tempo_step(FASTEST)) for bar in range(asked.request.bars)]
+        again = returning(asked) if self._form else {}
         plan = [
-            Ask(told, asked.tempo(first + at), phrase, again=again.get(first + at))
+            Ask(told, tempi[first + at], phrase, again=again.get(first + at))
             for phrase, (first, last, shown) in enumerate(asked.phrases)
             for at, told in enumerate(told_of(shown, last - first, closing=last == asked.request.bars))
         ]
@@ -87,11 +90,18 @@ class Trained:
 
         chords = MINOR if asked.phrases[-1][2].minor else MAJOR
         for at, chord in zip((-2, -1)[-len(plan) :], chords[-len(plan) :], strict=True):
-            plan[at] = replace(plan[at], cadence=Cadence(chord, last=at == -1))
+            plan[at] = replace(plan[at], cadence=Cadence(chord, last=at == -1) if self._form else None)
         before = given(asked.before) if asked.before else []
         taste = Taste(asked.request.temperature)
         player = Player(self._steps, plan, asked.seed, taste, before, asked.request.takes, best)
-        return player.bars(made, check)
+        known = [paced(bar, tempo) for bar, tempo in zip(made, tempi, strict=False)]
+        for number, bar in enumerate(player.bars(known, check), len(made)):
+            yield paced(bar, asked.tempo(number))
+
+
+def paced(bar: Bar, tempo: int) -> Bar:
+    """A bar at another tempo step."""
+    return [bar[0], v.tempo(tempo), *bar[2:]]
 
 
 def returning(asked: Asked) -> dict[int, int]:
@@ -107,6 +117,7 @@ def returning(asked: Asked) -> dict[int, int]:
 
 def told_of(shown: Attributes, bars: int, *, closing: bool) -> list[tuple[float, ...]]:
     """What each bar of a phrase is told; those that close the piece are to be thinner."""
+    shown = replace(shown, bpm=min(max(shown.bpm, SLOWEST), FASTEST))
     starts, made = parted(bars, bars, closing=closing), list[tuple[float, ...]]()
     for start, end in pairwise([*starts, bars]):
         last = closing and end == bars

@@ -78,7 +78,8 @@ def bound(model: GMVAE) -> Nats:
 
 
 def by_mood(model: GMVAE) -> Nats:
-    """-log p(x | y) by DRAWS latents of the components of y: the label of a window, or what q(y | x) calls likeliest."""
+    """-log p(x | y) by DRAWS latents of the components of y, on average too high: y is the label of a window, or what q(y | x)
+    calls likeliest of this very window."""
 
     def nats(window: Window) -> float:
         held, random = given(window), torch.Generator().manual_seed(0)

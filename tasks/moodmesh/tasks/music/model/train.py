@@ -75,7 +75,8 @@ def material(recipe: Recipe, root: Path, cache: Path, roles: split.Split) -> Mat
 def labelled(found: Sequence[Source], recipe: Recipe) -> list[Source]:
     """The sources that have a label, with those labels that a recipe uses: of a share of the songs of each mood (a song counts
     where most of its clips do; one song at the least), by chance; scrambled among these if it says so. The others are here
-    without: runs of any share hear the same music, and what they are told of it is all that differs."""
+    without: runs of any share hear the same music, and what they are told of it is all that differs (fewer labels weigh less in
+    the loss, which is a mean over windows)."""
     random = np.random.default_rng(recipe.seed)
     known = [one for one in found if one.mood is not None]
     clips = Counter((one.song, one.mood) for one in known)

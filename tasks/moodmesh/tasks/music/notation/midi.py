@@ -113,7 +113,7 @@ def unreadable(tempi: Sequence[int], notes: int) -> str:
 
 
 def _short(wrong: Exception) -> str:
-    said = str(wrong).removeprefix("MiniMidi: ").split("!")[0].strip()
+    said = str(wrong).removeprefix("MiniMidi: ").replace("Invaild", "Invalid").split("!")[0].strip()
     return "".join(character for character in said if character.isprintable())[:80] or type(wrong).__name__
 
 
@@ -143,10 +143,11 @@ def _played(file: core.ScoreTick) -> Performance:
 
 
 def _silent(end: NDArray[np.int64], part: core.TrackTick) -> NDArray[np.int64]:
-    """When notes that are let go at `end` fall silent: where the pedal is down then, when it comes up."""
+    """When notes that are let go at `end` fall silent: where the pedal is down then, when it comes up. One that goes down at
+    that moment has not caught them: so chords are bound."""
     down = np.array([(-1, -1), *((pedal.time, pedal.time + pedal.duration) for pedal in part.pedals)], np.int64)
     down = down[np.argsort(down[:, 0], kind="stable")]
-    silent: NDArray[np.int64] = np.maximum(end, down[np.searchsorted(down[:, 0], end, side="right") - 1, 1])
+    silent: NDArray[np.int64] = np.maximum(end, down[np.searchsorted(down[:, 0], end) - 1, 1])
     return silent
 
 

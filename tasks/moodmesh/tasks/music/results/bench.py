@@ -28,9 +28,9 @@ from moodmesh.tasks.music.results.systems import MOODS, REAL, SHUFFLED, TABLE, T
 from moodmesh.tasks.music.rules.moods import Mood
 from moodmesh.tasks.tables import PredictionMissing
 
-_PIECES = 2
+_PIECES = 3
 """Raised whenever what a row plays changes but for its weights: what was made before is made anew."""
-_FIGURES = 3
+_FIGURES = 4
 """Raised whenever measures, gates or probes change."""
 GRID = (-0.8, -0.4, 0.0, 0.4, 0.8)
 GRID_BARS, GRID_SEEDS = 8, 4
@@ -56,15 +56,14 @@ class Bench:
     @property
     def key(self) -> str:
         """Names what everything is made by but the weights: rules, judges, data, split, sizes."""
-        said = [
-            str((_PIECES, _FIGURES)),
-            *(card.sha256 for card in CARDS.values()),
-            *_chosen_by(),
-            split.sha256(split.load(self.real.configs)),
-        ]
-        files = [self.real.root / "music" / name / "index.csv" for name in ("emopia", "vgmidi", "pop909", "giantmidi")]
-        said += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        said = [str((_PIECES, _FIGURES)), *(card.sha256 for card in CARDS.values()), *_chosen_by(), *self._learned]
         return hashlib.sha256(" ".join([*said, str((self.per, self.bars, self.windows))]).encode()).hexdigest()[:12]
+
+    @cached_property
+    def _learned(self) -> list[str]:
+        """Hashes of what rows without weights are made of: the split and the sets."""
+        files = [self.real.root / "music" / name / "index.csv" for name in ("emopia", "vgmidi", "pop909", "giantmidi")]
+        return [split.sha256(split.load(self.real.configs)), *(hashlib.sha256(one.read_bytes()).hexdigest() for one in files)]
 
     def file(self, name: str) -> Path:
         """Where the figures of a row, or of a part named otherwise, lie."""
@@ -111,7 +110,8 @@ class Bench:
 
     def pieces(self, system: System, part: str, asked: list[tuple[Mood, int]], bars: int) -> list[Score]:
         """A piece for each (mood, seed), kept beside the prepared music, so that a stop loses little."""
-        named = f"{_PIECES} {system.name} {system.weights} {part} {bars} {len(asked)} {_chosen_by()}"
+        source = system.weights or self._learned
+        named = f"{_PIECES} {system.name} {source} {part} {bars} {len(asked)} {_chosen_by()}"
         file = self.real.cache / "generation" / f"{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def missing(bench: Bench) -> list[Planned]:
 
 def _rows_of(one: Planned) -> list[str]:
     taken = [f", int8, takes {takes}" for takes in TAKES]
-    forms = [", fp32", ", int8", *taken, ", int8, matched"] if one.kind == "attributes" else [""]
+    forms = [", fp32", ", int8", *taken, ", int8, without form", ", int8, matched"] if one.kind == "attributes" else [""]
     return [one.row + form for form in forms]
 
 

@@ -34,7 +34,7 @@ def compute(bench: Bench, quick: bool) -> Table:
     """The whole table as JSON; PredictionMissing when a row that can be made was not."""
     rows = {name: _needed(bench, name, weights) for name, weights in names(bench)}
     held, judged = _needed(bench, HELD, None), _needed(bench, JUDGED, None)
-    music = np.concatenate([held["structure"], judged["structure"]])
+    unseen = {HELD: held["structure"], JUDGED: judged["structure"]}
     whole = {**rows, HELD: held}
     references = {bench.reference_of(name) for name in whole}
     if len(references) > 1 or mixed(bench):
@@ -54,7 +54,10 @@ def compute(bench: Bench, quick: bool) -> Table:
         "heard": {name: control.mean_by_quadrant(found) for name, found in rows.items()},
         "grid": {name: control.grid(found) for name in rows if (found := bench.load(f"{name} grid")) is not None},
         "nats": _nats(bench),
-        "statistics": {name: compared.statistics(found, music) for name, found in whole.items()},
+        "statistics": {
+            name: compared.statistics(found, np.concatenate([one for other, one in unseen.items() if other != name]))
+            for name, found in whole.items()
+        },
         "copying": {name: compared.copying(found, held) for name, found in whole.items() if name not in OF_REAL},
         "latents": latents.tables(bench, PLANNED),
         "transfer": transfers.table(bench, [one.row for one in PLANNED]),

@@ -121,7 +121,9 @@ def exchanged(latents: Latents, mine: Sequence[Score], donors: Sequence[Score]) 
 
 
 def statistics(score: Score) -> Floats:
-    """[3] by MOVED."""
+    """[3] by MOVED; 0 where nothing is to be heard."""
+    if not score.notes:
+        return np.zeros(len(MOVED))
     return np.asarray(structure(score)[[NAMES.index(name) for name in MOVED]])
 
 

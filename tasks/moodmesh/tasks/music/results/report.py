@@ -36,6 +36,13 @@ NOTES = (
     "learned from.",
     "The attribute model learned from free music without any label. What a mood wants of it comes from published rules, the"
     " same that the rule composer plays: above that row is what the model adds, mostly at the gate.",
+    "How pieces of the attribute model end, and that later phrases begin as the first, are rules; how much comes again was "
+    "chosen by structure statistics and the gate, on music that the gate is made of. 'Without form' is the model without both; "
+    "unconditional model and GMVAE have neither.",
+    "Structure statistics compare each row with unseen real music of both halves; held real music and that of the judges' half "
+    "with each other.",
+    "'z from p(z given y)' takes the label of a window, and where it has none what q(y | x) says of that window, and estimates "
+    "by 8 draws, which is too high on average; '-ELBO' is of one draw.",
     "The attribute model is told the true attributes of each phrase of dev music, the Markov model and the unconditional "
     "one nothing: part of its likelihood is what it was told. Markov and GMVAE learned from EMOPIA too, the others did not: "
     "compare them on the free sets. A GMVAE has the tokens of the unconditional model, with whose decoder it begins, and its "

@@ -164,7 +164,12 @@ def trained(run: Run) -> list[System]:
         System(f"{run.row}, int8, takes {takes}", written(Trained(steps(run, int8=True), chooser()), takes), run.sha256)
         for takes in TAKES
     ]
-    return [*rows, System(f"{run.row}, int8, matched", matched(by["int8"]), run.sha256)]
+    plain = Trained(steps(run, int8=True), form=False)
+    return [
+        *rows,
+        System(f"{run.row}, int8, without form", written(plain), run.sha256),
+        System(f"{run.row}, int8, matched", matched(by["int8"]), run.sha256),
+    ]
 
 
 def chooser() -> Selector:

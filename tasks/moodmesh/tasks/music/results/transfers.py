@@ -134,8 +134,10 @@ def _by_bar(piece: Score, bars: int) -> tuple[Floats, Floats]:
 
 
 def _cosine(one: Floats, other: Floats) -> float:
-    length = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return float(((one * other).sum(1)[length > 0] / length[length > 0]).mean()) if (length > 0).any() else 0.0
+    """Of rows, their mean: 1 where both are empty, 0 where one is."""
+    own, its = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
+    alike = (one * other).sum(1) / np.maximum(own * its, 1e-9)
+    return float(np.where((own == 0) & (its == 0), 1.0, alike).mean())
 
 
 def table(bench: Bench, names: Sequence[str]) -> dict[str, Table]:
