@@ -347,7 +347,12 @@ def test_training_seeds_latents_and_transfers_are_told_where_they_are_measured(k
             "other": np.full((9, 2), 0.125)}  # fmt: skip
     labels = {"right": np.tile([1.0, 0.5], (9, 1)), "song": np.arange(9.0)}
     kept.keep("latents GMVAE tiny", "w", lambda: {**ways, **labels, "alarm active": np.array(12.0)})
+    kept.keep("GMVAE tiny, labels of 5 %", "w", lambda: rows(0.0, 1.0))
+    kept.keep("latents GMVAE tiny, labels of 5 %", "w", lambda: {**ways, **labels, "alarm active": np.array(12.0)})
     table = generation.compute(kept, quick=False)
+    few, whole = table["labels"]
+    assert few == {"share": 0.05, "seeds": 1, "arousal": 0.0, "valence": 0.0, "q(y), arousal": 1.0, "q(y), valence": 0.5}
+    assert whole == few | {"share": 1.0, "arousal": 1.0, "valence": 1.0}, "the seed whose latents were not probed is no part"
     assert table["training"]["GMVAE tiny"]["valence"] == [0.5, pytest.approx(0.707, abs=1e-3)]
     assert table["latents"]["GMVAE tiny"]["exchange"]["polyphony"] == [0.25, 0.25, 0.25]
     found_ = table["transfer"]["GMVAE tiny"]
@@ -364,8 +369,11 @@ def test_training_seeds_latents_and_transfers_are_told_where_they_are_measured(k
             ".125 / .125",
             "## Transfer",
             "| 9 of 9 songs | 1.000 [1.000, 1.000] |",
+            "| 5 % | 1 | .000 | .000 | 1.000 | .500 |",
         )
     )
+    picture.draw(table, kept.kept / "picture.svg")
+    assert b"By the share of labels" in (kept.kept / "picture.svg").read_bytes()
     assert not set(OF_REAL) & set(table["copying"])
     assert table["copying"]["GMVAE tiny"]
 

@@ -156,7 +156,7 @@ def test_a_trained_file_is_encoded_played_and_asked(tmp_path: Path, monkeypatch:
     torch.manual_seed(1)
     model = GMVAE(SMALL, Weights())
     save_weights(model, tmp_path / "w.safetensors")
-    held = Latents(Trained("GMVAE tiny", "gmvae-tiny", "gmvae", "tiny", tmp_path / "w.safetensors"), 4)
+    held = Latents(Trained("GMVAE tiny", "gmvae-tiny", "gmvae", "tiny", file=tmp_path / "w.safetensors"), 4)
     z = held.encode(compose(wanted(0.6, 0.6), 8, 1))
     assert z.shape == (2, SIZE)
     assert held.likeliest(np.stack([held.mean(0, HIGH), held.mean(1, LOW)])) == [HIGH, LOW]

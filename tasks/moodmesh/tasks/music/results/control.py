@@ -16,6 +16,8 @@ from moodmesh.tasks.music.rules.attributes import Attributes, distance, wanted
 from moodmesh.tasks.music.rules.moods import Mood
 from moodmesh.tasks.tables import Table, short
 
+NAMED = {"poly": "arousal", "mode": "valence"}
+"""What the latents of a GMVAE stand for."""
 GROUPS = 5
 """Groups of seeds that a row is sampled in."""
 
@@ -94,6 +96,21 @@ def training(found: dict[str, Arrays]) -> dict[str, Table]:
         for name, means in seeds.items()
         if len(means) > 1
     }
+
+
+def labels(rows_: Sequence[Table], latents: dict[str, Table], shares: dict[str, float]) -> list[Table]:
+    """By share of labels, over its training seeds: the mean of arousal and valence judged as asked by the base judge under the
+    gate, and of clips of the judges' half whose arousal and valence q(y | x) names."""
+    judged = {(row["system"], row["metric"]): row["mean"] for row in rows_ if row["judge"] == "base" and row["gate"]}
+    made = []
+    for share in sorted(set(shares.values())):
+        mine = [name for name, its in shares.items() if its == share and name in latents and (name, "4Q") in judged]
+        if mine:
+            found = {metric: [judged[name, metric] for name in mine] for metric in ("arousal", "valence")}
+            found |= {f"q(y), {said}": [latents[name]["named"][axis][0] for name in mine] for axis, said in NAMED.items()}
+            means = {said: short(np.mean(values)) for said, values in found.items()}
+            made.append({"share": share, "seeds": len(mine)} | means)
+    return made
 
 
 def gate_row(name: str, found: Arrays) -> Table:

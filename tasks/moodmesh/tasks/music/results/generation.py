@@ -42,8 +42,10 @@ def compute(bench: Bench, quick: bool) -> Table:
         raise PredictionMissing(f"rows were measured {what}: run `moodmesh results generation --retrain`")
     seeds = {"a mood": bench.per, "groups": control.GROUPS, "bars": bench.bars, "windows": bench.windows}
     top = head(NAME, SCHEMA, quick, _data(bench), seeds, shas(CARDS) | _weights(bench, list(rows)))
+    judged_rows = [one for name, found in rows.items() for one in control.rows(name, found, _table_for(name, rows))]
+    probed = latents.tables(bench, PLANNED)
     table: Table = top | {
-        "rows": [one for name, found in rows.items() for one in control.rows(name, found, _table_for(name, rows))],
+        "rows": judged_rows,
         "gate_reference": references.pop() or "order-3 Markov",
         "gate": [control.gate_row(name, found) for name, found in whole.items()],
         "confusion": {name: control.confusion(found) for name, found in rows.items()},
@@ -59,9 +61,10 @@ def compute(bench: Bench, quick: bool) -> Table:
             for name, found in whole.items()
         },
         "copying": {name: compared.copying(found, held) for name, found in whole.items() if name not in OF_REAL},
-        "latents": latents.tables(bench, PLANNED),
+        "latents": probed,
         "transfer": transfers.table(bench, [one.row for one in PLANNED]),
         "training": control.training(rows),
+        "labels": control.labels(judged_rows, probed, {one.row: one.labels for one in PLANNED if one.kind == "gmvae"}),
         "missing": [one.row for one in missing(bench)],
         "sealed_scorings": 0,
         "notes": list(report.NOTES),

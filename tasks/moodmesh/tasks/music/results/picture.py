@@ -1,4 +1,4 @@
-"""The results of generation as one picture: judged as asked, the grid of moods, confusion."""
+"""The results of generation as one picture: judged as asked, the grid of moods, confusion, the curve of labels."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def draw(table: Table, file: Path) -> None:
     shown = next((name for name in reversed(names) if name.endswith(", int8")), names[0])  # the largest that ships
     grids = [(name, found) for name, found in table["grid"].items() if name == shown] or list(table["grid"].items())[:1]
     with mpl.rc_context({"svg.hashsalt": "generation", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure((12, 9), layout="constrained")
-        parts = figure.add_gridspec(2, 4, height_ratios=[1.1, 1])
+        figure = Figure((15, 9), layout="constrained")
+        parts = figure.add_gridspec(2, 5, height_ratios=[1.1, 1])
         _bars(figure.add_subplot(parts[0, :]), table)
-        axes = [figure.add_subplot(parts[1, at]) for at in range(4)]
+        *axes, last = [figure.add_subplot(parts[1, at]) for at in range(5)]
+        _curve(last, table["labels"])
         for axis, part in zip(axes, ("arousal", "valence"), strict=False):
             for name, found in grids:
                 _cells(axis, found["axes"], found[f"cells_{part}"], f"{name}: judged {part}")
@@ -68,6 +69,19 @@ def _confusion(axes: Axes, counts: list[list[int]], title: str) -> None:
     axes.set_xlabel("judged")
     axes.set_title(f"{title}, asked for", fontsize=8)
     _numbers(axes, [[f"{share:.2f}" for share in row] for row in shares], [[share > 0.5 for share in row] for row in shares])
+
+
+def _curve(axes: Axes, found: list[Table]) -> None:
+    places = range(len(found))
+    for metric, colour in (("arousal", _BLUE), ("valence", _ORANGE)):
+        axes.plot(places, [one[metric] for one in found], "o-", color=colour, label=f"{metric} judged, with the gate")
+        axes.plot(places, [one[f"q(y), {metric}"] for one in found], "s--", color=colour, label=f"{metric} named by q(y)")
+    axes.set_xticks(places, [f"{100 * one['share']:g} %" if one["share"] else "scrambled" for one in found])
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("labels that GMVAEs learned with")
+    axes.set_title("By the share of labels", fontsize=8)
+    if found:
+        axes.legend(loc="lower right", fontsize=7)
 
 
 def _numbers(axes: Axes, said: list[list[str]], light: list[list[bool]]) -> None:

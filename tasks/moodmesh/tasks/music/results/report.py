@@ -66,7 +66,15 @@ NOTES = (
 def markdown(table: Table) -> str:
     """The whole page."""
     parts = [_head(table), _control(table), _judges(table), _gate(table), _matched(table), _grid(table), _nats(table)]
-    parts += [_training(table), _latents(table), _transfer(table), _copying(table), _statistics(table), _confusion(table)]
+    parts += [
+        _training(table),
+        _labels(table),
+        _latents(table),
+        _transfer(table),
+        _copying(table),
+        _statistics(table),
+        _confusion(table),
+    ]
     return "\n\n".join([part for part in parts if part] + [_foot(table)]) + "\n"
 
 
@@ -204,6 +212,22 @@ def _training(table: Table) -> str:
     ]
     said = "## Over training seeds: mean ± sd by the base judge, with the gate"
     return f"{said}\n\n" + _table(["row", "training seeds", *METRICS], rows)
+
+
+def _labels(table: Table) -> str:
+    if len(table["labels"]) < 2:
+        return ""
+    parts = [part for part in table["labels"][0] if part not in ("share", "seeds")]
+    rows = [
+        [
+            f"{100 * one['share']:g} %" if one["share"] else "scrambled",
+            str(one["seeds"]),
+            *(figure(one[part]) for part in parts),
+        ]
+        for one in table["labels"]
+    ]
+    header = ["labels", "training seeds", *(part if part.startswith("q") else f"{part}, with the gate" for part in parts)]
+    return "## By the share of labels: judged as asked, and labels named in the judges' half\n\n" + _table(header, rows)
 
 
 def _latents(table: Table) -> str:

@@ -19,17 +19,19 @@ Kind = Literal["attributes", "unconditional", "gmvae"]
 
 @dataclass(frozen=True)
 class Planned:
-    """A row that needs weights: its name, the folder of its run, what it is, its size."""
+    """A row that needs weights: its name, the folder of its run, what it is, its size, the share of labels it learned with
+    (scrambled ones tell nothing: 0)."""
 
     row: str
     folder: str
     kind: Kind
     size: str
+    labels: float = 1.0
 
 
-def _gmvae(said: str = "", named: str = "", seeds: int = 1) -> list[Planned]:
+def _gmvae(said: str = "", named: str = "", seeds: int = 1, labels: float = 1.0) -> list[Planned]:
     rows = [("", ""), *((f", seed {seed}", f"-{seed}") for seed in range(1, seeds))]
-    return [Planned(f"GMVAE tiny{said}{more}", f"gmvae-tiny{named}{end}", "gmvae", "tiny") for more, end in rows]
+    return [Planned(f"GMVAE tiny{said}{more}", f"gmvae-tiny{named}{end}", "gmvae", "tiny", labels) for more, end in rows]
 
 
 PLANNED = (
@@ -37,10 +39,10 @@ PLANNED = (
     Planned("attribute model base", "attributes-base", "attributes", "base"),
     Planned("unconditional tiny", "unconditional-tiny", "unconditional", "tiny"),
     *_gmvae(seeds=3),
-    *_gmvae(", labels scrambled", "-scrambled", seeds=3),
-    *_gmvae(", labels of 25 %", "-labels-25"),
-    *_gmvae(", labels of 10 %", "-labels-10"),
-    *_gmvae(", labels of 5 %", "-labels-5"),
+    *_gmvae(", labels scrambled", "-scrambled", seeds=3, labels=0.0),
+    *_gmvae(", labels of 25 %", "-labels-25", labels=0.25),
+    *_gmvae(", labels of 10 %", "-labels-10", labels=0.1),
+    *_gmvae(", labels of 5 %", "-labels-5", labels=0.05),
 )
 
 
@@ -48,7 +50,7 @@ PLANNED = (
 class Trained(Planned):
     """One whose weights are there."""
 
-    file: Path
+    file: Path = Path()
 
     @cached_property
     def weights(self) -> dict[str, NDArray[np.float32]]:
@@ -64,5 +66,5 @@ class Trained(Planned):
 def found(folder: Path) -> tuple[list[Trained], list[Planned]]:
     """Those with weights in a folder of runs, and those without."""
     there = [one for one in PLANNED if (folder / one.folder / WEIGHTS).exists()]
-    made = [Trained(one.row, one.folder, one.kind, one.size, folder / one.folder / WEIGHTS) for one in there]
+    made = [Trained(**vars(one), file=folder / one.folder / WEIGHTS) for one in there]
     return made, [one for one in PLANNED if one not in there]
