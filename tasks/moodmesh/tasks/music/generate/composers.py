@@ -25,8 +25,8 @@ _PLAIN = Selector()
 MAJOR, MINOR = ((7, 11, 2, 5), (0, 4, 7)), ((4, 8, 11, 2), (9, 0, 4))
 """How pieces end, in C major and A minor: from the dominant on the tonic, where composers left alone end a third of theirs."""
 FORM, HEAD = "AABA", 4
-"""Which phrases begin as the first in their mood did, over and over, with one in HEAD of its bars; the others are new. With a
-half of its bars half as much of a piece came again as of songs, more than of nine in ten of them; without any, half as much."""
+"""Which phrases begin as the first in their mood did, over and over, with one in HEAD of its bars; the others are new. Left
+alone composers bring less back than songs do; with half of its bars it is more, and fewer pieces pass the gate."""
 SLOWEST, FASTEST = 45.0, 180.0
 """Quarters a minute of nearly all bars that composers learned from. What is to be slower or faster they play at these, and the
 tempo is changed afterwards: at 30 they left one bar in six empty."""

@@ -24,7 +24,18 @@ from moodmesh.tasks.music.results.figures import Arrays, Ear
 from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import PLANNED, Planned, Trained, found
-from moodmesh.tasks.music.results.systems import MOODS, REAL, SHUFFLED, TABLE, TAKES, System, labelled, trained, untrained
+from moodmesh.tasks.music.results.systems import (
+    FORMS,
+    MOODS,
+    REAL,
+    SHUFFLED,
+    TABLE,
+    TAKES,
+    System,
+    labelled,
+    trained,
+    untrained,
+)
 from moodmesh.tasks.music.rules.moods import Mood
 from moodmesh.tasks.tables import PredictionMissing
 
@@ -146,9 +157,7 @@ def missing(bench: Bench) -> list[Planned]:
 
 
 def _rows_of(one: Planned) -> list[str]:
-    taken = [f", int8, takes {takes}" for takes in TAKES]
-    forms = [", fp32", ", int8", *taken, ", int8, without form", ", int8, matched"] if one.kind == "attributes" else [""]
-    return [one.row + form for form in forms]
+    return [one.row + form for form in (FORMS[one.size] if one.kind == "attributes" else ("",))]
 
 
 def names(bench: Bench) -> list[tuple[str, str | None]]:

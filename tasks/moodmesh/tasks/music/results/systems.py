@@ -43,6 +43,11 @@ BPM, DENSITY, VELOCITY, DYNAMICS = 96.0, 1.7, 72, 12.0
 """What every mood is given where tempo, note rate and velocity are matched: the values of `wanted` in the middle."""
 TAKES = (2, 4)
 """How often each phrase is played in the rows that choose."""
+FORMS = {
+    "tiny": (", fp32", ", int8", ", int8, takes 2", ", int8, takes 4", ", int8, without form", ", int8, matched"),
+    "base": (", int8", ", int8, takes 2", ", int8, without form", ", int8, matched"),
+}
+"""The rows of an attribute model by its size; the larger has those that a question hangs on."""
 TABLE = "attribute table (rules)"
 """The row without a model that the attribute model is compared with."""
 Make = Callable[[Mood, int, int], Score]
@@ -158,18 +163,16 @@ def trained(run: Run) -> list[System]:
         return [System(run.row, unconditional(run), run.sha256)]
     if run.kind == "gmvae":
         return [System(run.row, mixture(run), run.sha256)]
-    by = {form: Trained(steps(run, form == "int8")) for form in ("fp32", "int8")}
-    rows = [System(f"{run.row}, {form}", written(one), run.sha256, form == "int8") for form, one in by.items()]
-    rows += [
-        System(f"{run.row}, int8, takes {takes}", written(Trained(steps(run, int8=True), chooser()), takes), run.sha256)
-        for takes in TAKES
-    ]
-    plain = Trained(steps(run, int8=True), form=False)
-    return [
-        *rows,
-        System(f"{run.row}, int8, without form", written(plain), run.sha256),
-        System(f"{run.row}, int8, matched", matched(by["int8"]), run.sha256),
-    ]
+    loaded = steps(run, int8=True)
+    ways: dict[str, Callable[[], Make]] = {
+        ", fp32": lambda: written(Trained(steps(run, int8=False))),
+        ", int8": lambda: written(Trained(loaded)),
+        ", int8, takes 2": lambda: written(Trained(loaded, chooser()), 2),
+        ", int8, takes 4": lambda: written(Trained(loaded, chooser()), 4),
+        ", int8, without form": lambda: written(Trained(loaded, form=False)),
+        ", int8, matched": lambda: matched(Trained(loaded)),
+    }
+    return [System(run.row + form, ways[form](), run.sha256, form == ", int8") for form in FORMS[run.size]]
 
 
 def chooser() -> Selector:
