@@ -84,7 +84,11 @@ def test_a_lone_device_with_a_damaged_file_answers_with_another_variant_and_says
         bare.start()
         job = bare.ended(bare.submit("music.generate", params={"emotion": "calm", "bars": 1}))
         assert job["status"] == "SUCCEEDED", job
-        assert [(a["variant"], a["state"]) for a in job["attempts"]] == [("tiny", "ERRORED"), ("rules", "COMMITTED")]
+        assert [(a["variant"], a["state"]) for a in job["attempts"]] == [
+            ("base", "ERRORED"),  # is not here
+            ("tiny", "ERRORED"),  # is damaged
+            ("rules", "COMMITTED"),
+        ]
         said = bare.typed("job", "explain", job["id"]).stdout
         assert "is not the model music-tiny: sha256" in said
         assert "its model is not there, or damaged" in said
