@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator
@@ -32,7 +33,7 @@ from .pipe import (
 from .reach import by_radio
 from .rid import Rids
 from .seams import DeviceId, Envelope, LinkClosed
-from .welcome import INSTANCE, VERSIONS, Welcome, common_version, parse
+from .welcome import VERSIONS, Welcome, common_version, parse
 
 GREETING_S = 10.0
 DIALS_AT_ONCE = 4  # more handshakes at once on a slow device all time out together
@@ -79,13 +80,14 @@ class Links:
         clock: Clock,
         caps: Caps | None = None,
         features: Iterable[str] = (),
-        instance: str = INSTANCE,
+        instance: str | None = None,
         versions: tuple[int, ...] = VERSIONS,
     ) -> None:
         self.port = 0
         self.troubles: dict[DeviceId, Incompatible | Forgotten | DuplicateIdentity | DialFailed] = {}
         self._us, self._pairs, self._rids, self._dialler, self._events, self._clock = us, pairs, rids, dialler, events, clock
-        self._caps, self._features, self._instance, self._versions = caps or Caps(), tuple(features), instance, versions
+        self._caps, self._features, self._versions = caps or Caps(), tuple(features), versions
+        self._instance = instance or os.urandom(8).hex()  # tells a device that was started again from a copied one
         self._links: dict[DeviceId, PeerLink] = {}
         self._locks: defaultdict[DeviceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._dialling: defaultdict[DeviceId, asyncio.Lock] = defaultdict(asyncio.Lock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -12,8 +11,6 @@ from .seams import Envelope
 
 VERSIONS = (1,)
 KIND = "welcome"
-INSTANCE = os.urandom(8).hex()
-"""Tells a restarted process from a copied one; random, dies with the process."""
 
 _Feature = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,31}$")]
 
