@@ -22,9 +22,13 @@ from moodmesh.tasks.music.engine.sampling import (
     HIGHEST_TONE,
     LAST_PLACE,
     LASTING,
+    LEAP,
+    LOWEST_TONE,
+    OFTEN,
     Cadence,
     Chord,
     Taste,
+    Weariness,
     choices,
     choose,
 )
@@ -180,8 +184,10 @@ def test_the_piano_is_all_that_may_be_chosen_of_the_instruments() -> None:
 def test_a_piece_closes_on_the_chord_that_is_asked_for(chord: Chord) -> None:
     for seed in range(12):
         asks = [*plan(2), replace(plan(3)[2], cadence=Cadence(chord, last=True))]
-        last = list(Player(steps(), asks, seed, Taste(1.5, 1.0)).bars())[-1]
+        *_, before, last = Player(steps(), asks, seed, Taste(1.5, 1.0)).bars()
         notes = decode([*last, v.EOS]).notes
+        top = max(note.pitch for note in decode(before).notes)
+        assert max(note.pitch for note in notes) <= max(top + LEAP, LOWEST_TONE + 12)
         assert notes[0].onset == 0
         assert notes[0].pitch % 12 == chord[0]
         assert notes[0].pitch <= HIGHEST_BASS
@@ -205,6 +211,39 @@ def test_the_bar_before_the_last_leads_there_from_its_half(chord: Chord) -> None
         assert len(led) >= MAX_BAR or chord[1] in {note.pitch % 12 for note in begun if note.onset == HALF}
         assert all(note.pitch % 12 == chord[0] and note.pitch <= HIGHEST_BASS for note in begun[:1])
         assert all(note.onset + note.duration <= HALF for note in notes if note.onset < HALF)
+        assert all(note.onset + note.duration <= v.BAR for note in notes)
+
+
+@pytest.mark.parametrize(("top", "highest"), [(0, 60), (65, 60), (72, 67), (84, 79), (108, 79)])
+def test_a_cadence_lies_near_what_was_before(top: int, highest: int) -> None:
+    assert Cadence((0, 4, 7), last=True).near(top).highest == highest
+
+
+def test_a_pitch_costs_more_each_time_that_it_is_struck_often() -> None:
+    weariness, token = Weariness(Taste(weary=0.5)), v.pitch(v.PIANO, 60)
+    costs = []
+    for _ in range(OFTEN + 3):
+        for other in (v.beat(0), token, v.velocity(v.PIANO, 20), v.duration(v.PIANO, 2)):
+            weariness.strike(other)
+        costs.append(weariness.cost[token])
+    assert costs == [0.0] * OFTEN + [0.5, 1.0, 1.5]
+    assert weariness.cost.sum() == weariness.cost[token]
+
+
+def test_a_weary_composer_strikes_other_pitches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def struck(weary: float) -> list[int]:
+        """How often a pitch that the composer is fond of comes in each three bars, all places of which it plays."""
+        loaded = steps()
+        feed = loaded.feed
+        fond = np.zeros(v.SIZE, np.float32)
+        fond[v.pitch(v.PIANO, 60)] = 9.0
+        fond[[v.beat(place) for place in range(v.BAR)]] = np.arange(v.BAR, 0, -1) * 9.0
+        monkeypatch.setattr(loaded, "feed", lambda tokens: feed(tokens) + fond)
+        made = list(Player(loaded, plan(6), 2, Taste(1.0, 0.95, weary)).bars())
+        return [sum(bar.count(v.pitch(v.PIANO, 60)) for bar in made[at : at + 3]) for at in range(4)]
+
+    assert min(struck(0.0)) > 3 * OFTEN
+    assert max(struck(5.0)) <= OFTEN + 2
 
 
 def plan(size: int) -> list[Ask]:

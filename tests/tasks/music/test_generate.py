@@ -21,7 +21,7 @@ from moodmesh.tasks.music.engine.sampling import Chord
 from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import SELECTOR, MusicGenerate, composers
 from moodmesh.tasks.music.generate.asked import MOST_NOTES, Asked, trimmed
-from moodmesh.tasks.music.generate.composers import FASTEST, MAJOR, MINOR, SLOWEST, Rules, Trained, returning
+from moodmesh.tasks.music.generate.composers import MAJOR, MINOR, Rules, Trained, returning
 from moodmesh.tasks.music.generate.makers import packed, unpacked
 from moodmesh.tasks.music.generate.runner import PIECE, Generate, open_runner, whole
 from moodmesh.tasks.music.notation import midi
@@ -187,7 +187,7 @@ def test_a_phrase_begins_as_the_first_in_its_mood_did() -> None:
     assert excerpt(score, 9, 10).notes != excerpt(score, 1, 2).notes
 
 
-@pytest.mark.parametrize(("bpm", "told"), [(30, SLOWEST), (240, FASTEST), (96, 96)])
+@pytest.mark.parametrize(("bpm", "told"), [(30, 45), (240, 180), (96, 96)])
 def test_a_tempo_that_composers_hardly_know_is_played_at_the_nearest_and_told_as_asked(
     monkeypatch: pytest.MonkeyPatch, bpm: float, told: float
 ) -> None:
@@ -249,6 +249,16 @@ def test_a_piece_that_goes_on_from_a_file_says_from_which_bar_on_a_machine_made_
     assert output.value["given"]["notes"] == output.value["given"]["kept"] == len(read(given).notes)
     alone = made("rules", {"emotion": "sad", "bars": 2}).value
     assert (alone["given"], alone["provenance"][:4]) == (None, "Made")
+
+
+@pytest.mark.parametrize(("step", "known"), [(0, 45), (v.TEMPI - 1, 180)])
+def test_what_is_gone_on_from_is_read_at_a_tempo_that_composers_know(step: int, known: float) -> None:
+    score = compose(wanted(0.6, 0.5), 9, 3)
+    odd = replace(score, tempi=(step,) * 9)
+    expected = composers.given(replace(score, tempi=(v.tempo_step(known),) * 9))
+    assert [bar for bar, _ in composers.given(odd)] == [bar for bar, _ in expected]
+    told, nearest = (np.array([ask.told for _, ask in one]) for one in (composers.given(odd), expected))
+    assert np.abs(told - nearest).max() < 0.05  # the steps nearest to 45 and 180
 
 
 def test_a_file_has_its_own_key() -> None:

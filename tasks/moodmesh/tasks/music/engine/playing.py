@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moodmesh.tasks.music.engine.sampling import Cadence, Taste, choose
+from moodmesh.tasks.music.engine.sampling import RECENT, Cadence, Taste, Weariness, choose
 from moodmesh.tasks.music.engine.steps import Stepping
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.grammar import START, follow
@@ -123,17 +123,22 @@ class Player:
         self._catch_up()
         random = np.random.default_rng((self._seed, number, take) if take else (self._seed, number))
         taste = self._taste.warmer(WARMER * max(0, self._same() - TOO_OFTEN + 1))
-        bar, cadence = _opening(ask), ask.cadence
+        bar, cadence, weariness = _opening(ask), ask.cadence, Weariness(taste)
+        for token in (token for last in self._bars[1 - RECENT :] for token in last):
+            weariness.strike(token)
+        if cadence and self._bars:
+            cadence = cadence.near(_top(self._bars[-1]))
         self._steps.remember(ask.told)
         logits, state = self._steps.feed(bar), START
         for token in bar:
             state = follow(state, token)
         while True:
             check()
-            token = choose(logits, state, taste, random, cadence)
+            token = choose(logits - weariness.cost, state, taste, random, cadence)
             if token in (v.BAR_LINE, v.EOS):
                 break
             bar.append(token)
+            weariness.strike(token)
             state = follow(state, token)
             cadence = cadence and cadence.after(state)
             logits = self._steps.feed([token])
@@ -172,6 +177,12 @@ class Player:
 def _opening(ask: Ask) -> Bar:
     """What a bar begins with, whoever plays it."""
     return [v.BAR_LINE] if ask.tempo is None else [v.BAR_LINE, v.tempo(ask.tempo)]
+
+
+def _top(bar: Bar) -> int:
+    """Its highest pitch; 0 for a bar without notes."""
+    meanings = [v.meaning(token) for token in bar]
+    return max((value for kind, _, value in meanings if kind == Kind.PITCH), default=0)
 
 
 def _phrases(plan: Sequence[Ask]) -> list[tuple[int, int]]:

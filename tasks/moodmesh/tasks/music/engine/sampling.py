@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -16,30 +17,59 @@ from moodmesh.tasks.music.notation.vocabulary import Kind
 
 @dataclass(frozen=True)
 class Taste:
-    """How daring a composer is: logits over `temperature` (> 0), and of the tokens the likeliest that make up `top_p`."""
+    """How daring a composer is: logits over `temperature` (> 0), and of the tokens the likeliest that make up `top_p`; `weary`
+    is what the logit of a pitch loses each time that it is struck more than OFTEN times in RECENT bars."""
 
     temperature: float = 1.0
     top_p: float = 0.95
+    weary: float = 0.0
 
     def warmer(self, by: float) -> Taste:
         """The same, with the temperature raised."""
-        return Taste(self.temperature + by, self.top_p)
+        return replace(self, temperature=self.temperature + by)
+
+
+OFTEN, RECENT = 4, 3
+"""How often a pitch is struck in so many bars, the one that is being made among them, before it costs anything."""
+
+
+class Weariness:
+    """What pitches cost (`cost` [SIZE], taken from logits) after the tokens struck so far: a penalty of frequency. Left alone,
+    composers strike one chord for bars on end where much is to happen."""
+
+    def __init__(self, taste: Taste) -> None:
+        self.cost = np.zeros(v.SIZE, np.float32)
+        self._taste, self._struck = taste, Counter[int]()
+
+    def strike(self, token: int) -> None:
+        """Heed a token, of whatever kind."""
+        if self._taste.weary and v.meaning(token)[0] == Kind.PITCH:
+            self._struck[token] += 1
+            if self._struck[token] > OFTEN:
+                self.cost[token] += self._taste.weary
 
 
 Chord = tuple[int, ...]
 """Pitch classes: the root, the third, others."""
 HALF = v.BAR // 2
-LAST_PLACE, HIGHEST_BASS, HIGHEST_TONE, LASTING = 4, 59, 79, HALF
-"""Of a bar that closes a piece: the last place where notes begin, the highest pitch of its bass, that of others (the root may
-stand an octave higher), the shortest duration."""
+LAST_PLACE, HIGHEST_BASS, LASTING = 4, 59, HALF
+"""Of a bar that closes a piece: the last place where notes begin, the highest pitch of its bass, the shortest duration."""
+LOWEST_TONE, HIGHEST_TONE, LEAP = 60, 79, 7
+"""The bounds of `Cadence.highest`; how far the top may rise over that of the bar before (POP909 rises no more in 95 %)."""
 
 
 class Cadence(NamedTuple):
-    """What a bar has to do with how a piece ends: it leads there, or is the `last`; whether the chord has its `third` yet."""
+    """What a bar has to do with how a piece ends: it leads there, or is the `last`; the `highest` pitch of its
+    tones (the root may stand an octave higher); whether the chord has its `third` yet."""
 
     chord: Chord
     last: bool
+    highest: int = HIGHEST_TONE
     third: bool = False
+
+    def near(self, top: int) -> Cadence:
+        """After a bar with that highest pitch."""
+        return self._replace(highest=min(max(top + LEAP - 12, LOWEST_TONE), HIGHEST_TONE))
 
     def after(self, state: State) -> Cadence:
         """With what a bar has come to."""
@@ -53,7 +83,7 @@ def choices(state: State, cadence: Cadence | None = None) -> NDArray[np.int64]:
 
     The last bar of a piece begins with its chord, the root in the bass, the third above it and the root on top, and has no
     other tones, none late or short. In the one that leads there a chord begins at the half, root in the bass and with its
-    third; what was before has ended, and all that follows is of it.
+    third; what was before has ended, all that follows is of it, and nothing sounds on into the last bar.
     """
     tokens = [token for token in np.flatnonzero(allowed(state)).tolist() if _of_the_piano(token)]
     if state.kind == Kind.TEMPO:
@@ -73,7 +103,7 @@ def _leads(state: State, token: int, cadence: Cadence) -> bool:
         case Kind.PITCH:
             return before or _of_chord(state, value, cadence)
         case Kind.DURATION:
-            return not before or value <= HALF - state.place
+            return value <= (HALF if before else v.BAR) - state.place
         case Kind.BAR | Kind.EOS:
             return cadence.third
     return True
@@ -98,10 +128,10 @@ def _of_chord(state: State, pitch: int, cadence: Cadence) -> bool:
     """Whether a pitch may stand in the chord: what is yet to come of it can still come above."""
     root, third = pitch % 12 == cadence.chord[0], pitch % 12 == cadence.chord[1]
     if not cadence.third and state.pitch == -1:
-        return root and pitch <= HIGHEST_BASS
+        return root and pitch <= min(HIGHEST_BASS, cadence.highest - 12)
     if not cadence.third and not third:
-        return pitch % 12 in cadence.chord and pitch <= HIGHEST_TONE - 12
-    return pitch % 12 in cadence.chord and pitch <= HIGHEST_TONE + 12 * (cadence.third and root)
+        return pitch % 12 in cadence.chord and pitch <= cadence.highest - 12
+    return pitch % 12 in cadence.chord and pitch <= cadence.highest + 12 * (cadence.third and root)
 
 
 def _class(token: int) -> int:

@@ -30,6 +30,8 @@ alone composers bring less back than songs do; with half of its bars it is more,
 SLOWEST, FASTEST = 45.0, 180.0
 """Quarters a minute of nearly all bars that composers learned from. What is to be slower or faster they play at these, and the
 tempo is changed afterwards: at 30 they left one bar in six empty."""
+WEARY = 0.3
+"""Of `Taste`. Without it an angry piece strikes one chord for bars on end."""
 THINNER, SOFTER, FEWER = 0.7, 5.0, 1
 """How bars that close a song of POP909 differ from the eight before (medians): share of the density; velocity; polyphony."""
 
@@ -77,7 +79,7 @@ class Trained:
 
     def bars(self, asked: Asked, made: Sequence[Bar], check: Callable[[], None]) -> Iterator[Bar]:
         """As the protocol says; the last bars of a given piece are read first."""
-        tempi = [min(max(asked.tempo(bar), v.tempo_step(SLOWEST)), v.tempo_step(FASTEST)) for bar in range(asked.request.bars)]
+        tempi = [_known_step(asked.tempo(bar)) for bar in range(asked.request.bars)]
         again = returning(asked) if self._form else {}
         plan = [
             Ask(told, tempi[first + at], phrase, again=again.get(first + at))
@@ -92,7 +94,7 @@ class Trained:
         for at, chord in zip((-2, -1)[-len(plan) :], chords[-len(plan) :], strict=True):
             plan[at] = replace(plan[at], cadence=Cadence(chord, last=at == -1) if self._form else None)
         before = given(asked.before) if asked.before else []
-        taste = Taste(asked.request.temperature)
+        taste = Taste(asked.request.temperature, weary=WEARY)
         player = Player(self._steps, plan, asked.seed, taste, before, asked.request.takes, best)
         known = [paced(bar, tempo) for bar, tempo in zip(made, tempi, strict=False)]
         for number, bar in enumerate(player.bars(known, check), len(made)):
@@ -117,13 +119,22 @@ def returning(asked: Asked) -> dict[int, int]:
 
 def told_of(shown: Attributes, bars: int, *, closing: bool) -> list[tuple[float, ...]]:
     """What each bar of a phrase is told; those that close the piece are to be thinner."""
-    shown = replace(shown, bpm=min(max(shown.bpm, SLOWEST), FASTEST))
+    shown = _known(shown)
     starts, made = parted(bars, bars, closing=closing), list[tuple[float, ...]]()
     for start, end in pairwise([*starts, bars]):
         last = closing and end == bars
         asked = thinned(shown) if last else shown
         made += [tuple(described(asked, end - start, last))] * (end - start)
     return made
+
+
+def _known(shown: Attributes) -> Attributes:
+    """At the nearest tempo that composers know."""
+    return replace(shown, bpm=min(max(shown.bpm, SLOWEST), FASTEST))
+
+
+def _known_step(tempo: int) -> int:
+    return min(max(tempo, v.tempo_step(SLOWEST)), v.tempo_step(FASTEST))
 
 
 def thinned(shown: Attributes) -> Attributes:
@@ -137,9 +148,11 @@ def thinned(shown: Attributes) -> Attributes:
 
 
 def given(score: Score) -> list[tuple[Bar, Ask]]:
-    """The bars of a given piece, each told as the phrase that it is of is heard: as in training."""
+    """The bars of a given piece, each told as the phrase that it is of is heard: as in training, at tempi known from it."""
     asks = []
     for first in range(0, score.bars, PHRASE):
         part = excerpt(score, first, min(first + PHRASE, score.bars))
-        asks += [Ask(tuple(described(heard(part), part.bars, closing=False, minorness=minorness(part))), None)] * part.bars
-    return list(zip(trimmed(bars(score), MAX_BAR), asks, strict=True))
+        shown = _known(heard(part))
+        asks += [Ask(tuple(described(shown, part.bars, closing=False, minorness=minorness(part))), None)] * part.bars
+    tempi = map(_known_step, score.tempi)
+    return list(zip(map(paced, trimmed(bars(score), MAX_BAR), tempi), asks, strict=True))

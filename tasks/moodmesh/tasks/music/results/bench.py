@@ -39,7 +39,7 @@ from moodmesh.tasks.music.results.systems import (
 from moodmesh.tasks.music.rules.moods import Mood
 from moodmesh.tasks.tables import PredictionMissing
 
-_PIECES = 3
+_PIECES = 4
 """Raised whenever what a row plays changes but for its weights: what was made before is made anew."""
 _FIGURES = 4
 """Raised whenever measures, gates or probes change."""

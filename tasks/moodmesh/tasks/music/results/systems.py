@@ -41,13 +41,13 @@ MOODS = tuple(EMOTIONS[word] for word in QUADRANTS)
 """What is asked for in each quadrant, Q1 to Q4."""
 BPM, DENSITY, VELOCITY, DYNAMICS = 96.0, 1.7, 72, 12.0
 """What every mood is given where tempo, note rate and velocity are matched: the values of `wanted` in the middle."""
-TAKES = (2, 4)
+TAKES = (2,)
 """How often each phrase is played in the rows that choose."""
 FORMS = {
-    "tiny": (", fp32", ", int8", ", int8, takes 2", ", int8, takes 4", ", int8, without form", ", int8, matched"),
+    "tiny": (", fp32", ", int8", ", int8, takes 2"),
     "base": (", int8", ", int8, takes 2", ", int8, without form", ", int8, matched"),
 }
-"""The rows of an attribute model by its size; the larger has those that a question hangs on."""
+"""The rows of an attribute model by its size; the larger, which ships first, has those that a question hangs on."""
 TABLE = "attribute table (rules)"
 """The row without a model that the attribute model is compared with."""
 Make = Callable[[Mood, int, int], Score]
@@ -168,7 +168,6 @@ def trained(run: Run) -> list[System]:
         ", fp32": lambda: written(Trained(steps(run, int8=False))),
         ", int8": lambda: written(Trained(loaded)),
         ", int8, takes 2": lambda: written(Trained(loaded, chooser()), 2),
-        ", int8, takes 4": lambda: written(Trained(loaded, chooser()), 4),
         ", int8, without form": lambda: written(Trained(loaded, form=False)),
         ", int8, matched": lambda: matched(Trained(loaded)),
     }
