@@ -258,6 +258,7 @@ BROKEN = {
         ("--emotion sad --transfer drums.mid", "drums only"),
         ("--emotion sad --transfer there.mid --continue there.mid", "there.mid: not a MIDI file|leave --continue"),
         ("--emotion sad --transfer there.mid --bars 4", "leave --bars out"),
+        ("--emotion sad --transfer there.mid --seed 4", "leave --seed out"),
         ("--emotion sad --keep melody", "give that file"),
         ("--emotion sad --thin", "give that file"),
         ("--emotion sad --share", "free already"),

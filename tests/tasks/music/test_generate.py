@@ -432,6 +432,15 @@ def test_a_piece_of_too_many_notes_is_refused(monkeypatch: pytest.MonkeyPatch) -
         TASK.units(request)
 
 
+def test_an_ensemble_holds_what_the_piano_holds() -> None:
+    held = [Note(0, v.PIANO, pitch, 30, 14) for pitch in (48, 64, 72)]
+    walking = [Note(16, v.PIANO, 48, 30, 12), Note(24, v.PIANO, 43, 30, 4)]
+    short = [Note(32, v.PIANO, 48, 30, 4), Note(44, v.PIANO, 72, 30, 4)]
+    notes = orchestrated(tidy([*held, *walking, *short], [30] * 3), "band").notes
+    assert [(note.onset, note.duration) for note in notes if note.track == v.BASS] == [(0, 16), (16, 8), (24, 8), (32, 8)]
+    assert [note.onset for note in notes if note.track == v.DRUMS and note.bar == 0] == [0]
+
+
 def test_no_ensemble_makes_more_notes_of_a_bar_than_are_counted_on() -> None:
     most = (MAX_BAR + 4) // 3
     for low in (v.LOWEST, 48):

@@ -170,6 +170,19 @@ def test_a_pedal_that_goes_down_as_a_note_is_let_go_does_not_hold_it() -> None:
     assert [note.duration for note in midi.read_given(smf(keys))[0].notes] == [8, 8]
 
 
+def test_the_pedal_of_an_instrument_may_stand_in_another_of_its_tracks_and_stay_down() -> None:
+    def hand(pitch: int) -> bytes:
+        return played([(0, 240, pitch, 80), (480, 720, pitch + 2, 80), (960, 1920, pitch, 80)])
+
+    lifted = delta(0) + b"\xb0\x40\x7f" + hand(48)
+    assert [note.duration for note in midi.read_given(smf(lifted))[0].notes] == [8, 12, 8], "never lifted: to the end"
+    both = midi.read_given(smf(hand(72), lifted))[0].notes
+    assert [note.duration for note in both if note.pitch >= 72] == [8, 12, 8]
+    other = b"\x00\xc1\x30" + played([(0, 240, 72, 80), (240, 480, 74, 80)], channel=1)
+    apart = midi.read_given(smf(other, lifted))[0].notes
+    assert [note.duration for note in apart if note.pitch >= 72] == [2, 2], "strings have no pedal of a piano"
+
+
 def test_bars_beyond_the_tempi_there_are_are_counted() -> None:
     fifths = played([(480 * at, 480 * at + 240, 60 + at % 7, 80) for at in range(16)])
     for bpm, beyond in ((4, 4), (30, 0), (240, 0), (1000, 4)):

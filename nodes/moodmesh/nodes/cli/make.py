@@ -121,7 +121,7 @@ def music(
     from moodmesh.nodes.making import files, wish
 
     options = {"bars": bars, "bpm": bpm, "key": key, "ensemble": ensemble, "takes": takes, "temperature": temperature}
-    fitting(options, continue_=continue_, transfer=transfer, keep=keep, thin=thin, path=path)
+    fitting(options | {"seed": seed}, continue_=continue_, transfer=transfer, keep=keep, thin=thin, path=path)
     files.writable(out or ([] if play or preview else [files.free("piece")]), roll, overwrite=overwrite)
     notes = {file: files.music_of(file) for file in (continue_, transfer) if file is not None}
     by_s = time_of("--by", by) if by is not None else None

@@ -32,6 +32,8 @@ MOST_METRES = 8
 _METRE = "4/4"
 _END = "end of the last bar"
 _DEFAULT_BPM = 120.0
+_PEDAL, _DOWN = 64, 64
+"""The controller of the sustaining pedal, and the value from which on it is down."""
 # General MIDI programs by family of eight: the track that stands for each; percussive and sound effects are left out.
 _FAMILIES = (v.PIANO,) * 3 + (v.GUITAR, v.BASS) + (v.STRINGS,) * 8 + (v.GUITAR,)
 
@@ -119,11 +121,17 @@ def _short(wrong: Exception) -> str:
 
 def _played(file: core.ScoreTick) -> Performance:
     columns = []
-    for part in file.tracks:
+    pedals: dict[tuple[int, bool], list[NDArray[np.int64]]] = {}  # by instrument: its pedal may stand in another track
+    downs = [_downs(part, file.end()) for part in file.tracks]
+    for part, own in zip(file.tracks, downs, strict=True):
+        pedals.setdefault((part.program, part.is_drum), []).append(own)
+    for part, own in zip(file.tracks, downs, strict=True):
         stands = _track(part.program, part.is_drum)
         if stands is not None and len(part.notes):
             notes = {name: column.astype(np.int64) for name, column in part.notes.numpy().items()}
-            silent = _silent(notes["time"] + notes["duration"], part)
+            silent = _silent(
+                notes["time"] + notes["duration"], own if len(own) else np.concatenate(pedals[part.program, part.is_drum])
+            )
             columns.append(
                 [*(notes[name] for name in ("time", "duration", "pitch", "velocity")), np.full(len(part.notes), stands), silent]
             )
@@ -142,12 +150,22 @@ def _played(file: core.ScoreTick) -> Performance:
     )
 
 
-def _silent(end: NDArray[np.int64], part: core.TrackTick) -> NDArray[np.int64]:
-    """When notes that are let go at `end` fall silent: where the pedal is down then, when it comes up. One that goes down at
+def _downs(part: core.TrackTick, end: int) -> NDArray[np.int64]:
+    """(from, to) [n, 2] of each time that its pedal is down; one that is not lifted is down to the `end`."""
+    controls = {name: column.astype(np.int64) for name, column in part.controls.numpy().items()}
+    order = np.argsort(controls["time"], kind="stable")
+    order = order[controls["number"][order] == _PEDAL]
+    at = controls["time"][order]
+    change = np.diff(controls["value"][order] >= _DOWN, prepend=False, append=False)
+    edges: NDArray[np.int64] = np.append(at, end)[change]
+    return edges.reshape(-1, 2)
+
+
+def _silent(end: NDArray[np.int64], downs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """When notes that are let go at `end` fall silent: where a pedal is down then, when it comes up. One that goes down at
     that moment has not caught them: so chords are bound."""
-    down = np.array([(-1, -1), *((pedal.time, pedal.time + pedal.duration) for pedal in part.pedals)], np.int64)
-    down = down[np.argsort(down[:, 0], kind="stable")]
-    silent: NDArray[np.int64] = np.maximum(end, down[np.searchsorted(down[:, 0], end) - 1, 1])
+    first = np.concatenate([[(-1, -1)], downs[np.argsort(downs[:, 0], kind="stable")]])
+    silent: NDArray[np.int64] = np.maximum(end, np.maximum.accumulate(first[:, 1])[np.searchsorted(first[:, 0], end) - 1])
     return silent
 
 

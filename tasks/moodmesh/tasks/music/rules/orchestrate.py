@@ -60,12 +60,16 @@ def _pad(notes: list[Note], at: int) -> Iterator[Note]:
 
 
 def _bass(notes: list[Note], at: int) -> Iterator[Note]:
-    """The bass plays the lowest note that begins in each half of the bar, in its own octave."""
-    for half in (at, at + BAR // 2):
+    """The bass plays the lowest note that begins in each half of the bar, in its own octave; while nothing low follows it holds
+    what the piano holds."""
+    end = at + BAR
+    for half in (at + BAR // 2, at):
         low = [note for note in notes if half <= note.onset < half + BAR // 2 and note.pitch < 60]
         if low:
             lowest = min(low, key=lambda note: (note.pitch, note.onset))
-            yield Note(half, v.BASS, 28 + (lowest.pitch - 28) % 12, lowest.velocity, BAR // 2)
+            held = end if lowest.onset + lowest.duration > half + BAR // 2 else half + BAR // 2
+            yield Note(half, v.BASS, 28 + (lowest.pitch - 28) % 12, lowest.velocity, held - half)
+            end = half
 
 
 def _guitar(notes: list[Note]) -> Iterator[Note]:
@@ -76,9 +80,13 @@ def _guitar(notes: list[Note]) -> Iterator[Note]:
 
 
 def _drums(notes: list[Note], at: int) -> Iterator[Note]:
-    """Kick and snare by turns on the quarters, the hat in eighths; the less the piano plays, the fewer of them."""
+    """Kick and snare by turns on the quarters, the hat in eighths; the less the piano plays, the fewer of them, and under a
+    chord that is held throughout one kick alone."""
     loud = max(0, _loudness(notes) - 4)
     moments = len({note.onset for note in notes})
+    if moments == 1:
+        yield Note(at, v.DRUMS, _KICK, loud, 1)
+        return
     step = QUARTERS // 2 if moments >= 8 else QUARTERS
     for place in range(0, BAR, step):
         yield Note(at + place, v.DRUMS, _HAT, max(0, loud - 12), 1)

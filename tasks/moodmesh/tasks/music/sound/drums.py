@@ -21,16 +21,12 @@ def drum(key: int, hard: float) -> Tone:
     """What striking a drum with force 0..1 sets off; it rings on when the key goes up."""
     loud = 1.8 * hard**1.5
     if key in (35, 36):
-        return _skin(
-            [(52, 9, 1.3), (78, 22, 0.7), (118, 45, 0.5), (190, 90, 0.4)], Hiss(700, 3500, 200, 0.2 * loud, key), loud, 0.6
-        )
+        return _skin(_KICK, Hiss(700, 3500, 200, 0.2 * loud, key), loud, 0.6)
     if key in (38, 40):
         return _skin(_SNARE, Hiss(700, 7000, 19, 0.5 * loud, key), loud, 0.4)
     if key in _TOMS:
-        low = _TOMS[key]
-        return _skin(
-            [(low, 7, 1.3), (1.59 * low, 14, 0.6), (2.14 * low, 20, 0.35)], Hiss(500, 4000, 120, 0.1 * loud, key), loud, 0.8
-        )
+        skin = [(ratio * _TOMS[key], decay, strength) for ratio, decay, strength in _TOM]
+        return _skin(skin, Hiss(500, 4000, 120, 0.1 * loud, key), loud, 0.8)
     if key in (42, 44, 46):
         return _metal(7500, 14 if key == 46 else 70 if key == 42 else 90, 0.24, key, loud)
     if key in (49, 52, 55, 57):
