@@ -25,11 +25,12 @@ from moodmesh.tasks.music.model.decoder import token_loss
 from moodmesh.tasks.music.model.examples import Source, window
 from moodmesh.tasks.music.model.gmvae import GMVAE, Weights
 from moodmesh.tasks.music.model.train import WEIGHTS, save_weights
+from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import Key
-from moodmesh.tasks.music.notation.score import Score, joined, transpose
+from moodmesh.tasks.music.notation.score import Note, Score, joined, tidy, transpose
 from moodmesh.tasks.music.notation.tokens import encode
 from moodmesh.tasks.music.notation.vocabulary import tempo_step
-from moodmesh.tasks.music.results import bench, compared, control, generation, listening, picture, report, systems
+from moodmesh.tasks.music.results import bench, compared, control, generation, habits, listening, picture, report, systems
 from moodmesh.tasks.music.results.bench import HELD, JUDGED, Bench
 from moodmesh.tasks.music.results.figures import Arrays, Ear
 from moodmesh.tasks.music.results.grams import Known
@@ -97,6 +98,32 @@ def test_the_grid_ranks_what_was_asked() -> None:
     assert [ranked[part] for part in ("speed_arousal", "judged_arousal", "judged_valence")] == [1.0, 1.0, 1.0]
     assert ranked["cells_arousal"][0] == [0.1] * 5
     assert [row[4] for row in ranked["cells_valence"]] == [0.9] * 5
+
+
+def test_habits_by_hand() -> None:
+    def bar(at: int, *notes: tuple[int, int]) -> list[Note]:
+        return [Note(16 * at + place, v.PIANO, pitch, 30, 1) for place, pitch in notes]
+
+    chord = (60, 64, 67)
+    hammered = [(place, pitch) for place in range(0, 16, 4) for pitch in chord]
+    notes = [*bar(0, *hammered[3:]), *bar(1, *hammered), *bar(2, *hammered), *bar(3, (1, 62), (1, 61), (5, 80), (6, 60))]
+    named = dict(zip(habits.NAMES, habits.habits(tidy([*notes, *bar(5, (0, 62))], [30] * 6)).tolist(), strict=True))
+    assert named == {
+        "notes struck again and again": pytest.approx(12 / 38),
+        "bars of one harmony in a row": 3,
+        "begins off the beat": 1,
+        "bars without a downbeat": 0.5,
+        "semitones struck together": pytest.approx(1 / 12),
+        "leaps of the top line": pytest.approx(2 / 14),
+        "rise into the last bar": -18,
+    }
+
+
+def test_habits_are_told_by_mood(kept: Bench) -> None:
+    found_ = generation.compute(kept, quick=False)["habits"]
+    assert list(found_) == [HELD, TABLE]
+    assert found_[TABLE][habits.NAMES[1]] == {"mean": 25.5, "by_mood": {"happy": 4.5, "angry": 18.5, "sad": 32.5, "calm": 46.5}}
+    assert found_[HELD][habits.NAMES[1]] == {"mean": 25.5, "by_mood": {}}
 
 
 def test_overlap_and_divergence_by_hand() -> None:
@@ -319,6 +346,8 @@ def kept(tmp_path: Path) -> Bench:
         made.keep(name, "", lambda at=at: rows(0.6 + 0.04 * at, 0.7, seed=at))  # type: ignore[misc]
     asked = np.array([(v, a) for v in bench.GRID for a in bench.GRID])
     made.keep(f"{TABLE} grid", "", lambda: {**{k: v[:25] for k, v in rows(0.9, 1).items()}, "asked": asked})
+    for name in ("habits", f"habits {TABLE}"):
+        made.keep(name, "", lambda: {"habits": np.arange(56.0).reshape(8, 7), "quadrant": np.arange(8.0) // 2})
     made.keep("nats order-3 Markov", "", lambda: {"order-3 Markov": np.arange(1.0, 7.0)})
     return made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from moodmesh.tasks.music.judge.gate import Nll
 from moodmesh.tasks.music.judge.gates import FREE
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.notation.tokens import decode, encode
-from moodmesh.tasks.music.results import latents, likelihoods, transfers
+from moodmesh.tasks.music.results import habits, latents, likelihoods, transfers
 from moodmesh.tasks.music.results.figures import Arrays, Ear
 from moodmesh.tasks.music.results.grams import Known
 from moodmesh.tasks.music.results.real import Real
@@ -119,6 +119,10 @@ class Bench:
         np.savez_compressed(new, allow_pickle=False, weights=np.array(weights), reference=np.array(asked), **arrays)
         new.replace(self.file(name))
 
+    def of_moods(self, system: System, asked: Sequence[tuple[int, int]]) -> list[Score]:
+        """The pieces of a row, for each (seed, quadrant)."""
+        return self.pieces(system, "moods", [(MOODS[number], seed) for seed, number in asked], self.bars)
+
     def pieces(self, system: System, part: str, asked: list[tuple[Mood, int]], bars: int) -> list[Score]:
         """A piece for each (mood, seed), kept beside the prepared music, so that a stop loses little."""
         source = system.weights or self._learned
@@ -144,7 +148,7 @@ def mixed(bench: Bench) -> list[str]:
     """The planned rows whose kept figures are of more than one file of weights: a making that was stopped half-way."""
 
     def sources(one: Planned) -> set[str]:
-        rows = [*_rows_of(one), *(f"{name} grid" for name in _rows_of(one))]
+        rows = [part for name in _rows_of(one) for part in (name, f"{name} grid", f"habits {name}")]
         parts = [*rows, f"nats {one.row}", f"latents {one.row}", f"transfer {one.row}"]
         return {bench.weights_of(name) for name in parts if bench.file(name).exists()}
 
@@ -190,11 +194,14 @@ def retrain(bench: Bench, say: Callable[[str], None]) -> None:
     bench.keep(HELD, "", lambda: heard()[HELD])
     bench.keep(JUDGED, "", lambda: heard()[JUDGED])
     bench.keep(REAL, "", lambda: _of_real(bench, ear))
-    for system in (*untrained(real), *(row for run in runs for row in trained(run))):
+    systems = [*untrained(real), *(row for run in runs for row in trained(run))]
+    for system in systems:
         say(f"{system.name} ...")
         bench.keep(system.name, system.weights, lambda system=system: _moods(bench, ear, system, nll))  # type: ignore[misc]
         if system.anywhere:
             bench.keep(f"{system.name} grid", system.weights, lambda system=system: _grid(bench, ear, system))  # type: ignore[misc]
+    say("habits ...")
+    habits.retrain(bench, systems, _asked(bench))
     likelihoods.retrain(bench, runs, say)
     latents.retrain(bench, runs, say)
     transfers.retrain(bench, ear, runs, say)
@@ -212,8 +219,8 @@ def _unseen(bench: Bench, ear: Ear, nll: Nll | None) -> dict[str, Arrays]:
 
 def _moods(bench: Bench, ear: Ear, system: System, nll: Nll | None) -> Arrays:
     """Of a row whose kind the gate learned to refuse also `new` [n, 3]: what passes at a gate that never met it."""
-    order = list(_by_seed(bench.per))
-    pieces = bench.pieces(system, "moods", [(MOODS[number], seed) for seed, number in order], bench.bars)
+    order = _asked(bench)
+    pieces = bench.of_moods(system, order)
     found = ear.measured(pieces)
     if system.kind:
         gate = bench.real.gate(bench.bars, nll, system.kind)
@@ -222,8 +229,9 @@ def _moods(bench: Bench, ear: Ear, system: System, nll: Nll | None) -> Arrays:
     return {**found, "seed": seeds, "quadrant": quadrants}
 
 
-def _by_seed(per: int) -> Iterator[tuple[int, int]]:
-    yield from ((seed, number) for seed in range(per) for number in range(len(MOODS)))
+def _asked(bench: Bench) -> list[tuple[int, int]]:
+    """(seed, quadrant) of each piece of a row."""
+    return [(seed, number) for seed in range(bench.per) for number in range(len(MOODS))]
 
 
 def _grid(bench: Bench, ear: Ear, system: System) -> Arrays:

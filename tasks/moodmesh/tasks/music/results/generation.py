@@ -14,7 +14,7 @@ from moodmesh.tasks.music.corpus.sets import data_dir
 from moodmesh.tasks.music.generate.novelty import LINES
 from moodmesh.tasks.music.judge import CARDS
 from moodmesh.tasks.music.judge.gates import SETS
-from moodmesh.tasks.music.results import compared, control, latents, picture, report, transfers
+from moodmesh.tasks.music.results import compared, control, habits, latents, picture, report, transfers
 from moodmesh.tasks.music.results.bench import HELD, JUDGED, Bench, missing, mixed, names, retrain
 from moodmesh.tasks.music.results.figures import Arrays
 from moodmesh.tasks.music.results.likelihoods import MARKOV
@@ -61,6 +61,7 @@ def compute(bench: Bench, quick: bool) -> Table:
             for name, found in whole.items()
         },
         "copying": {name: compared.copying(found, held) for name, found in whole.items() if name not in OF_REAL},
+        "habits": habits.table(bench, list(rows), HELD),
         "latents": probed,
         "transfer": transfers.table(bench, [one.row for one in PLANNED]),
         "training": control.training(rows),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,7 @@ def pack(make: Make, out: Path, made_by: str) -> None:
     answers = {}
     for number, (seed, quadrant) in enumerate(asked, 1):
         name, mood = f"piece-{number:02d}", MOODS[quadrant]
+        print(f"{name} of {len(asked)} ...", file=sys.stderr, flush=True)
         score = make(mood, BARS, seed)
         save(out / f"{name}.ogg", mastered(rendered([score])))
         _keep(key / name, score, mood, f"{QUADRANTS[quadrant]}, seed {seed}")

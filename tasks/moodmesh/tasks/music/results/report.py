@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from moodmesh.tasks.music.judge.measures import METRICS
 from moodmesh.tasks.music.judge.report import figure
 from moodmesh.tasks.music.judge.structure import NAMES
+from moodmesh.tasks.music.results import habits
 from moodmesh.tasks.music.results.real import JUDGES
 from moodmesh.tasks.tables import Table
 
@@ -59,6 +60,11 @@ NOTES = (
     "other songs have no label.",
     "Random rows have the medians of each quadrant of labelled music; bar-shuffled rows are real bars and pass most of the "
     "gate, which asks whether notes are like music, not whether a piece has a form.",
+    f"What a musician would hear: of notes, those whose pitch is struck {habits.AGAIN} times or more in their bar and the one "
+    f"before; bars in a row whose pitch classes agree by {habits.ALIKE:.0%}; first bars, and bars, without a note on their "
+    "first place; of moments with several notes those with two a semitone apart, octaves aside; of steps of the highest notes "
+    "those above an octave; semitones from the top of the bar before the last to the top of the last. Real music is cut out of "
+    "songs: its last bars end nothing. Counts, not taste.",
     "Bars, tempo and the instrument are fixed here (16 bars, the composer's tempo, piano): other lengths were not judged.",
 )
 
@@ -73,6 +79,7 @@ def markdown(table: Table) -> str:
         _transfer(table),
         _copying(table),
         _statistics(table),
+        _habits(table),
         _confusion(table),
     ]
     return "\n\n".join([part for part in parts if part] + [_foot(table)]) + "\n"
@@ -305,6 +312,16 @@ def _statistics(table: Table) -> str:
         for name, found in table["statistics"].items()
     ]
     return "## Structure: mean (overlap with real music, KL from it)\n\n" + _table(["row", *NAMES], rows)
+
+
+def _habits(table: Table) -> str:
+    lines = []
+    for name, found in table["habits"].items():
+        lines.append([name, *(f"{found[one]['mean']:.2f}" for one in habits.NAMES)])
+        if name.endswith(", int8"):
+            moods = list(found[habits.NAMES[0]]["by_mood"])
+            lines += [[f"{name}: {mood}", *(f"{found[one]['by_mood'][mood]:.2f}" for one in habits.NAMES)] for mood in moods]
+    return "## What a musician would hear: means\n\n" + _table(["row", *habits.NAMES], lines)
 
 
 def _confusion(table: Table) -> str:
