@@ -41,7 +41,7 @@ from moodmesh.tasks.tables import PredictionMissing
 
 _PIECES = 4
 """Raised whenever what a row plays changes but for its weights: what was made before is made anew."""
-_FIGURES = 4
+_FIGURES = 5
 """Raised whenever measures, gates or probes change."""
 GRID = (-0.8, -0.4, 0.0, 0.4, 0.8)
 GRID_BARS, GRID_SEEDS = 8, 4

@@ -29,8 +29,8 @@ from moodmesh.tasks.tables import Table, short
 if TYPE_CHECKING:
     from moodmesh.tasks.music.results.bench import Bench
 
-PAIRS = 40
-"""Pairs of pieces that exchange latents, and pieces that change their mood."""
+PAIRS = 24
+"""Pairs of pieces that exchange latents, and pieces that change their mood; six playings a pair, of a second or two each."""
 MOVED = ("pitch range", "polyphony", "rhythm density")
 """What must follow the latents."""
 _DRAWS = 2000
@@ -80,20 +80,22 @@ def retrain(bench: Bench, runs: Sequence[Trained], say: Callable[[str], None]) -
 
 
 def probed(run: Trained, bench: Bench) -> Arrays:
-    """All figures of a run: `alarm` of each name, `towards` and `moved` of `exchanged`, `kept`, `again` and `other` of
-    `parted`, `right` and `song` of `named`."""
+    """All figures of a run: `alarm` of each name, `right` and `song` of `named`; unless it is a fraction, `towards` and `moved`
+    of `exchanged`, and `kept`, `again` and `other` of `parted`."""
     latents = Latents(run, bench.bars)
     found = [given(window) for part in likelihoods.dev(bench.real, bench.windows).values() for window in part]
     with torch.inference_mode():
         said = alarms(latents.model, found)
+    right, song = named(latents, bench.real)
+    shown = {f"alarm {name}": np.array(value) for name, value in said.items()} | {"right": right, "song": song}
+    if run.fraction:
+        return shown
     pieces = [score for _, _, score in cut(bench.real.pieces("dev"), bench.bars, 2)]
     order = np.random.default_rng(0).permutation(len(pieces))[: 2 * min(PAIRS, len(pieces) // 2)]
     mine, donors = ([pieces[at] for at in part] for part in np.split(order, 2))
     towards, moved = exchanged(latents, mine, donors)
     cosines = dict(zip(("kept", "again", "other"), parted(latents, mine), strict=True))
-    shown = {f"alarm {name}": np.array(value) for name, value in said.items()}
-    right, song = named(latents, bench.real)
-    return {**shown, "towards": towards, "moved": moved, **cosines, "right": right, "song": song}
+    return {**shown, "towards": towards, "moved": moved, **cosines}
 
 
 def named(latents: Latents, real: Real) -> tuple[Floats, Floats]:
@@ -163,15 +165,18 @@ def tables(bench: Bench, runs: Sequence[Planned]) -> dict[str, Table]:
 def table(found: Arrays) -> Table:
     """The collapse alarms; how much of the way to its donor a piece goes, with interval; cosines by moved and read latent."""
     said = {name.removeprefix("alarm "): short(float(value)) for name, value in found.items() if name.startswith("alarm ")}
+    labels = {"n": len(found["right"]), "songs": len(set(found["song"]))} | _named(found["right"], found["song"])
+    if "moved" not in found:
+        return {"alarms": said, "named": labels}
     return {
         "alarms": said,
+        "named": labels,
         "exchange": {name: _slope(found["towards"][:, n], found["moved"][:, n]) for n, name in enumerate(MOVED)},
         "kept": {
             moved: {read: short(found["kept"][a, :, b].mean()) for b, read in enumerate(AXES)} for a, moved in enumerate(AXES)
         },
         **{beside: {read: short(found[beside][:, b].mean()) for b, read in enumerate(AXES)} for beside in ("again", "other")},
         "pairs": len(found["moved"]),
-        "named": {"n": len(found["right"]), "songs": len(set(found["song"]))} | _named(found["right"], found["song"]),
     }
 
 

@@ -246,24 +246,30 @@ def _latents(table: Table) -> str:
         shares = [f"{figure(share)} [{figure(low)}, {figure(high)}]" for share, low, high in (said["poly"], said["mode"])]
         labels.append([name, f"{said['n']} of {said['songs']} songs", *shares])
         held.append([name, *(f"{value:.3g}" for value in found["alarms"].values())])
+        if "exchange" not in found:
+            continue
         gone = [f"{share:.2f} [{low:.2f}, {high:.2f}]" for share, low, high in found["exchange"].values()]
         told = [f"{figure(found['kept'][one][other])}" for one in found["kept"] for other in found["kept"]]
         beside = [" / ".join(figure(value) for value in found[one].values()) for one in ("again", "other")]
         moves.append([name, str(found["pairs"]), *gone, *told, *beside])
-    some = next(iter(table["latents"].values()))
-    cosines = [f"{one} moved: {other}" for one in some["kept"] for other in some["kept"]]
-    return (
-        "## Collapse: KL a dimension, active units, entropies of q(y), accuracy of q(y) on dev, distance of components\n\n"
-        + _table(["row", *some["alarms"]], held)
-        + "\n\n## Labels named by q(y) in the judges' half, of which no composer learned\n\n"
-        + _table(["row", "clips", "arousal", "valence"], labels)
-        + "\n\n## Exchange and disentanglement\n\nThe share of the way to its donor that a piece goes with half of the donor's"
-        " latents (0: it stays); then cosines of the latents of a piece played before and after one of them moved between its "
-        "components (1: as before), beside two playings of the same latents and two pieces of other latents.\n\n"
-        + _table(
-            ["row", "pairs", *some["exchange"], *cosines, "nothing moved: poly / mode", "another piece: poly / mode"], moves
+    alarms = list(next(iter(table["latents"].values()))["alarms"])
+    held_said = "KL a dimension, active units, entropies of q(y), accuracy of q(y) on dev, distance of components"
+    parts = [
+        f"## Collapse: {held_said}\n\n" + _table(["row", *alarms], held),
+        "## Labels named by q(y) in the judges' half, of which no composer learned\n\n"
+        + _table(["row", "clips", "arousal", "valence"], labels),
+    ]
+    if moves:
+        some = next(found for found in table["latents"].values() if "exchange" in found)
+        cosines = [f"{one} moved: {other}" for one in some["kept"] for other in some["kept"]]
+        beside = ["nothing moved: poly / mode", "another piece: poly / mode"]
+        parts.append(
+            "## Exchange and disentanglement\n\nThe share of the way to its donor that a piece goes with half of the donor's"
+            " latents (0: it stays); then cosines of the latents of a piece played before and after one of them moved between "
+            "its components (1: as before), beside two playings of the same latents and two pieces of other latents.\n\n"
+            + _table(["row", "pairs", *some["exchange"], *cosines, *beside], moves)
         )
-    )
+    return "\n\n".join(parts)
 
 
 def _transfer(table: Table) -> str:

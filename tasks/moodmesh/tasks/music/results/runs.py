@@ -28,6 +28,11 @@ class Planned:
     size: str
     labels: float = 1.0
 
+    @property
+    def fraction(self) -> bool:
+        """Whether it learned with some of the labels: such runs are points of a curve, and are not played to probe them."""
+        return 0 < self.labels < 1
+
 
 def _gmvae(said: str = "", named: str = "", seeds: int = 1, labels: float = 1.0) -> list[Planned]:
     rows = [("", ""), *((f", seed {seed}", f"-{seed}") for seed in range(1, seeds))]

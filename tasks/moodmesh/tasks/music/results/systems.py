@@ -45,9 +45,10 @@ TAKES = (2,)
 """How often each phrase is played in the rows that choose."""
 FORMS = {
     "tiny": (", fp32", ", int8", ", int8, takes 2"),
-    "base": (", int8", ", int8, takes 2", ", int8, without form", ", int8, matched"),
+    "base": (", int8", ", int8, without form", ", int8, matched"),
 }
-"""The rows of an attribute model by its size; the larger, which ships first, has those that a question hangs on."""
+"""The rows of an attribute model by its size: what int8 and takes cost and bring is asked of the smaller, what form and the
+figures that are matched bring of the larger, which is the first to be chosen."""
 TABLE = "attribute table (rules)"
 """The row without a model that the attribute model is compared with."""
 Make = Callable[[Mood, int, int], Score]

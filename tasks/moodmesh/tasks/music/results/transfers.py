@@ -28,7 +28,7 @@ from moodmesh.tasks.tables import Table, short
 if TYPE_CHECKING:
     from moodmesh.tasks.music.results.bench import Bench
 
-PER = 12
+PER = 8
 """Pieces of each quadrant, of songs that no judge knows."""
 CONTENT = ("chroma", "groove", "notes")
 """How alike two pieces are, 0..1: pitch classes over the tonic and places where notes begin, by bar; the share of the notes
@@ -55,7 +55,11 @@ def transfers(runs: Sequence[Trained], bars: int) -> list[Transfer]:
         Transfer(LEFT, lambda piece, to, seed: piece),
         Transfer(RULES, lambda piece, to, seed: transferred(piece, wanted(*MOODS[to]))),
         Transfer(TUNE, lambda piece, to, seed: transferred(piece, wanted(*MOODS[to]), {"melody"})),
-        *(Transfer(run.row, by_latents(Latents(run, bars)), run.sha256) for run in runs if run.kind == "gmvae"),
+        *(
+            Transfer(run.row, by_latents(Latents(run, bars)), run.sha256)
+            for run in runs
+            if run.kind == "gmvae" and not run.fraction
+        ),
     ]
 
 
