@@ -33,6 +33,9 @@ OFTEN, RECENT = 4, 3
 """How often a pitch is struck in so many bars, the one that is being made among them, before it costs anything."""
 
 
+_PITCHES = frozenset(token for token in range(v.SIZE) if v.meaning(token)[0] == Kind.PITCH)
+
+
 class Weariness:
     """What pitches cost (`cost` [SIZE], taken from logits) after the tokens struck so far: a penalty of frequency. Left alone,
     composers strike one chord for bars on end where much is to happen."""
@@ -43,7 +46,7 @@ class Weariness:
 
     def strike(self, token: int) -> None:
         """Heed a token, of whatever kind."""
-        if self._taste.weary and v.meaning(token)[0] == Kind.PITCH:
+        if token in _PITCHES and self._taste.weary:
             self._struck[token] += 1
             if self._struck[token] > OFTEN:
                 self.cost[token] += self._taste.weary
