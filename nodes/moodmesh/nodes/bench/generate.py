@@ -27,6 +27,7 @@ from moodmesh.tasks.music.engine.playing import Ask, Player, full
 from moodmesh.tasks.music.engine.sampling import Taste
 from moodmesh.tasks.music.engine.steps import Stepping, Steps
 from moodmesh.tasks.music.generate import MusicGenerate
+from moodmesh.tasks.music.generate.composers import WEARY
 from moodmesh.tasks.music.generate.makers import unpacked
 from moodmesh.tasks.music.rules.attributes import described, wanted
 from moodmesh.tasks.music.rules.moods import EMOTIONS
@@ -35,6 +36,8 @@ from moodmesh.tasks.task import Variant
 TOKENS = 1370
 """Tokens of 20 bars of POP909: the piece that is timed."""
 MOOD, SEED, ROUNDS = "happy", 1, 5
+TASTE = Taste(weary=WEARY)
+"""As what ships plays."""
 
 
 def run(quick: bool) -> Report:
@@ -108,7 +111,7 @@ def _plan(bars: int) -> list[Ask]:
 def _bars(variant: Variant) -> int:
     """How many bars of it, as int8, have TOKENS tokens."""
     bars, tokens = 0, 0
-    for bar in Player(_steps(variant, "int8", 1), _plan(200), SEED, Taste()).bars():
+    for bar in Player(_steps(variant, "int8", 1), _plan(200), SEED, TASTE).bars():
         bars, tokens = bars + 1, tokens + len(bar)
         if tokens >= TOKENS:
             break
@@ -138,7 +141,7 @@ def _row(variant: Variant, kind: str, threads: int, bars: int, rounds: int) -> d
 def _played(steps: Stepping, bars: int) -> tuple[float, float, list[list[int]]]:
     """(seconds a token, seconds until the first bar, the bars) of a piece."""
     began, made, first = time.perf_counter(), list[list[int]](), 0.0
-    for bar in Player(steps, _plan(bars), SEED, Taste()).bars():
+    for bar in Player(steps, _plan(bars), SEED, TASTE).bars():
         first = first or time.perf_counter() - began
         made.append(bar)
     return (time.perf_counter() - began) / sum(map(len, made)), first, made
@@ -171,7 +174,7 @@ def _peak(variant: Variant, kind: str, threads: int) -> float:
     code = (
         "from moodmesh.nodes.bench import generate as g\n"
         f"v = g.MusicGenerate.spec.variant({variant.name!r})\n"
-        f"list(g.Player(g._steps(v, {kind!r}, {threads}), g._plan(8), 1, g.Taste()).bars())\n"
+        f"list(g.Player(g._steps(v, {kind!r}, {threads}), g._plan(8), 1, g.TASTE).bars())\n"
         "print(g.resource.getrusage(g.resource.RUSAGE_SELF).ru_maxrss)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
