@@ -436,11 +436,11 @@ async def overtaken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 (await bob.central.stream(address, PORT)).close()
             ended.append(name)
 
-        silent, made = [device.radio.address for device in gone], bob.central._made
+        silent, made, limit_s = [device.radio.address for device in gone], bob.central._made, 0.01
 
         async def connect(address: str, client: BleakClient, limit: float) -> None:
             if address in silent:  # as after all the time it has
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(limit_s)
                 raise TimeoutError
             await made(address, client, limit)
 
@@ -448,6 +448,7 @@ async def overtaken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         await asyncio.gather(*(ask("silent", address) for address in silent))
         assert bob.central._devices[silent[0]].silent == 1
         ended.clear()
+        limit_s = 0.15  # longer than it takes to ask, also on a machine that is busy
         again = [asyncio.ensure_future(ask("silent", address)) for address in silent]
         await asyncio.sleep(0)
         await ask("ann", ann.radio.address)
