@@ -51,7 +51,7 @@ def test_a_share_is_by_runs_and_not_by_tokens(monkeypatch: pytest.MonkeyPatch) -
     """A bar of four tokens is three runs of ours, and four of the bare loop, which is fed what was just played."""
     fed = list[list[list[int]]]()
     monkeypatch.setattr(generate, "_steps", lambda *_: steps())
-    monkeypatch.setattr(generate, "_peak", lambda *_: 0.0)
+    monkeypatch.setattr(generate, "_resident", lambda *_: 0.0)
     monkeypatch.setattr(generate, "_played", lambda steps, bars: (2.0, 1.0, [[len(fed), 2, 3, 4]] * bars))
     monkeypatch.setattr(generate, "_bare", lambda steps, made: fed.append(made) or 2.0)
     row = generate._row(MusicGenerate.spec.variants[0], "int8", 1, 5, 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -134,7 +133,7 @@ def _row(variant: Variant, kind: str, threads: int, bars: int, rounds: int) -> d
     return {
         "what": name, "tokens_per_s": round(rate, 1), "tokens_per_s_slowest": round(1 / max(ours[1:]), 1),
         "share_of_bare_loop": round(share, 3), "first_bar_s": round(statistics.median(first[1:]), 3),
-        "seconds_for_1370": round(TOKENS / rate, 2), "peak_mb": _peak(variant, kind, threads),
+        "seconds_for_1370": round(TOKENS / rate, 2), "resident_mb": _resident(variant, kind, threads),
     }  # fmt: skip
 
 
@@ -169,16 +168,17 @@ def _bare(steps: Steps, made: list[list[int]]) -> float:
     return (time.perf_counter() - began) / len(path)
 
 
-def _peak(variant: Variant, kind: str, threads: int) -> float:
-    """MB that a process of its own takes at most, which loads the variant and plays eight bars."""
+def _resident(variant: Variant, kind: str, threads: int) -> float:
+    """MB that a process of its own has taken, which loads the variant and plays eight bars (`ru_maxrss` would begin at what this
+    one has)."""
     code = (
         "from moodmesh.nodes.bench import generate as g\n"
         f"v = g.MusicGenerate.spec.variant({variant.name!r})\n"
         f"list(g.Player(g._steps(v, {kind!r}, {threads}), g._plan(8), 1, g.TASTE).bars())\n"
-        "print(g.resource.getrusage(g.resource.RUSAGE_SELF).ru_maxrss)"
+        "print(g.psutil.Process().memory_info().rss)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return round(int(done.stdout) / 1024, 1)
+    return round(int(done.stdout) / 1e6, 1)
 
 
 def _eager(variant: Variant, bars: int, rounds: int) -> dict[str, Any]:
@@ -254,4 +254,4 @@ def _whole(seconds: float, tokens: int) -> dict[str, float]:
     return {"piece_s": seconds * TOKENS / tokens, "tokens": float(tokens), "scaled": 1.0}
 
 
-__all__ = ["resource", "run"]
+__all__ = ["psutil", "run"]
