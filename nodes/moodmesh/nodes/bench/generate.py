@@ -169,13 +169,12 @@ def _bare(steps: Steps, made: list[list[int]]) -> float:
 
 
 def _resident(variant: Variant, kind: str, threads: int) -> float:
-    """MB that a process of its own has taken, which loads the variant and plays eight bars (`ru_maxrss` would begin at what this
-    one has)."""
+    """MB that a process of its own has taken, which loads the variant and plays eight bars."""
     code = (
-        "from moodmesh.nodes.bench import generate as g\n"
+        "import psutil\nfrom moodmesh.nodes.bench import generate as g\n"
         f"v = g.MusicGenerate.spec.variant({variant.name!r})\n"
         f"list(g.Player(g._steps(v, {kind!r}, {threads}), g._plan(8), 1, g.TASTE).bars())\n"
-        "print(g.psutil.Process().memory_info().rss)"
+        "print(psutil.Process().memory_info().rss)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return round(int(done.stdout) / 1e6, 1)
@@ -252,6 +251,3 @@ def _whole(seconds: float, tokens: int) -> dict[str, float]:
     if tokens >= TOKENS:
         return {"piece_s": seconds, "tokens": float(tokens)}
     return {"piece_s": seconds * TOKENS / tokens, "tokens": float(tokens), "scaled": 1.0}
-
-
-__all__ = ["psutil", "run"]
