@@ -38,8 +38,9 @@ NOTES = (
     "The attribute model learned from free music without any label. What a mood wants of it comes from published rules, the"
     " same that the rule composer plays: above that row is what the model adds, mostly at the gate.",
     "How pieces of the attribute model end, that later phrases begin as the first, and that pitches tire are rules; how much "
-    "comes again was chosen by structure statistics and the gate, on music that the gate is made of, how soon pitches tire by "
-    "counts of strikes in POP909. 'Without form' is the model without the first two; unconditional model and GMVAE have none.",
+    "comes again was chosen by structure statistics and the gate, on music that the gate is made of; how soon pitches tire by "
+    "strikes in POP909, gate and these judges on some twenty pieces of other seeds (a stronger one cost judged valence). "
+    "'Without form' is the model without the first two; unconditional model and GMVAE have none.",
     "Structure statistics compare each row with unseen real music of both halves; held real music and that of the judges' half "
     "with each other.",
     "'z from p(z given y)' takes the label of a window, and where it has none what q(y | x) says of that window, and estimates "
