@@ -146,7 +146,7 @@ def test_a_packed_file_is_the_same_bytes_each_time_and_loads(tmp_path: Path) -> 
 def test_only_what_may_follow_is_chosen(seed: int, temperature: float, top_p: float) -> None:
     random, state = np.random.default_rng(seed), follow(follow(START, v.BAR_LINE), v.tempo(30))
     for _ in range(40):
-        token = choose(random.normal(size=v.SIZE).astype(np.float32) * 5, state, Taste(temperature, top_p), random)
+        token = choose(random.normal(size=v.SIZE).astype(np.float32) * 5, state, Taste(temperature, top_p), random.random())
         assert allowed(state)[token]
         if token in (v.BAR_LINE, v.EOS):
             break
@@ -162,10 +162,10 @@ def test_top_p_keeps_the_likeliest_tokens_in_their_shares() -> None:
     for token, share in shares.items():
         logits[token] = np.log(share)
     random = np.random.default_rng(1)
-    drawn = [choose(logits, state, Taste(1.0, 0.79), random) for _ in range(2000)]
+    drawn = [choose(logits, state, Taste(1.0, 0.79), random.random()) for _ in range(2000)]
     assert set(drawn) == {v.velocity(v.PIANO, 10), v.velocity(v.PIANO, 20)}
     assert abs(drawn.count(v.velocity(v.PIANO, 10)) / 2000 - 5 / 8) < 0.04
-    hot = [choose(logits, state, Taste(50.0, 1.0), random) for _ in range(2000)]
+    hot = [choose(logits, state, Taste(50.0, 1.0), random.random()) for _ in range(2000)]
     assert abs(hot.count(v.velocity(v.PIANO, 30)) / 2000 - 1 / 3) < 0.05
 
 

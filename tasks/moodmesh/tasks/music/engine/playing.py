@@ -122,6 +122,7 @@ class Player:
             return self._bars[-1]
         self._catch_up()
         random = np.random.default_rng((self._seed, number, take) if take else (self._seed, number))
+        draws = iter(random.random(MAX_BAR + 3).tolist())  # a note that is begun is ended
         taste = self._taste.warmer(WARMER * max(0, self._same() - TOO_OFTEN + 1))
         bar, cadence, weariness = _opening(ask), ask.cadence, Weariness(taste)
         for token in (token for last in self._bars[1 - RECENT :] for token in last):
@@ -134,7 +135,7 @@ class Player:
             state = follow(state, token)
         while True:
             check()
-            token = choose(logits - weariness.cost, state, taste, random, cadence)
+            token = choose(logits - weariness.cost, state, taste, next(draws), cadence)
             if token in (v.BAR_LINE, v.EOS):
                 break
             bar.append(token)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import accumulate
+from math import exp
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +44,7 @@ class Weariness:
 
     def __init__(self, taste: Taste) -> None:
         self.cost = np.zeros(v.SIZE, np.float32)
-        self._taste, self._struck = taste, Counter[int]()
+        self._taste, self._struck = taste, [0] * v.SIZE
 
     def strike(self, token: int) -> None:
         """Heed a token, of whatever kind."""
@@ -146,18 +148,15 @@ def _of_the_piano(token: int) -> bool:
     return kind not in (Kind.PITCH, Kind.VELOCITY, Kind.DURATION) or track == v.PIANO
 
 
-def choose(
-    logits: NDArray[np.float32], state: State, taste: Taste, random: np.random.Generator, cadence: Cadence | None = None
-) -> int:
-    """One of the `choices`; takes one number from `random`."""
+def choose(logits: NDArray[np.float32], state: State, taste: Taste, draw: float, cadence: Cadence | None = None) -> int:
+    """One of the `choices`: the one that a number in [0, 1) draws."""
     tokens = choices(state, cadence)
-    weights = logits[tokens].astype(np.float64)
-    weights -= weights.max()
-    weights /= taste.temperature
-    np.exp(weights, out=weights)
-    falling = np.sort(weights)[::-1]
-    summed = falling.cumsum()
-    least = falling[min(int(summed.searchsorted(taste.top_p * summed[-1])), len(falling) - 1)]
-    weights[weights < least] = 0.0
-    summed = weights.cumsum()  # in the order of the tokens: a rounding error moves it little
-    return int(tokens[min(int(summed.searchsorted(random.random() * summed[-1], side="right")), len(tokens) - 1)])
+    held: list[float] = logits.take(tokens).tolist()  # so few that lists are faster than arrays
+    most, temperature = max(held), taste.temperature
+    chances = [exp((one - most) / temperature) for one in held]
+    falling = sorted(chances, reverse=True)
+    summed = list(accumulate(falling))
+    least = falling[min(bisect_left(summed, taste.top_p * summed[-1]), len(falling) - 1)]
+    summed = list(accumulate([one if one >= least else 0.0 for one in chances]))
+    # In the order of the tokens, so that a rounding error moves it little.
+    return int(tokens[min(bisect_right(summed, draw * summed[-1]), len(tokens) - 1)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -59,9 +59,10 @@ class Steps:
             cache = ort.OrtValue.ortvalue_from_numpy(np.zeros(shapes[name], np.float32))
             self._bound.bind_ortvalue_input(name, cache)
             self._bound.bind_ortvalue_output(f"{name}_grown", cache)
-        self._token, self._last, self._places = (_value([[0]], np.int64), _value([0], np.int32), _value([0], np.int32))
-        self._bound.bind_ortvalue_input("last_place", self._last)
-        self._bound.bind_ortvalue_input("places", self._places)
+        self._token, self._last, self._places = np.zeros((1, 1), np.int64), np.zeros(1, np.int32), np.zeros(1, np.int32)
+        self._one, self._several = _value(self._token), True  # what is bound is the memory of these arrays
+        self._bound.bind_ortvalue_input("last_place", _value(self._last))
+        self._bound.bind_ortvalue_input("places", _value(self._places))
         logits = ort.OrtValue.ortvalue_from_shape_and_type(self._step.get_outputs()[0].shape, np.float32)
         self._bound.bind_ortvalue_output("logits", logits)
         self._logits: NDArray[np.float32] = logits.numpy()[0]
@@ -92,14 +93,12 @@ class Steps:
         count = len(tokens)
         if not 0 < count <= self.room - self.past:
             raise ValueError(f"{count} tokens after {self.past}: a composer holds 1 to {self.room}")
-        if count == 1:
-            self._token.update_inplace(np.array([tokens], np.int64))
-            self._bound.bind_ortvalue_input("tokens", self._token)
-        else:
-            self._bound.bind_ortvalue_input("tokens", _value([tokens], np.int64))
+        if count > 1 or self._several:
+            self._bound.bind_ortvalue_input("tokens", _value(np.array([tokens], np.int64)) if count > 1 else self._one)
+        self._several = count > 1
+        self._token[0, 0] = tokens[0]
         self.past += count
-        self._last.update_inplace(np.array([self.past - 1], np.int32))
-        self._places.update_inplace(np.array([self.past], np.int32))
+        self._last[0], self._places[0] = self.past - 1, self.past
         self._step.run_with_iobinding(self._bound)
         return self._logits
 
@@ -108,5 +107,6 @@ class Steps:
         return self._step, self._bound
 
 
-def _value(held: Sequence[object], kind: type[np.generic]) -> ort.OrtValue:
-    return ort.OrtValue.ortvalue_from_numpy(np.array(held, kind))
+def _value(held: NDArray[Any]) -> ort.OrtValue:
+    """Of the same memory: what is written to the array later is read from there."""
+    return ort.OrtValue.ortvalue_from_numpy(held)

@@ -68,6 +68,10 @@ def meaning(token: int) -> tuple[Kind, int, int]:
     """(kind, track, value) of a token, the value as the function of that kind takes it; track 0 where there is none."""
     if not 0 <= token < SIZE:
         raise ValueError(f"token {token} is not in 0..{SIZE - 1}")
+    return _MEANINGS[token]
+
+
+def _meaning(token: int) -> tuple[Kind, int, int]:
     if token < _BEATS:
         return Kind(token), 0, 0
     if token < _TEMPI:
@@ -80,6 +84,9 @@ def meaning(token: int) -> tuple[Kind, int, int]:
     if place < PITCHES + VELOCITIES:
         return Kind.VELOCITY, track, place - PITCHES
     return Kind.DURATION, track, place - PITCHES - VELOCITIES + 1
+
+
+_MEANINGS = tuple(_meaning(token) for token in range(SIZE))
 
 
 def name(token: int) -> str:
