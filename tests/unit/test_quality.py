@@ -150,7 +150,7 @@ def test_without_figures_the_loss_is_said_to_be_unmeasured() -> None:
     told = stated(summary(place(replace(ASK, quality="fast"), [device("desktop", capability=both)])), "", {})
     assert told is not None
     assert told["loss"] == []
-    assert "not measured" in told["words"]
+    assert "no figures" in told["words"]
 
 
 def test_a_better_variant_that_cannot_run_here_is_not_called_present() -> None:

@@ -21,7 +21,7 @@ Bench = Any
 MEMORY_MB, START_S = 150, 8.0  # less than Ray has of its own in a worker; more than one takes to come up on a busy machine
 
 
-RAY = pytest.param("ray", marks=pytest.mark.ray)
+RAY = pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.heavy])
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 

@@ -39,10 +39,10 @@ EXTREME = st.builds(
 
 @pytest.fixture(scope="module")
 def grid() -> list[Pair]:
-    """Two seeds of 16 bars at each of 25 moods."""
+    """Two seeds of 8 bars at each of 25 moods."""
     steps = (-1.0, -0.5, 0.0, 0.5, 1.0)
     moods = [wanted(valence, arousal) for valence in steps for arousal in steps]
-    return [(mood, compose(mood, 16, seed)) for mood in moods for seed in range(2)]
+    return [(mood, compose(mood, 8, seed)) for mood in moods for seed in range(2)]
 
 
 def spearman(one: ArrayLike, other: ArrayLike) -> float:

@@ -39,7 +39,7 @@ def _rank(row: Mapping[str, Any]) -> int:
 
 def _words(used: str, best: str, measure: str, pairs: Sequence[tuple[float, float]]) -> str:
     if not pairs:
-        return f"{used} answers although {best} is present; how much worse it is was not measured"
+        return f"{used} answers although {best} is present; their cards have no figures to compare"
     ours, theirs = ("/".join(figure(pair[n]) for pair in pairs) for n in (1, 0))
     return f"{used} answers although {best} is present: {ours} instead of {theirs}, {measure}"
 

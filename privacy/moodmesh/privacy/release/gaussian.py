@@ -12,7 +12,6 @@ SCALE = 4096
 """Integer units of one mood unit."""
 SENSITIVITY = 8194
 """2 (S + sqrt(2)/2), rounded up: how far two moods in the unit disc, rounded to integers, lie apart at most."""
-_LARGEST = 1e6
 
 
 def delta_of(eps: float, mu: float) -> float:

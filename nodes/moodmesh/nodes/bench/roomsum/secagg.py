@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from moodmesh.privacy.sums.shamir import combine, share
 
 Vector = NDArray[np.uint32]
-NONCE, TAG = bytes(12), 16
+NONCE = bytes(12)
 LIMBS, LIMB_BITS = 9, 30
 """A key of 32 bytes as numbers below the modulus of the shares."""
 SHARE_BYTES = 4 * LIMBS

@@ -59,14 +59,7 @@ def _response() -> NDArray[np.complex64]:
     # the diffuse part grows out of the reflections of the walls, and has gone at the end
     tail *= (np.minimum(time / 0.03, 1) * np.clip((time[-1] - time) / 0.1, 0, 1))[:, None]
     tail /= np.sqrt((tail**2).sum(0))
-    for delay, side, gain in (
-        (0.011, 0, 0.5),
-        (0.0137, 1, 0.5),
-        (0.019, 0, -0.35),
-        (0.0233, 1, -0.38),
-        (0.0291, 0, 0.3),
-        (0.031, 1, 0.27),
-    ):
+    for delay, side, gain in _WALLS:
         tail[int(delay * RATE), side] += gain
     answer: NDArray[np.complex64] = np.fft.rfft(_LEVEL * tail, _WHOLE, axis=0).astype(np.complex64)
     return answer
