@@ -49,12 +49,12 @@ class Score:
 
     def __post_init__(self) -> None:
         free: dict[tuple[int, int], int] = {}
-        before = (-1, 0, 0)
+        before, length = (-1, 0, 0), self.length
         for note in self.notes:
             onset, track, pitch, velocity, duration = note
             if not (
                 before < note[:3]
-                and free.get((track, pitch), 0) <= onset < self.length
+                and free.get((track, pitch), 0) <= onset < length
                 and 0 <= track < len(TRACKS)
                 and LOWEST <= pitch <= HIGHEST
                 and 0 <= velocity < VELOCITIES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -102,9 +102,11 @@ def bass(chord: Chord, before: int, centre: int) -> int:
     return min(pool, key=lambda pitch: (abs(pitch - before) + abs(pitch - centre), pitch))
 
 
-def voicing(chord: Chord, voices: int, before: Sequence[int], centre: int) -> tuple[int, ...]:
+@lru_cache(1 << 12)
+def voicing(chord: Chord, voices: int, before: tuple[int, ...], centre: int) -> tuple[int, ...]:
     """`voices` tones of the chord close together, rising, that move least from the chord before and stay near the centre."""
-    tones = sorted(pitch for pitch in range(centre - 14, centre + 15) if pitch % 12 in _inner(chord, voices))
+    inner = _inner(chord, voices)
+    tones = [pitch for pitch in range(centre - 14, centre + 15) if pitch % 12 in inner]
     pool = [tuple(tones[at : at + voices]) for at in range(len(tones) - voices + 1)]
     middle = sum(before) / len(before) if before else centre
 

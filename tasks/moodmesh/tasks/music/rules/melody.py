@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from random import Random
 from typing import NamedTuple
@@ -72,7 +73,7 @@ def bar(seed: int, plan: BarPlan, moments: float, beneath: frozenset[int], centr
         idea = _ending(rng, plan.end, moments, beneath)
     else:
         name = seeded(seed, plan.letter, "ideas").choice(_IDEAS)[plan.place]
-        idea = motif(seeded(seed, plan.letter, name), moments, beneath)
+        idea = _idea(seed, plan.letter, name, moments, beneath)
         if plan.again and plan.place == 1:
             idea = _varied(rng, idea)
     arch = (0, 2, 3, 0)[plan.place] if plan.of == 4 else 0
@@ -110,6 +111,12 @@ def _ending(rng: Random, end: End, moments: float, beneath: frozenset[int]) -> M
     lead = split(rng, max(2, int(moments * (BAR - long) / BAR)), frozenset(), 0, BAR - long)
     steps = (before.steps * len(lead))[: len(lead)]
     return Motif((*lead, long), (*steps, 0))
+
+
+@lru_cache(256)
+def _idea(seed: int, letter: str, name: str, moments: float, beneath: frozenset[int]) -> Motif:
+    """The idea of that name in a phrase, which comes again and again."""
+    return motif(seeded(seed, letter, name), moments, beneath)
 
 
 def _varied(rng: Random, idea: Motif) -> Motif:
