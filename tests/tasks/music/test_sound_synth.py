@@ -205,6 +205,11 @@ def test_memory_does_not_grow_with_the_piece() -> None:
     assert long < 64 << 20
 
 
+def test_the_whole_wave_is_not_pushed_to_one_side() -> None:
+    sound = heard(band())
+    assert (np.abs(sound.mean(0)) < sound.std(0) / 500).all()
+
+
 def test_every_drum_and_every_pitch_sounds() -> None:
     for track in range(5):
         for pitch in range(v.LOWEST, v.HIGHEST + 1, 1 if track == v.DRUMS else 9):

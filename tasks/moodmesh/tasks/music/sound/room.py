@@ -1,4 +1,5 @@
-"""A light room about dry sound: early reflections, then a diffuse tail that loses its highs first."""
+"""A light room about dry sound: early reflections, then a diffuse tail that loses its highs first. Nothing stays that is too
+low to be heard, so that plucks and drums, all of which begin upwards, do not push the whole wave up."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ _WALLS = ((0.011, 0, 0.5), (0.0137, 1, 0.5), (0.019, 0, -0.35), (0.0233, 1, -0.3
 """Early reflections: seconds, side, strength."""
 _BANDS = ((110, 500, 0.9), (500, 2000, 0.75), (2000, 6000, 0.5), (6000, 12000, 0.3))
 """The diffuse tail: from Hz, to Hz, seconds in which it falls by 60 dB."""
+_LOWEST = 8.0
+"""Hz; what both sides share below it is taken away, by 6 dB an octave."""
 
 
 class Room:
@@ -61,5 +64,7 @@ def _response() -> NDArray[np.complex64]:
     tail /= np.sqrt((tail**2).sum(0))
     for delay, side, gain in _WALLS:
         tail[int(delay * RATE), side] += gain
-    answer: NDArray[np.complex64] = np.fft.rfft(_LEVEL * tail, _WHOLE, axis=0).astype(np.complex64)
+    slow = np.exp(-2 * np.pi * _LOWEST * time)
+    heard = _LEVEL * tail - (slow / slow.sum())[:, None]
+    answer: NDArray[np.complex64] = np.fft.rfft(heard, _WHOLE, axis=0).astype(np.complex64)
     return answer
