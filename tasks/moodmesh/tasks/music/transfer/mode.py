@@ -8,17 +8,19 @@ from itertools import pairwise
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import Key
 from moodmesh.tasks.music.notation.score import Note, Score, tidy
+from moodmesh.tasks.music.transfer.whole import unhurt
 
 _TO_MINOR = {4: 3, 9: 8, 11: 10}
 _TO_MAJOR = {minor: major for major, minor in _TO_MINOR.items()}
 _LEADING, _FIFTH = 11, 7
 
 
-def parallel(score: Score, found: Key, *, minor: bool) -> Score:
+def parallel(score: Score, found: Key, *, minor: bool, whole: bool = False) -> Score:
     """The score, whose key is `found`, in the major or minor of its tonic; unchanged where it has that mode already.
 
     No note is lost: one that would fall on another of its moment and track stays. What was higher is never lower after it.
-    The leading tone stays over the fifth of the scale and before the tonic, as in harmonic minor.
+    The leading tone stays over the fifth of the scale and before the tonic, as in harmonic minor. `whole`: every note sounds as
+    long as it did; one that would meet another of its track and pitch stays.
     """
     if found.minor == minor:
         return score
@@ -31,7 +33,7 @@ def parallel(score: Score, found: Key, *, minor: bool) -> Score:
     for onset, notes in chords.items():
         after = chords.get(following.get(onset, -1), [])
         moved += _moved(notes, after, found.tonic, minor=minor)
-    return tidy(moved, score.tempi)
+    return tidy(unhurt(score.notes, moved, lambda note: True) if whole else moved, score.tempi)
 
 
 def _moved(notes: Sequence[Note], after: Sequence[Note], tonic: int, *, minor: bool) -> list[Note]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from moodmesh.tasks.music.notation import midi
@@ -16,6 +17,7 @@ from moodmesh.tasks.music.notation.score import Note, Score, tidy
 from moodmesh.tasks.music.rules.attributes import Attributes
 from moodmesh.tasks.music.transfer.mode import parallel
 from moodmesh.tasks.music.transfer.tune import tune
+from moodmesh.tasks.music.transfer.whole import unhurt
 
 if TYPE_CHECKING:
     from moodmesh.tasks.music.transfer.schema import Kept
@@ -33,13 +35,13 @@ def transferred(
 ) -> Score:
     """The score as those attributes want it, as far as what is kept allows: the same bars and tracks, the same notes or more.
     `thin`: notes beside the highest line may be left out. With all five kept it is the same score. `check` may raise."""
-    kept = tune(score.notes) if "melody" in keep else frozenset()
+    kept, rhythm = tune(score.notes) if "melody" in keep else frozenset(), "rhythm" in keep
     if "key" not in keep:
         if "melody" not in keep:
-            score = parallel(score, key(score), minor=asked.minor)
+            score = parallel(score, key(score), minor=asked.minor, whole=rhythm)
             check()
-        score = _register(score, asked.register, kept)
-    if "rhythm" not in keep:
+        score = _register(score, asked.register, kept, whole=frozenset(score.notes) if rhythm else kept)
+    if not rhythm:
         check()
         score = _density(score, asked.density, kept, thin=thin)
         check()
@@ -50,11 +52,8 @@ def transferred(
     return replace(score, tempi=tempi(score, asked, keep))
 
 
-def _changed(score: Score, change: Callable[[Note], Note]) -> Score:
-    return tidy(map(change, score.notes), score.tempi)
-
-
-def _register(score: Score, wanted: float, kept: Collection[Note]) -> Score:
+def _register(score: Score, wanted: float, kept: Collection[Note], whole: Collection[Note]) -> Score:
+    """All but what is kept an octave up or down; those of `whole` sound as long as they did."""
     pitched = [note for note in score.notes if note.track != v.DRUMS and note not in kept]
     if not pitched:
         return score
@@ -65,8 +64,9 @@ def _register(score: Score, wanted: float, kept: Collection[Note]) -> Score:
         return score
     if not (min(moving) >= v.LOWEST and max(moving) <= v.HIGHEST):
         return score
-    moved = frozenset(pitched)
-    return _changed(score, lambda note: note._replace(pitch=note.pitch + int(step)) if note in moved else note)
+    free = frozenset(pitched)
+    moved = [note._replace(pitch=note.pitch + int(step)) if note in free else note for note in score.notes]
+    return tidy(unhurt(score.notes, moved, lambda note: note in whole), score.tempi)
 
 
 def tempi(score: Score, asked: Attributes, keep: Collection[Kept] = ()) -> tuple[int, ...]:
@@ -96,7 +96,7 @@ def _articulation(score: Score, wanted: float, kept: Collection[Note]) -> Score:
             return note
         return note._replace(duration=min(max(round(note.duration * ratio), 1), v.BAR))
 
-    return _changed(score, lasting)
+    return tidy(map(lasting, score.notes), score.tempi)
 
 
 def _density(score: Score, wanted: float, kept: Collection[Note], *, thin: bool) -> Score:
@@ -106,9 +106,9 @@ def _density(score: Score, wanted: float, kept: Collection[Note], *, thin: bool)
 
 
 def _denser(score: Score, wanted: float, kept: Collection[Note]) -> Score:
-    """Long notes are struck again half-way, the longest first, as long as the piece can be read again; the highest line stays
-    as it is."""
-    spared = frozenset(kept) | tune(score.notes)
+    """Long notes are struck again half-way, the longest first, as long as the piece can be read again; those of the highest
+    line are not, and where it is kept, nothing is struck that it does not sound above."""
+    spared, above = frozenset(kept) | tune(score.notes), _heights(kept)
     moments = {note.onset for note in score.notes if note.track != v.DRUMS}
     enough = wanted * _DENSER * score.length / 4
     for least in (v.BAR, v.BAR // 2, v.BAR // 4):
@@ -118,7 +118,8 @@ def _denser(score: Score, wanted: float, kept: Collection[Note]) -> Score:
             half = note.duration // 2
             again = note._replace(onset=note.onset + half, duration=note.duration - half)
             long = note.duration >= least and half >= _SHORTEST and again.onset < score.length
-            if more > 0 and len(moments) < enough and long and note.track != v.DRUMS and note not in spared:
+            beneath = not kept or above.get(again.onset, 0) > note.pitch
+            if more > 0 and len(moments) < enough and long and beneath and note.track != v.DRUMS and note not in spared:
                 moments.add(again.onset)
                 notes += [note._replace(duration=half), again]
                 more -= 1
@@ -126,6 +127,15 @@ def _denser(score: Score, wanted: float, kept: Collection[Note]) -> Score:
                 notes.append(note)
         score = tidy(notes, score.tempi)
     return score
+
+
+def _heights(line: Iterable[Note]) -> dict[int, int]:
+    """The pitch of the note of a line that began last, at each sub-beat at which it still sounds."""
+    notes, made = sorted(line), dict[int, int]()
+    for note, after in zip_longest(notes, notes[1:]):
+        end = note.onset + note.duration
+        made |= dict.fromkeys(range(note.onset, min(end, after.onset) if after else end), note.pitch)
+    return made
 
 
 def _thinner(score: Score, wanted: float) -> Score:
