@@ -12,13 +12,14 @@ from typing import Any
 
 import mido
 import pytest
+import soundfile
 
 from integration import music
 from integration.daemons import Daemon, pair, traces
 from moodmesh.nodes.cli.client import Client, Unreachable
 from moodmesh.nodes.errors import NoDaemon
 from moodmesh.tasks.music.generate import MusicGenerate
-from moodmesh.tasks.music.notation.midi import read
+from moodmesh.tasks.music.notation.midi import read, said
 from moodmesh.tasks.music.notation.score import Score
 from tasks.music.pieces import END, delta, played, smf, tempo
 
@@ -92,6 +93,8 @@ def test_every_form_at_once_and_what_made_it_is_said(solo: Daemon) -> None:
     assert "Eb minor" in done.stderr
     assert [Path(n).read_bytes()[:4] for n in names] == [b"MThd", b"RIFF", b"OggS", b"fLaC"]
     assert Path("e.png").read_bytes().startswith(b"\x89PNG")
+    assert {soundfile.SoundFile(name).comment for name in names[1:]} == {said(Path("a.mid").read_bytes())}
+    assert said(Path("a.mid").read_bytes()).startswith("Made by a machine: Moodmesh music.generate, seed")
     assert len({note.track for note in read(Path("a.mid").read_bytes()).notes}) == 4
     opens(Path("a.mid"))
 
@@ -130,7 +133,8 @@ def test_what_was_read_of_a_file_is_said(solo: Daemon) -> None:
         assert "1 notes are shorter" in done.stderr
         assert ("(before: 68)" in done.stderr) == (how == ["--transfer"])
     found = make(solo, "--emotion", "sad", "--transfer", "odd.mid", "--out", "again.mid")
-    assert found["result"]["given"] == {"bars": 8, "notes": 68, "kept": 65, "shortened": 1, "metres": ["6/8"], "beyond": 0}
+    counts = {"bars": 8, "notes": 68, "kept": 65, "shortened": 1}
+    assert found["result"]["given"] == {**counts, "metres": ["6/8"], "beyond": 0, "said": ""}
 
 
 def test_a_melody_that_is_kept_keeps_the_mode_and_that_is_said(solo: Daemon) -> None:
@@ -219,6 +223,7 @@ BROKEN = {
     "bytes.csv": b"\xff\xfe\x00\x01",
     "no.json": b"[1, 2",
     "list.json": b"[1, 2]",
+    "true.json": b'[{"at": true, "valence": 0, "arousal": 0}]',
     "there.mid": b"something of mine",
 }
 
@@ -276,6 +281,7 @@ BROKEN = {
         ("--path bytes.csv", "not a text file"),
         ("--path no.json", "is no JSON"),
         ("--path list.json", "a list of points"),
+        ("--path true.json", "point 1: `at` is not a number"),
         ("--path absent.csv", "cannot read absent.csv"),
         ("--emotion sad --variant huge", "has no variant 'huge'"),
         ("--emotion sad --on nobody", "no peer is called 'nobody'"),

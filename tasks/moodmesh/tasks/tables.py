@@ -44,6 +44,12 @@ def head(name: str, schema: int, quick: bool, data: Sequence[Table], seeds: Tabl
     }
 
 
+def origin(file: Path) -> Table:
+    """When and where a stored table was made, for one that is computed from the same kept figures; nothing without one."""
+    held = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {field: held[field] for field in ("created", "commit", "dirty", "hardware", "software") if field in held}
+
+
 def shas(cards: Mapping[str, Card]) -> dict[str, str]:
     """The hash of each model by name."""
     return {name: card.sha256 for name, card in cards.items()}

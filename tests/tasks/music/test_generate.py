@@ -251,6 +251,19 @@ def test_a_piece_that_goes_on_from_a_file_says_from_which_bar_on_a_machine_made_
     assert (alone["given"], alone["provenance"][:4]) == (None, "Made")
 
 
+def test_who_made_the_bars_that_are_gone_on_from_is_still_said() -> None:
+    first = made("rules", {"emotion": "happy", "bars": 2}, seed=5)
+    second = made("rules", {"emotion": "sad", "bars": 2}, given=first.files["piece.mid"])
+    said = first.value["provenance"]
+    assert second.value["given"]["said"] == said
+    assert second.value["provenance"].startswith(
+        f"Bars 1 to 2 are those of the file that was given, under its licence ({said}); from bar 3 on made by a machine"
+    )
+    assert texts(second)[0] == second.value["provenance"]
+    other = made("rules", {"emotion": "sad", "bars": 2}, given=write(read(first.files["piece.mid"]), "Anna's song"))
+    assert "Anna" not in str(other.value), "what others wrote is nobody's business"
+
+
 @pytest.mark.parametrize(("step", "known"), [(0, 45), (v.TEMPI - 1, 180)])
 def test_what_is_gone_on_from_is_read_at_a_tempo_that_composers_know(step: int, known: float) -> None:
     score = compose(wanted(0.6, 0.5), 9, 3)

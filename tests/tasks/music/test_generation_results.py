@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from dataclasses import replace
 from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from moodmesh.tasks.music.corpus.prepare import Passage
@@ -25,6 +27,7 @@ from moodmesh.tasks.music.model.decoder import token_loss
 from moodmesh.tasks.music.model.examples import Source, window
 from moodmesh.tasks.music.model.gmvae import GMVAE, Weights
 from moodmesh.tasks.music.model.train import WEIGHTS, save_weights
+from moodmesh.tasks.music.notation import midi
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.features import Key
 from moodmesh.tasks.music.notation.score import Note, Score, joined, tidy, transpose
@@ -528,6 +531,11 @@ def test_the_command_stores_checks_and_says_why_it_cannot(kept: Bench, capsys: p
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]["missing"]
     file = kept.kept.parent / "generation.json"
     table = json.loads(file.read_text())
+    file.write_text(json.dumps(table | {"created": "then", "hardware": {**table["hardware"], "cpu": "there"}}))
+    assert command(kept) == 0
+    again = json.loads(file.read_text())
+    assert (again["created"], again["hardware"]["cpu"], again["rows"]) == ("then", "there", table["rows"])
+    assert "then" in file.with_suffix(".md").read_text()
     table["rows"][0]["ci95"] = [0.0, 0.01]
     file.write_text(json.dumps(table))
     assert command(kept, "--check") == 1
@@ -557,3 +565,17 @@ def test_a_listening_pack_hides_what_was_asked(tmp_path: Path) -> None:
     assert all(cell == "" for line in sheet[1:] for cell in line[2:])
     assert len(list((tmp_path / "key").glob("*.png"))) == 16
     assert not any(word in (tmp_path / "README.txt").read_text() for word in ("happy", "angry"))
+    said = {midi.said(file.read_bytes()) for file in (tmp_path / "key").glob("*.mid")}
+    assert said == {soundfile.SoundFile(tmp_path / "piece-03.ogg").comment} == {"Made by a machine: Moodmesh, rules."}
+
+
+def test_a_sheet_that_is_filled_in_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / listening.SHEET).write_text("listener,piece\n1,piece-01,2\n")
+    monkeypatch.setattr(sys, "argv", ["listening", "--out", str(tmp_path), "--variant", "rules"])
+    with pytest.raises(SystemExit):
+        listening.main()
+    assert "answers.csv is there already" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == [listening.SHEET]
+    assert (tmp_path / listening.SHEET).read_text().endswith("2\n")

@@ -103,8 +103,23 @@ BROKEN = {
         "180 minutes, at most 120",
     ),
     "bars without end": (smf(tempo(1e6) + played([(0, 9, 60, 64), (20_000_000, 20_000_009, 60, 64)])), "more than 5000 bars"),
-    "huge": (bytes(midi.MAX_BYTES + 1), "at most 4"),
+    "huge": (bytes(midi.MAX_BYTES + 1), "more than 4 MiB"),
 }
+
+
+@pytest.mark.parametrize(
+    ("bpm", "bars", "says"),
+    [(240, 5000, ""), (240, 5001, "more than 5000 bars"), (120, 3600, ""), (120, 3700, "lasts 123 minutes")],
+)
+def test_the_end_that_a_file_states_is_within_the_limits(bpm: float, bars: int, says: str) -> None:
+    """In the text in which our files state it, far behind the last note."""
+    stated = delta(bars * 4 * 480) + b"\xff\x06" + delta(len(midi._END)) + midi._END.encode()
+    data = smf(tempo(bpm) + played([(480 * n, 480 * n + 400, 60 + n, 64) for n in range(8)]), stated)
+    if says:
+        with pytest.raises(InvalidInput, match=says):
+            midi.read(data)
+    else:
+        assert midi.read(data).bars == bars
 
 
 @pytest.mark.parametrize("name", BROKEN)

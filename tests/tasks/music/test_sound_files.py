@@ -44,6 +44,16 @@ def test_wav_is_plain_16_bit(tmp_path: Path, sound: Block) -> None:
         assert file.readframes(len(sound)) == pcm(sound)
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_says_who_made_it(tmp_path: Path, sound: Block, suffix: str) -> None:
+    said = "Made by a machine: Moodmesh, “x”. " * 20
+    save(tmp_path / f"said{suffix}", [sound], said)
+    save(tmp_path / f"plain{suffix}", [sound])
+    with soundfile.SoundFile(tmp_path / f"said{suffix}") as one, soundfile.SoundFile(tmp_path / f"plain{suffix}") as other:
+        assert (one.comment, other.comment) == (said, "")
+        assert one.frames == other.frames == len(sound)
+
+
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 def test_same_sound_same_bytes(tmp_path: Path, sound: Block, suffix: str) -> None:
     for name in ("one", "two"):

@@ -241,7 +241,15 @@ def test_the_result_says_how_the_file_was_read() -> None:
     notes = [(240 * n, 240 * n + 240, 60 + n % 5, 64) for n in range(16 * 6)]
     long, low = (0, 9600, 80, 64), (0, 240, 20, 64)
     value, score = run(smf(six_eighths + played(notes), played([*notes[:3], long, low])), emotion="sad")
-    assert value["given"] == {"bars": 12, "notes": 96 + 5, "kept": 97, "shortened": 1, "metres": ["6/8"], "beyond": 0}
+    assert value["given"] == {
+        "bars": 12,
+        "notes": 96 + 5,
+        "kept": 97,
+        "shortened": 1,
+        "metres": ["6/8"],
+        "beyond": 0,
+        "said": "",
+    }
     assert score.bars == 12
     value, _ = run(write(piece()), emotion="sad")
     assert value["given"]["metres"] == []  # type: ignore[index]
@@ -265,6 +273,16 @@ def test_the_result_says_whose_licence_it_is_under() -> None:
     assert str(value["provenance"]).endswith(
         "the rules, without a model. It stays under the licence of the file that was given."
     )
+
+
+def test_who_made_a_piece_is_still_said_when_it_is_another() -> None:
+    value, score = run(write(piece(), "Made by a machine: Moodmesh music.generate, seed 7: x, CC-BY-4.0."), emotion="sad")
+    assert value["provenance"] == (
+        "Put into another mood by a machine: Moodmesh music.transfer, the rules, without a model. It stays under the licence "
+        "of the file that was given (Made by a machine: Moodmesh music.generate, seed 7: x, CC-BY-4.0.)."
+    )
+    value, _ = run(write(score, str(value["provenance"])), emotion="calm")
+    assert str(value["provenance"]).count("music.generate, seed 7") == 1
 
 
 def long(bars: int, bpm: float) -> Score:

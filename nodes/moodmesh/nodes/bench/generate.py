@@ -74,7 +74,8 @@ def run(quick: bool) -> Report:
         "eager_ratio: PyTorch eager and our engine with the same fp32 weights, one thread; the least of the variants",
         f"over the mesh: from the request to the result, of a piece of at least {TOKENS} tokens (`tokens`; `scaled` where the "
         "longest that may be asked for has fewer: its seconds are then those of the piece by its tokens); cold is the first "
-        "job of a daemon after it came up",
+        "job of a daemon after it came up, its pool of processes; with Ray, the default where it is installed, the first job "
+        "waits some seconds more for Ray",
     ]
     return report
 

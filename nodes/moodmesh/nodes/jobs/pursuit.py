@@ -580,7 +580,7 @@ def _after(live: Live, over: Over) -> After:
     """What the end of a job's only attempt means for it: another attempt, or the end."""
     may_have_run = (live.sent and not live.lacks_input) or live.resumed  # what was sent before a restart is not known
     if over.reason == "invalid_input":
-        return After("FAILED", "invalid_input", str(over))
+        return After("FAILED", "invalid_input", str(over).removeprefix("invalid_input: "))  # said beside it
     if live.job.spec.effects and may_have_run and over.state == "LOST":
         return After("FAILED", "unknown_outcome", "its device was lost while it may have run, and it may not run twice")
     if live.job.spec.effects and may_have_run and over.state == "ERRORED":

@@ -21,15 +21,16 @@ LARGEST = 4 << 20
 
 
 def music_of(file: Path) -> tuple[bytes, Reading]:
-    """The notes and tempi of a MIDI file, written anew, and what of it was read: what else it says (names, lyrics, comments) is
-    left out, so that it does not leave the device. `UsageError` for what cannot be read."""
+    """The notes and tempi of a MIDI file, written anew, and what of it was read: what else it says (names, lyrics, comments),
+    but for who made it where Moodmesh did, is left out, so that it does not leave the device. `UsageError` for what cannot be
+    read."""
     from moodmesh.tasks.errors import InvalidInput
     from moodmesh.tasks.music.notation.midi import read_given, write
 
     try:
         with file.open("rb") as stream:
             score, reading = read_given(stream.read(LARGEST + 1))
-        return write(score), reading
+        return write(score, reading.said), reading
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from None
     except InvalidInput as error:
@@ -81,7 +82,7 @@ def write_all(
     """Write a piece in each form that is asked for; sound by the engine of the settings. Where a file cannot be written, or
     one of its name has come meanwhile and `overwrite` is not said, `NodeError` says so, and how to get the piece: `kept`."""
     from moodmesh.tasks.errors import InvalidInput
-    from moodmesh.tasks.music.notation.midi import read
+    from moodmesh.tasks.music.notation.midi import read, said
 
     def drawn(file: Path) -> None:
         from moodmesh.tasks.music.sound.picture import draw
@@ -96,7 +97,7 @@ def write_all(
             elif file.suffix.lower() in MIDI:
                 _put(file, lambda new: new.write_bytes(midi), overwrite)
             else:
-                _put(file, lambda new: sound(new, read(midi)), overwrite)
+                _put(file, lambda new: sound(new, read(midi), said(midi)), overwrite)
         except InvalidInput as error:
             raise NodeError(f"{error}; the piece is made: {kept}") from None
         except OSError as error:
@@ -122,11 +123,11 @@ def _put(file: Path, write: Callable[[Path], object], overwrite: bool) -> None:
                 shutil.copyfileobj(whole, new)
 
 
-def sound(file: Path, score: Score) -> None:
-    """A score as sound, at the usual loudness."""
+def sound(file: Path, score: Score, said: str = "") -> None:
+    """A score as sound, at the usual loudness; `said` is its comment."""
     from moodmesh.nodes.making.heard import engine
     from moodmesh.tasks.music.sound.files import save
     from moodmesh.tasks.music.sound.mastering import mastered
     from moodmesh.tasks.music.sound.render import rendered
 
-    save(file, mastered(rendered([score], engine())))
+    save(file, mastered(rendered([score], engine())), said)

@@ -71,11 +71,11 @@ def told(made: Made) -> list[str]:
     given, moved = piece["given"], made.wish.task == TRANSFER
     before = f" (before: {given['notes']})" if moved else ""
     makers, on = _by_bars(piece, _maker), "on" if len(piece["composers"]) == 1 else "finished on"
-    licence = _licence(piece, given, moved)
+    licence, seed = _licence(piece, given, moved), "" if moved else f", seed {piece['seed']}"
     return [
         f"# {piece['bars']} bars, {piece['seconds']:.0f} s, {piece['key']}, {piece['notes']} notes{before}, "
         f"for {made.wish.meant.said}",
-        f"# made by {makers}, seed {piece['seed']}, {on} {run['ran_on']} in {run_s:.3g} s; {licence}",
+        f"# made by {makers}{seed}, {on} {run['ran_on']} in {run_s:.3g} s; {licence}",
         f"# {run['why']}",
         *_read(given),
         *_kept(piece),

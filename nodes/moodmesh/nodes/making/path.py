@@ -91,8 +91,8 @@ def _point(file: Path, number: int, row: Mapping[str, Any], clock: str) -> Point
     values = []
     for name in (clock, "valence", "arousal"):
         try:
-            value = float(row[name])
-        except (KeyError, TypeError, ValueError):
+            value = float("true" if isinstance(row[name], bool) else row[name])
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise UsageError(f"{file}, point {number}: `{name}` is not a number: {HOW}") from None
         if not math.isfinite(value) or (name != clock and not -1 <= value <= 1):
             raise UsageError(f"{file}, point {number}: `{name}` is {value:g}; valence and arousal go from -1 to 1")

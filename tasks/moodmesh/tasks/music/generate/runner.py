@@ -15,6 +15,7 @@ from moodmesh.tasks.music.generate.schema import Heard, MadeMusic
 from moodmesh.tasks.music.generate.selector import Selector
 from moodmesh.tasks.music.notation import vocabulary as v
 from moodmesh.tasks.music.notation.midi import write
+from moodmesh.tasks.music.notation.reading import MACHINE, Reading
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.notation.tokens import decode
 from moodmesh.tasks.music.rules.attributes import Attributes, heard
@@ -71,7 +72,7 @@ def whole(made: Sequence[Bar]) -> Score:
 
 def _described(asked: Asked, score: Score, made: Score, makers: Sequence[Maker], selector: str | None) -> MadeMusic:
     by = composers(makers)
-    made_by = f"by a machine: Moodmesh music.generate, seed {asked.seed}: {said(by, score.bars - made.bars + 1)}."
+    made_by = f"{MACHINE} music.generate, seed {asked.seed}: {said(by, score.bars - made.bars + 1)}."
     return MadeMusic(
         bars=score.bars,
         seconds=round(score.seconds, 3),
@@ -85,14 +86,15 @@ def _described(asked: Asked, score: Score, made: Score, makers: Sequence[Maker],
         seed=asked.seed,
         takes=asked.request.takes,
         selector=selector,
-        provenance=_from(asked.reading.bars, made_by) if asked.reading else f"Made {made_by}",
+        provenance=_from(asked.reading, made_by) if asked.reading else f"Made {made_by}",
     )
 
 
-def _from(bars: int, made_by: str) -> str:
+def _from(given: Reading, made_by: str) -> str:
     """Of a piece whose first bars were given."""
-    before = "Bar 1 is that" if bars == 1 else f"Bars 1 to {bars} are those"
-    return f"{before} of the file that was given, under its licence; from bar {bars + 1} on made {made_by}"
+    before = "Bar 1 is that" if given.bars == 1 else f"Bars 1 to {given.bars} are those"
+    said = f" ({given.said})" if given.said else ""
+    return f"{before} of the file that was given, under its licence{said}; from bar {given.bars + 1} on made {made_by}"
 
 
 def shown(attributes: Attributes) -> Heard:

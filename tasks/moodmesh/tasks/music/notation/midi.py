@@ -15,7 +15,7 @@ from symusic import core
 
 from moodmesh.tasks.errors import InvalidInput
 from moodmesh.tasks.music.notation import vocabulary as v
-from moodmesh.tasks.music.notation.reading import Reading
+from moodmesh.tasks.music.notation.reading import MACHINE, SAID, Reading
 from moodmesh.tasks.music.notation.score import QUARTERS, Note, Score, tidy
 
 TICKS = 480
@@ -45,7 +45,8 @@ class Performance:
     `start` and `end` in quarters of the file; `track` as in TRACKS; `velocity` 1..127; `pitch` 21..108 (the rest is left out).
     `tempo_at` (quarters, from 0) and `tempo` (quarters a minute) are its tempo map; `last` the end that its writer gave.
     `notes` counts those of the file, also what is left out here; `metres` are those it states, like 6/8. `held` is where each
-    note falls silent when the pedal is heeded (controller 64), its `end` or later; None where nobody read a pedal.
+    note falls silent when the pedal is heeded (controller 64), its `end` or later; None where nobody read a pedal. `said` is
+    what Moodmesh wrote in it of who made it.
     """
 
     start: NDArray[np.float64]
@@ -59,6 +60,7 @@ class Performance:
     notes: int = 0
     metres: tuple[str, ...] = ()
     held: NDArray[np.float64] | None = None
+    said: str = ""
 
     def seconds(self, quarters: NDArray[np.float64]) -> NDArray[np.float64]:
         """When those places of the file are played."""
@@ -77,7 +79,7 @@ def read(data: bytes) -> Score:
 def performance(data: bytes) -> Performance:
     """The notes of a MIDI file as played; InvalidInput as for `read`."""
     if len(data) > MAX_BYTES:
-        raise InvalidInput(f"this MIDI file has {len(data) >> 20} MiB, at most {MAX_BYTES >> 20} are read: cut it")
+        raise InvalidInput(f"this file has more than {MAX_BYTES >> 20} MiB, too much for a MIDI file: cut it")
     try:
         file = core.ScoreTick.from_midi(data)
     except (RuntimeError, ValueError, IndexError, MemoryError, UnicodeError) as wrong:
@@ -95,10 +97,11 @@ def performance(data: bytes) -> Performance:
         raise InvalidInput("this MIDI file has drums only: give one with at least one pitched instrument")
     if len(played.start) > MAX_NOTES:
         raise InvalidInput(f"this MIDI file has {len(played.start)} notes, at most {MAX_NOTES} are read: cut it")
-    length = float(played.seconds(played.end.max(keepdims=True))[0])
+    end = max(float(played.end.max()), played.last)
+    length = round(float(played.seconds(np.array([end]))[0]))
     if length > MAX_SECONDS:
         raise InvalidInput(f"this MIDI file lasts {length / 60:.0f} minutes, at most {MAX_SECONDS / 60:.0f} are read: cut it")
-    if played.end.max() > MAX_BARS * QUARTERS:
+    if end > MAX_BARS * QUARTERS:
         raise InvalidInput(f"this MIDI file has more than {MAX_BARS} bars: cut it")
     return played
 
@@ -146,8 +149,13 @@ def _played(file: core.ScoreTick) -> Performance:
     count = sum(len(part.notes) for part in file.tracks)
     return Performance(
         *(start, end, track[order], pitch[order], velocity[order], at, bpm),
-        *(max(ends, default=0.0), count, tuple(metres), silent[order] / file.tpq),
+        *(max(ends, default=0.0), count, tuple(metres), silent[order] / file.tpq, _said(file)),
     )
+
+
+def _said(file: core.ScoreTick) -> str:
+    found = next((mark.text for mark in file.markers if MACHINE in mark.text), "")
+    return "".join(character for character in found if character.isprintable())[:SAID]
 
 
 def _downs(part: core.TrackTick, end: int) -> NDArray[np.int64]:
@@ -186,7 +194,7 @@ def quantised(played: Performance) -> Score:
     """On the grid of its own quarters: each onset goes to the nearest sixteenth, each bar plays as long as it did."""
     onset = np.rint(played.start * 4).astype(np.int64)
     duration = np.clip(np.rint((played.end - played.start) * 4), 1, v.BAR).astype(np.int64)
-    bars = max(int(onset.max()) // v.BAR + 1, min(round(played.last / QUARTERS), MAX_BARS))
+    bars = max(int(onset.max()) // v.BAR + 1, round(played.last / QUARTERS))
     tempi = [v.tempo_step(bpm) for bpm in _tempo_of_bars(played, bars)]
     columns = (onset, played.track, played.pitch, played.velocity // 2, duration)
     return tidy((Note(*row) for row in zip(*(column.tolist() for column in columns), strict=True)), tempi)
@@ -204,7 +212,13 @@ def read_given(data: bytes) -> tuple[Score, Reading]:
     score = quantised(played if played.held is None else replace(played, end=played.held))
     metres = tuple(metre for metre in played.metres if metre != _METRE)[:MOST_METRES]
     beyond = sum(not 0.98 * v.bpm(0) <= bpm <= 1.02 * v.bpm(v.TEMPI - 1) for bpm in _tempo_of_bars(played, score.bars))
-    return score, Reading(score.bars, played.notes, len(score.notes), _shortened(played, score), metres, beyond)
+    shorter = _shortened(played, score)
+    return score, Reading(score.bars, played.notes, len(score.notes), shorter, metres, beyond, played.said)
+
+
+def said(data: bytes) -> str:
+    """What Moodmesh wrote in a MIDI file of who made it; "" for nothing. InvalidInput as for `read`."""
+    return performance(data).said
 
 
 def _shortened(played: Performance, score: Score) -> int:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MACHINE = "by a machine: Moodmesh"
+"""In every text in which Moodmesh says of a piece who made it."""
+SAID = 500
+
 
 @dataclass(frozen=True)
 class Reading:
     """A file beside its score.
 
-    `bars` of the score. `notes` of the file, and `kept` of them in the score: the rest are beyond a piano, sound effects, or
-    one key of a track struck twice at once; `shortened` of those to a bar, or to where their key is struck again. `metres` of
-    the file but 4/4, the first eight. `beyond` counts the bars of the score whose tempo is beyond 30 to 240 quarters a minute,
-    at whose end they are played.
+    `bars` of the score. `notes` of the file (those that end: a note-on without a note-off is none), and `kept` of them in the
+    score: the rest are beyond a piano, sound effects, or one key of a track struck twice at once; `shortened` of those to a
+    bar, or to where their key is struck again. `metres` of the file but 4/4, the first eight. `beyond` counts the bars of the
+    score whose tempo is beyond 30 to 240 quarters a minute, at whose end they are played. `said` is what Moodmesh wrote in
+    the file of who made it, at most SAID characters; "" for nothing.
     """
 
     bars: int
@@ -21,3 +26,4 @@ class Reading:
     shortened: int
     metres: tuple[str, ...]
     beyond: int = 0
+    said: str = ""

@@ -21,7 +21,7 @@ from moodmesh.tasks.music.results.likelihoods import MARKOV
 from moodmesh.tasks.music.results.real import Real
 from moodmesh.tasks.music.results.runs import PLANNED, found
 from moodmesh.tasks.music.results.systems import MOODS, OF_REAL, REAL, TABLE
-from moodmesh.tasks.tables import PredictionMissing, Table, attempt, command, finish, hashes, head, shas, short, strays
+from moodmesh.tasks.tables import PredictionMissing, Table, attempt, command, finish, hashes, head, origin, shas, short, strays
 
 SCHEMA = 1
 NAME = "generation"
@@ -153,4 +153,6 @@ def _run(args: argparse.Namespace) -> int:
     elif not found(bench.runs)[0]:
         print(f"no weights in {bench.runs}: rows that need them come from kept figures", file=sys.stderr)
     table = compute(bench, args.quick)
+    if not args.retrain:
+        table |= origin(args.out / f"{NAME}.json")
     return finish(args, table, report.markdown(table), check, picture.draw)

@@ -18,6 +18,7 @@ from moodmesh.tasks.music.engine.steps import Steps
 from moodmesh.tasks.music.generate import MusicGenerate
 from moodmesh.tasks.music.generate.composers import Rules, Trained
 from moodmesh.tasks.music.notation.midi import write
+from moodmesh.tasks.music.notation.reading import MACHINE
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.results.systems import MOODS, Make, written
 from moodmesh.tasks.music.rules.moods import QUADRANTS, Mood
@@ -54,15 +55,15 @@ The sheet is empty until people fill it in. Do not fill it in by machine, and pu
 
 def pack(make: Make, out: Path, made_by: str) -> None:
     """Write the pack: OGG by number in `out`, the sheet and its guide, and in `key` what was asked, MIDI and piano rolls."""
-    key, asked = out / "key", order()
+    key, asked, said = out / "key", order(), f"Made {MACHINE}, {made_by}."
     key.mkdir(parents=True, exist_ok=True)
     answers = {}
     for number, (seed, quadrant) in enumerate(asked, 1):
         name, mood = f"piece-{number:02d}", MOODS[quadrant]
         print(f"{name} of {len(asked)} ...", file=sys.stderr, flush=True)
         score = make(mood, BARS, seed)
-        save(out / f"{name}.ogg", mastered(rendered([score])))
-        _keep(key / name, score, mood, f"{QUADRANTS[quadrant]}, seed {seed}")
+        save(out / f"{name}.ogg", mastered(rendered([score])), said)
+        _keep(key / name, score, mood, f"{QUADRANTS[quadrant]}, seed {seed}", said)
         answers[name] = {"asked": QUADRANTS[quadrant], "seed": seed}
     (key / "key.json").write_text(json.dumps({"made by": made_by, "pieces": answers}, indent=1) + "\n", encoding="utf-8")
     (out / "README.txt").write_text(_GUIDE.format(people=PEOPLE, sheet=SHEET), encoding="utf-8")
@@ -78,8 +79,8 @@ def order() -> list[tuple[int, int]]:
     return [pairs[at] for at in np.random.default_rng(SEEDS).permutation(len(pairs)).tolist()]
 
 
-def _keep(stem: Path, score: Score, mood: Mood, title: str) -> None:
-    stem.with_suffix(".mid").write_bytes(write(score))
+def _keep(stem: Path, score: Score, mood: Mood, title: str, said: str) -> None:
+    stem.with_suffix(".mid").write_bytes(write(score, said))
     draw(score, [mood], stem.with_suffix(".png"), title)
 
 
@@ -90,6 +91,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--variant", choices=list(variants), default=list(variants)[-1], help="(default: %(default)s)")
     args = parser.parse_args()
+    if (args.out / SHEET).exists():
+        parser.error(f"{args.out / SHEET} is there already, perhaps with answers: name another folder, or move it away")
     card = variants[args.variant].card
     composer = Trained(Steps.load(ModelStore(args.out).path(card))) if card else Rules()
     pack(written(composer), args.out, f"{card.name}, sha256 {card.sha256}" if card else "rules, without a model")

@@ -26,8 +26,9 @@ def form(path: Path) -> tuple[str, str]:
     return FORMATS[path.suffix.lower()]
 
 
-def save(path: Path, blocks: Iterable[Block]) -> int:
-    """Write blocks that follow each other and give how many samples that were; no part of a file is left where it fails.
+def save(path: Path, blocks: Iterable[Block], said: str = "") -> int:
+    """Write blocks that follow each other and give how many samples that were; no part of a file is left where it fails. `said`
+    is its comment.
 
     The same blocks make the same bytes; of Ogg only the same sound, since each of its files has a random serial number.
     """
@@ -37,6 +38,8 @@ def save(path: Path, blocks: Iterable[Block]) -> int:
     try:
         fine = _FINE if coding == "VORBIS" else None
         with soundfile.SoundFile(part, "w", RATE, 2, coding, format=kind, compression_level=fine) as file:
+            if said:
+                file.comment = said
             for block in blocks:
                 for at in range(0, len(block), _STEP):
                     file.write(_whole(block[at : at + _STEP]) if coding == "PCM_16" else block[at : at + _STEP])

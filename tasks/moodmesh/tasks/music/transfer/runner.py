@@ -9,7 +9,7 @@ from moodmesh.tasks.music.generate.runner import PIECE, shown
 from moodmesh.tasks.music.generate.schema import Composer
 from moodmesh.tasks.music.notation.features import key
 from moodmesh.tasks.music.notation.midi import read_given, unreadable, write
-from moodmesh.tasks.music.notation.reading import Reading
+from moodmesh.tasks.music.notation.reading import MACHINE, Reading
 from moodmesh.tasks.music.notation.score import Score
 from moodmesh.tasks.music.rules.attributes import heard, wanted
 from moodmesh.tasks.music.rules.moods import Mood
@@ -59,8 +59,8 @@ class Transfer:
             heard=shown(heard(made)),
             composers=(Composer(variant="rules", licence=FREE, bars=made.bars),),
             seed=request.seed,
-            provenance="Put into another mood by a machine: Moodmesh music.transfer, the rules, without a model. "
-            "It stays under the licence of the file that was given.",
+            provenance=f"Put into another mood {MACHINE} music.transfer, the rules, without a model. "
+            f"It stays under the licence of the file that was given{f' ({reading.said})' if reading.said else ''}.",
         )
         context.progress(1.0)
         return Output(value.model_dump(mode="json"), {PIECE: write(made, value.provenance)})
