@@ -250,6 +250,7 @@ BROKEN = {
         ("--emotion sad --out /proc/piece.mid", "/proc/piece.mid cannot be written: .*in a folder that you may write to"),
         ("--emotion sad --out there.mid", "is there already: name another file, or say --overwrite"),
         ("--emotion sad --out x.mid --out x.mid", "the same file twice"),
+        ("--emotion sad --out x.mid --out ./../HERE/x.mid", "the same file twice"),
         ("--emotion sad --by soon", "write a time like 10s"),
         ("--emotion sad --by 5s --quality fast", "give one of them"),
         ("--emotion sad --continue broken.mid", "broken.mid: not a MIDI file that can be read"),
@@ -265,6 +266,7 @@ BROKEN = {
         ("--emotion sad --transfer there.mid --bars 4", "leave --bars out"),
         ("--emotion sad --transfer there.mid --seed 4", "leave --seed out"),
         ("--emotion sad --keep melody", "give that file"),
+        ("--emotion sad --transfer there.mid --keep key,rhythm --thin", "leave one of them out"),
         ("--emotion sad --thin", "give that file"),
         ("--emotion sad --share", "free already"),
         ("--emotion sad --room cafe", "give both"),
@@ -291,7 +293,7 @@ def test_bad_input_is_a_sentence_and_nothing_is_handed_in(solo: Daemon, words: s
     for name, data in BROKEN.items():
         Path(name).write_bytes(data)
     before = solo.client.get("jobs", limit=1000)["jobs"]
-    done = solo.typed("make", "music", *words.split())
+    done = solo.typed("make", "music", *words.replace("HERE", Path.cwd().name).split())
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     assert re.search(said, done.stderr.replace("\n", " ")), done.stderr

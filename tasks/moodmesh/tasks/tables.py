@@ -45,8 +45,11 @@ def head(name: str, schema: int, quick: bool, data: Sequence[Table], seeds: Tabl
 
 
 def origin(file: Path) -> Table:
-    """When and where a stored table was made, for one that is computed from the same kept figures; nothing without one."""
-    held = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    """When and where the figures of a stored table were made, for one that is computed from the same; nothing without one."""
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
     return {field: held[field] for field in ("created", "commit", "dirty", "hardware", "software") if field in held}
 
 

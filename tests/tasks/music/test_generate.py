@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -251,15 +252,24 @@ def test_a_piece_that_goes_on_from_a_file_says_from_which_bar_on_a_machine_made_
     assert (alone["given"], alone["provenance"][:4]) == (None, "Made")
 
 
-def test_who_made_the_bars_that_are_gone_on_from_is_still_said() -> None:
+def test_who_made_the_bars_that_are_gone_on_from_is_still_said(monkeypatch: pytest.MonkeyPatch) -> None:
     first = made("rules", {"emotion": "happy", "bars": 2}, seed=5)
     second = made("rules", {"emotion": "sad", "bars": 2}, given=first.files["piece.mid"])
     said = first.value["provenance"]
     assert second.value["given"]["said"] == said
     assert second.value["provenance"].startswith(
-        f"Bars 1 to 2 are those of the file that was given, under its licence ({said}); from bar 3 on made by a machine"
+        f"{said} Bars 1 to 2 are those of the file that was given, under its licence; from bar 3 on made by a machine"
     )
     assert texts(second)[0] == second.value["provenance"]
+    monkeypatch.setattr(midi, "SAID", 700)
+    for _ in range(4):
+        second = made("rules", {"emotion": "sad", "bars": 1}, given=second.files["piece.mid"])
+    said = second.value["provenance"]
+    assert re.fullmatch(
+        r"\(What was said before is left out\.\)( Bars 1 to \d are those .*?; from bar \d on made by a machine: .*?1\.0\.){4}",
+        said,
+    )
+    assert said.count("from bar 8 on") == said.count("from bar 5 on") == 1
     other = made("rules", {"emotion": "sad", "bars": 2}, given=write(read(first.files["piece.mid"]), "Anna's song"))
     assert "Anna" not in str(other.value), "what others wrote is nobody's business"
 

@@ -536,6 +536,9 @@ def test_the_command_stores_checks_and_says_why_it_cannot(kept: Bench, capsys: p
     again = json.loads(file.read_text())
     assert (again["created"], again["hardware"]["cpu"], again["rows"]) == ("then", "there", table["rows"])
     assert "then" in file.with_suffix(".md").read_text()
+    file.write_text(file.read_text()[:500])
+    assert command(kept) == 0
+    assert json.loads(file.read_text())["rows"] == table["rows"]
     table["rows"][0]["ci95"] = [0.0, 0.01]
     file.write_text(json.dumps(table))
     assert command(kept, "--check") == 1

@@ -54,7 +54,7 @@ def writable(outs: Sequence[Path], roll: Path | None, *, overwrite: bool) -> Non
         if file.exists() and not overwrite:
             raise UsageError(f"{file} is there already: name another file, or say --overwrite")
         _try(file)
-    if len({file.absolute() for file in every}) < len(every):
+    if len({file.resolve() for file in every}) < len(every):
         raise UsageError("--out names the same file twice")
 
 

@@ -91,7 +91,7 @@ def _point(file: Path, number: int, row: Mapping[str, Any], clock: str) -> Point
     values = []
     for name in (clock, "valence", "arousal"):
         try:
-            value = float("true" if isinstance(row[name], bool) else row[name])
+            value = float("true" if isinstance(row[name], bool) else row[name])  # True would be 1
         except (KeyError, TypeError, ValueError, OverflowError):
             raise UsageError(f"{file}, point {number}: `{name}` is not a number: {HOW}") from None
         if not math.isfinite(value) or (name != clock and not -1 <= value <= 1):

@@ -91,10 +91,10 @@ def _described(asked: Asked, score: Score, made: Score, makers: Sequence[Maker],
 
 
 def _from(given: Reading, made_by: str) -> str:
-    """Of a piece whose first bars were given."""
+    """Of a piece whose first bars were given, after what is said of these."""
     before = "Bar 1 is that" if given.bars == 1 else f"Bars 1 to {given.bars} are those"
-    said = f" ({given.said})" if given.said else ""
-    return f"{before} of the file that was given, under its licence{said}; from bar {given.bars + 1} on made {made_by}"
+    now = f"{before} of the file that was given, under its licence; from bar {given.bars + 1} on made {made_by}"
+    return f"{given.said} {now}".strip()
 
 
 def shown(attributes: Attributes) -> Heard:

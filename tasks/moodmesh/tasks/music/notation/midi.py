@@ -155,7 +155,8 @@ def _played(file: core.ScoreTick) -> Performance:
 
 def _said(file: core.ScoreTick) -> str:
     found = next((mark.text for mark in file.markers if MACHINE in mark.text), "")
-    return "".join(character for character in found if character.isprintable())[:SAID]
+    text = "".join(character for character in found if character.isprintable())
+    return text if len(text) <= SAID else f"(What was said before is left out.) {text[-SAID:].partition('. ')[2]}"
 
 
 def _downs(part: core.TrackTick, end: int) -> NDArray[np.int64]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 MACHINE = "by a machine: Moodmesh"
 """In every text in which Moodmesh says of a piece who made it."""
-SAID = 500
+SAID = 8000
+"""Characters that are read of such texts: some fifty makers; of a longer one its end."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Reading:
     score: the rest are beyond a piano, sound effects, or one key of a track struck twice at once; `shortened` of those to a
     bar, or to where their key is struck again. `metres` of the file but 4/4, the first eight. `beyond` counts the bars of the
     score whose tempo is beyond 30 to 240 quarters a minute, at whose end they are played. `said` is what Moodmesh wrote in
-    the file of who made it, at most SAID characters; "" for nothing.
+    the file of who made it; "" for nothing.
     """
 
     bars: int

@@ -33,7 +33,7 @@ def parallel(score: Score, found: Key, *, minor: bool, whole: bool = False) -> S
     for onset, notes in chords.items():
         after = chords.get(following.get(onset, -1), [])
         moved += _moved(notes, after, found.tonic, minor=minor)
-    return tidy(unhurt(score.notes, moved, lambda note: True) if whole else moved, score.tempi)
+    return tidy(unhurt(score.notes, moved) if whole else moved, score.tempi)
 
 
 def _moved(notes: Sequence[Note], after: Sequence[Note], tonic: int, *, minor: bool) -> list[Note]:

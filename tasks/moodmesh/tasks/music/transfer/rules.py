@@ -40,7 +40,7 @@ def transferred(
         if "melody" not in keep:
             score = parallel(score, key(score), minor=asked.minor, whole=rhythm)
             check()
-        score = _register(score, asked.register, kept, whole=frozenset(score.notes) if rhythm else kept)
+        score = _register(score, asked.register, kept)
     if not rhythm:
         check()
         score = _density(score, asked.density, kept, thin=thin)
@@ -52,8 +52,8 @@ def transferred(
     return replace(score, tempi=tempi(score, asked, keep))
 
 
-def _register(score: Score, wanted: float, kept: Collection[Note], whole: Collection[Note]) -> Score:
-    """All but what is kept an octave up or down; those of `whole` sound as long as they did."""
+def _register(score: Score, wanted: float, kept: Collection[Note]) -> Score:
+    """All but what is kept an octave up or down."""
     pitched = [note for note in score.notes if note.track != v.DRUMS and note not in kept]
     if not pitched:
         return score
@@ -66,7 +66,7 @@ def _register(score: Score, wanted: float, kept: Collection[Note], whole: Collec
         return score
     free = frozenset(pitched)
     moved = [note._replace(pitch=note.pitch + int(step)) if note in free else note for note in score.notes]
-    return tidy(unhurt(score.notes, moved, lambda note: note in whole), score.tempi)
+    return tidy(unhurt(score.notes, moved), score.tempi)
 
 
 def tempi(score: Score, asked: Attributes, keep: Collection[Kept] = ()) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ def understood(request: Request) -> tuple[TransferRequest, tuple[Score, Reading]
     what would come out is too long to be read again."""
     asked = TransferRequest.model_validate(dict(request.params))
     mood = point(asked.emotion, asked.valence, asked.arousal)
+    if asked.thin and "rhythm" in asked.keep:
+        raise InvalidInput("`thin` lets notes fall away, and `keep` rhythm none: leave one of them out")
     if not request.input:
         raise InvalidInput("no piece is given to be put into another mood: hand in a MIDI file")
     score, reading = read_given(request.input)
@@ -35,6 +37,12 @@ def understood(request: Request) -> tuple[TransferRequest, tuple[Score, Reading]
 def _unreadable(score: Score, tempi: tuple[int, ...]) -> str:
     """What would keep it, at those tempi, from being read again: its last notes may sound one bar longer."""
     return unreadable((*tempi, *tempi[-1:]), len(score.notes))
+
+
+_SAID = (
+    f"Put into another mood {MACHINE} music.transfer, the rules, without a model. "
+    "It stays under the licence of the file that was given."
+)
 
 
 class Transfer:
@@ -59,8 +67,7 @@ class Transfer:
             heard=shown(heard(made)),
             composers=(Composer(variant="rules", licence=FREE, bars=made.bars),),
             seed=request.seed,
-            provenance=f"Put into another mood {MACHINE} music.transfer, the rules, without a model. "
-            f"It stays under the licence of the file that was given{f' ({reading.said})' if reading.said else ''}.",
+            provenance=f"{reading.said} {_SAID}".strip(),
         )
         context.progress(1.0)
         return Output(value.model_dump(mode="json"), {PIECE: write(made, value.provenance)})
