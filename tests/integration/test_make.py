@@ -266,7 +266,7 @@ BROKEN = {
         ("--emotion sad --transfer there.mid --bars 4", "leave --bars out"),
         ("--emotion sad --transfer there.mid --seed 4", "leave --seed out"),
         ("--emotion sad --keep melody", "give that file"),
-        ("--emotion sad --transfer there.mid --keep key,rhythm --thin", "leave one of them out"),
+        ("--emotion sad --transfer there.mid --keep key,rhythm --thin", "--thin lets notes fall away"),
         ("--emotion sad --thin", "give that file"),
         ("--emotion sad --share", "free already"),
         ("--emotion sad --room cafe", "give both"),

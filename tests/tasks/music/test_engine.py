@@ -130,6 +130,18 @@ def test_a_composer_holds_so_many_tokens_and_no_more() -> None:
         loaded.feed([])
 
 
+def test_a_run_that_fails_leaves_the_caches_as_they_were() -> None:
+    one, other = steps(), steps()
+    for each in (one, other):
+        each.remember(told(3))
+        each.feed([2, 40])
+    for wrong in ([99999], [5, 99999]):
+        with pytest.raises(Exception, match=r"(?i)range|bounds"):
+            one.feed(wrong)
+        assert one.past == 2
+    assert np.array_equal(one.feed([5]), other.feed([5]))
+
+
 def test_a_packed_file_is_the_same_bytes_each_time_and_loads(tmp_path: Path) -> None:
     for name in ("a", "b"):
         pack(tmp_path / name, *graphs(True))

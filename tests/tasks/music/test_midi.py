@@ -122,6 +122,14 @@ def test_the_end_that_a_file_states_is_within_the_limits(bpm: float, bars: int, 
         assert midi.read(data).bars == bars
 
 
+def test_a_long_text_of_others_is_not_taken_for_ours() -> None:
+    ours = "Made by a machine: Moodmesh music.generate, seed 1: x. "
+    assert midi.said(midi.write(scale(), "by a machine: Moodmesh" + "x" * midi.SAID)) == ""
+    said = midi.said(midi.write(scale(), ours * 200))
+    assert said.startswith("(What was said before is left out.) Made by")
+    assert len(said) < midi.SAID + 40
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_cannot_be_read_is_said_with_what_to_do(name: str) -> None:
     data, says = BROKEN[name]

@@ -152,7 +152,7 @@ def fitting(
     """`UsageError` for options that say nothing together."""
     if transfer is None and (keep is not None or thin):
         raise UsageError("--keep and --thin say what becomes of the piece of --transfer: give that file")
-    if thin and "rhythm" in (keep or "").split(","):
+    if thin and "rhythm" in kept_of(keep):
         raise UsageError("--thin lets notes fall away, and --keep rhythm none: leave one of them out")
     if continue_ is not None and options["key"] is not None:
         raise UsageError("--continue goes on in the key of its file: leave --key out")

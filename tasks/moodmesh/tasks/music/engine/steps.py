@@ -97,9 +97,9 @@ class Steps:
             self._bound.bind_ortvalue_input("tokens", _value(np.array([tokens], np.int64)) if count > 1 else self._one)
         self._several = count > 1
         self._token[0, 0] = tokens[0]
-        self.past += count
-        self._last[0], self._places[0] = self.past - 1, self.past
+        self._last[0], self._places[0] = self.past + count - 1, self.past + count
         self._step.run_with_iobinding(self._bound)
+        self.past += count
         return self._logits
 
     def alone(self) -> tuple[ort.InferenceSession, ort.IOBinding]:

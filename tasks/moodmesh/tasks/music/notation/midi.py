@@ -156,7 +156,10 @@ def _played(file: core.ScoreTick) -> Performance:
 def _said(file: core.ScoreTick) -> str:
     found = next((mark.text for mark in file.markers if MACHINE in mark.text), "")
     text = "".join(character for character in found if character.isprintable())
-    return text if len(text) <= SAID else f"(What was said before is left out.) {text[-SAID:].partition('. ')[2]}"
+    if len(text) <= SAID:
+        return text
+    last = text[-SAID:].partition(". ")[2]
+    return f"(What was said before is left out.) {last}" if MACHINE in last else ""
 
 
 def _downs(part: core.TrackTick, end: int) -> NDArray[np.int64]:
